@@ -1,6 +1,7 @@
-/* template.h - a checkpoint's chat template: Jinja as Transformers runs it (trim_blocks, lstrip_blocks, loop
- * controls, `tojson` with its options, raise_exception, strftime_now, `generation` blocks), in an interpreter that is bounded in steps, depth
- * and output. Parsed once at load, immutable then; renders on any thread. */
+/* template.h - a checkpoint's chat template: Jinja as Transformers runs it (trim_blocks,
+ * lstrip_blocks, loop controls, `tojson` with its options, raise_exception, strftime_now,
+ * `generation` blocks), in an interpreter that is bounded in steps, depth and output. Parsed once
+ * at load, immutable then; renders on any thread. */
 #ifndef ENGINE_TEXT_TEMPLATE_H
 #define ENGINE_TEXT_TEMPLATE_H
 
@@ -21,8 +22,9 @@ struct template_limits { /* zero fields: the defaults in template.c */
     int max_depth;
     long long now; /* seconds since 1970 for strftime_now; 0: the clock */
 };
-/* Renders with the members of `vars` (an object: messages, tools, add_generation_prompt, bos_token, eos_token, ...) as
- * global variables. A template that raises gives ERR_TEMPLATE with its own message. Appends to `out`. */
-enum status template_render(const struct chat_template *t, const struct json *vars, const struct template_limits *limits,
-                            struct buf *out);
+/* Renders with the members of `vars` (an object: messages, tools, add_generation_prompt, bos_token,
+ * eos_token, ...) as global variables. A template that raises gives ERR_TEMPLATE with its own
+ * message. Appends to `out`. */
+enum status template_render(const struct chat_template *t, const struct json *vars,
+                            const struct template_limits *limits, struct buf *out);
 #endif

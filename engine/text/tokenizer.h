@@ -1,7 +1,9 @@
-/* tokenizer.h - text <-> token ids. One object for all kinds; a kind is a row of a table in tokenizer.c.
+/* tokenizer.h - text <-> token ids. One object for all kinds; a kind is a row of a table in
+ * tokenizer.c.
  *
- * Kinds: byte-level BPE (GPT-2, SmolLM, Llama 3, Qwen2 pre-tokenizers) and SentencePiece BPE with byte fallback.
- * Immutable after tokenizer_new: any number of threads may encode and decode at once. */
+ * Kinds: byte-level BPE (GPT-2, SmolLM, Llama 3, Qwen2 pre-tokenizers) and SentencePiece BPE with
+ * byte fallback. Immutable after tokenizer_new: any number of threads may encode and decode at
+ * once. */
 #ifndef ENGINE_TEXT_TOKENIZER_H
 #define ENGINE_TEXT_TOKENIZER_H
 
@@ -12,21 +14,26 @@
 #include "kernels/base/status.h"
 
 enum token_type { /* the numbers of tokenizer.ggml.token_type */
-    TOKEN_NORMAL = 1, TOKEN_UNKNOWN, TOKEN_CONTROL, TOKEN_USER, TOKEN_UNUSED, TOKEN_BYTE
+                  TOKEN_NORMAL = 1,
+                  TOKEN_UNKNOWN,
+                  TOKEN_CONTROL,
+                  TOKEN_USER,
+                  TOKEN_UNUSED,
+                  TOKEN_BYTE
 };
 
 struct tokenizer_spec { /* what a checkpoint says; borrowed during tokenizer_new only */
-    const char *model;             /* "gpt2": byte-level BPE; "llama": SentencePiece BPE */
-    const char *pre;               /* pre-tokenizer name of the GGUF file, NULL: "default" */
+    const char *model;  /* "gpt2": byte-level BPE; "llama": SentencePiece BPE */
+    const char *pre;    /* pre-tokenizer name of the GGUF file, NULL: "default" */
     int n_vocab;
-    const struct bytes *token;     /* [n_vocab], in the file's spelling (byte-level alphabet, U+2581) */
-    const float *score;            /* [n_vocab] or NULL */
-    const int32_t *type;           /* [n_vocab] enum token_type, or NULL: all normal */
+    const struct bytes *token; /* [n_vocab], in the file's spelling (byte-level alphabet, U+2581) */
+    const float *score;        /* [n_vocab] or NULL */
+    const int32_t *type;       /* [n_vocab] enum token_type, or NULL: all normal */
     int n_merges;
-    const struct bytes *merge;     /* [n_merges] "left right" */
-    int32_t bos, eos, unk;         /* -1: none */
-    bool add_bos, add_eos;         /* the file's policy for plain prompts */
-    bool add_space_prefix;         /* SentencePiece: a space before the text */
+    const struct bytes *merge; /* [n_merges] "left right" */
+    int32_t bos, eos, unk;     /* -1: none */
+    bool add_bos, add_eos;     /* the file's policy for plain prompts */
+    bool add_space_prefix;     /* SentencePiece: a space before the text */
 };
 
 struct tokens { /* zero-initialised is empty */
@@ -37,38 +44,45 @@ void tokens_push(struct tokens *t, int32_t id);
 void tokens_clear(struct tokens *t);
 
 struct tokenizer;
-/* Everything is checked (ids in range, merges over known tokens ...); errors name what and where. An unknown
- * model or pre-tokenizer is ERR_UNSUPPORTED with the list of known ones. */
+/* Everything is checked (ids in range, merges over known tokens ...); errors name what and where.
+ * An unknown model or pre-tokenizer is ERR_UNSUPPORTED with the list of known ones. */
 enum status tokenizer_new(const struct tokenizer_spec *spec, struct tokenizer **out);
 void tokenizer_free(struct tokenizer *t);
 
-enum { /* flags of tokenizer_encode */
-    ENCODE_BOS = 1,     /* put BOS first when the file's policy says so (and EOS last, likewise) */
-    ENCODE_SPECIAL = 2, /* control tokens written in the text become their ids (chat templates) */
+enum {                 /* flags of tokenizer_encode */
+       ENCODE_BOS = 1, /* put BOS first when the file's policy says so (and EOS last, likewise) */
+       ENCODE_SPECIAL =
+           2, /* control tokens written in the text become their ids (chat templates) */
 };
-/* Appends to `out`. Any bytes are accepted; invalid UTF-8 is encoded as its bytes where the vocabulary can. */
-enum status tokenizer_encode(const struct tokenizer *t, struct bytes text, unsigned flags, struct tokens *out);
+/* Appends to `out`. Any bytes are accepted; invalid UTF-8 is encoded as its bytes where the
+ * vocabulary can. */
+enum status tokenizer_encode(const struct tokenizer *t, struct bytes text, unsigned flags,
+                             struct tokens *out);
 
 int tokenizer_n_vocab(const struct tokenizer *t);
-/* The bytes that `id` stands for in the middle of a text (control tokens: their spelling). Borrowed. */
+/* The bytes that `id` stands for in the middle of a text (control tokens: their spelling).
+ * Borrowed. */
 struct bytes tokenizer_piece(const struct tokenizer *t, int32_t id);
 enum token_type tokenizer_type(const struct tokenizer *t, int32_t id);
 int32_t tokenizer_find(const struct tokenizer *t, const char *spelling); /* -1: not a token */
-int32_t tokenizer_bos(const struct tokenizer *t); /* -1: none */
+int32_t tokenizer_bos(const struct tokenizer *t);                        /* -1: none */
 int32_t tokenizer_eos(const struct tokenizer *t);
 bool tokenizer_adds_bos(const struct tokenizer *t); /* the file's policy */
-/* Tokens that end a turn: EOS, and known spellings (<|im_end|>, <|eot_id|>, <|end|> ...) of control type. */
+/* Tokens that end a turn: EOS, and known spellings (<|im_end|>, <|eot_id|>, <|end|> ...) of control
+ * type. */
 bool tokenizer_is_end(const struct tokenizer *t, int32_t id);
 
-/* Incremental decoding: what is given out is always whole UTF-8 characters. Zero-initialised is ready. */
+/* Incremental decoding: what is given out is always whole UTF-8 characters. Zero-initialised is
+ * ready. */
 struct detok {
     char held[16]; /* the beginning of a character that later tokens complete */
     int n_held;
-    bool started;  /* SentencePiece drops the space of the first piece */
+    bool started; /* SentencePiece drops the space of the first piece */
 };
-/* Appends to `out` what `id` completes. Control tokens give nothing unless `special`. Bytes that no later token can
- * make valid become U+FFFD. */
-void detok_push(const struct tokenizer *t, struct detok *d, int32_t id, bool special, struct buf *out);
+/* Appends to `out` what `id` completes. Control tokens give nothing unless `special`. Bytes that no
+ * later token can make valid become U+FFFD. */
+void detok_push(const struct tokenizer *t, struct detok *d, int32_t id, bool special,
+                struct buf *out);
 void detok_flush(struct detok *d, struct buf *out); /* the end: a half character becomes U+FFFD */
 
 #endif

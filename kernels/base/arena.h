@@ -1,7 +1,8 @@
 /* arena.h - memory that dies together: one arena a request, a template run, a file header.
  *
  * Blocks double in size up to 1 MiB. A limit, when set, turns an allocation into NULL instead of
- * growing further: parsers of foreign bytes set one and report ERR_TOO_LARGE. One thread at a time. */
+ * growing further: parsers of foreign bytes set one and report ERR_TOO_LARGE. One thread at a time.
+ */
 #ifndef KERNELS_BASE_ARENA_H
 #define KERNELS_BASE_ARENA_H
 

@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-double clock_now(void);      /* seconds, monotonic */
-int64_t clock_unix(void);    /* seconds since 1970 */
+double clock_now(void);   /* seconds, monotonic */
+int64_t clock_unix(void); /* seconds since 1970 */
 
 #endif

@@ -1,8 +1,8 @@
 /* json.h - JSON in: a checked, immutable tree in an arena. JSON out: writers onto a buf.
  *
  * cJSON parses; before it runs, json.c checks what cJSON does not: valid UTF-8, a depth limit,
- * duplicate keys (refused by name), \u0000 (refused by name: cJSON ends text there), lone surrogates,
- * text behind the value. Numbers keep their source text, objects their order. */
+ * duplicate keys (refused by name), \u0000 (refused by name: cJSON ends text there), lone
+ * surrogates, text behind the value. Numbers keep their source text, objects their order. */
 #ifndef KERNELS_BASE_JSON_H
 #define KERNELS_BASE_JSON_H
 
@@ -18,12 +18,12 @@ enum json_type { JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSO
 
 struct json {
     enum json_type type;
-    bool boolean;            /* JSON_BOOL */
-    double number;           /* JSON_NUMBER, as double; the exact text is in `text` */
-    struct bytes text;       /* JSON_STRING: decoded UTF-8; JSON_NUMBER: source text. NUL follows */
-    const char *key;         /* name inside an object, NULL elsewhere */
+    bool boolean;      /* JSON_BOOL */
+    double number;     /* JSON_NUMBER, as double; the exact text is in `text` */
+    struct bytes text; /* JSON_STRING: decoded UTF-8; JSON_NUMBER: source text. NUL follows */
+    const char *key;   /* name inside an object, NULL elsewhere */
     const struct json *first, *next; /* children in document order, siblings */
-    int count;               /* children of an array or object */
+    int count;                       /* children of an array or object */
 };
 
 enum { JSON_MAX_DEPTH = 128 };
@@ -38,8 +38,10 @@ const struct json *json_at(const struct json *array, int i); /* O(i); walk ->nex
 bool json_is(const struct json *v, enum json_type type);
 bool json_integer(const struct json *v, int64_t *out); /* number without fraction, in range */
 
-void json_write(struct buf *b, const struct json *v);                /* compact; numbers as their source text */
-void json_write_string(struct buf *b, const char *s, size_t n);      /* quoted; invalid UTF-8 becomes U+FFFD */
-void json_write_number(struct buf *b, double v);                     /* shortest that round-trips; NaN and infinities: null */
+void json_write(struct buf *b, const struct json *v); /* compact; numbers as their source text */
+void json_write_string(struct buf *b, const char *s,
+                       size_t n); /* quoted; invalid UTF-8 becomes U+FFFD */
+void json_write_number(struct buf *b,
+                       double v); /* shortest that round-trips; NaN and infinities: null */
 
 #endif

@@ -42,7 +42,7 @@ enum status fail_field(enum status s, const char *field, const char *fmt, ...)
 /* Puts "text: " (printf) before the recorded message; for callers that know the file or tensor. */
 enum status fail_in(enum status s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-const char *fail_text(void);       /* this thread's last message, never NULL; valid until the next */
+const char *fail_text(void); /* this thread's last message, never NULL; valid until the next */
 const char *fail_field_name(void); /* its field, or NULL */
 const char *status_name(enum status s);
 

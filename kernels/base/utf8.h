@@ -1,4 +1,5 @@
-/* utf8.h - checking, decoding, encoding (RFC 3629: no surrogates, no overlong forms, <= U+10FFFF). */
+/* utf8.h - checking, decoding, encoding (RFC 3629: no surrogates, no overlong forms, <= U+10FFFF).
+ */
 #ifndef KERNELS_BASE_UTF8_H
 #define KERNELS_BASE_UTF8_H
 

@@ -1,0 +1,99 @@
+/* backend.h - what a device is to the engine: memory regions, a queue of ops, fences, packing of
+ * weights.
+ *
+ * One worker thread drives a device. A synchronous backend (the CPU) runs an op inside the call;
+ * its fences are done at once. Backends: cpu (kernels/cpu), null (kernels/null: counts, runs
+ * nothing), later cuda. */
+#ifndef KERNELS_BACKEND_H
+#define KERNELS_BACKEND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "kernels/base/status.h"
+#include "kernels/ops.h"
+
+struct backend;
+struct device {
+    const struct backend *backend;
+    int index;
+}; /* first member of each backend's own struct */
+struct queue {
+    struct device *dev;
+}; /* likewise */
+struct fence {
+    uint64_t ticket;
+}; /* caller's storage */
+struct graph;
+
+struct device_options {
+    int index;
+    int threads; /* CPU: 0: as many as this process may really use */
+    const char
+        *isa; /* CPU: "scalar" "avx2" "avx512" forces one for tests; NULL: the best this CPU has */
+};
+
+struct device_info {
+    const char *backend;
+    char name[96]; /* of the hardware */
+    char isa[32];
+    int threads;
+    int64_t total_bytes, free_bytes; /* as measured now */
+    int page_tokens;                 /* KV page size this backend wants */
+    bool synchronous;
+    bool exact_rows;     /* batches need no bucket: rows are exactly those used */
+    int max_seqs;        /* most sequences a step may have; 0: any */
+    enum dtype kv_dtype; /* default KV type */
+    enum status fault;   /* sticky device fault, OK when none */
+    double peak_gbs;     /* measured read rate, 0: not measured */
+};
+
+enum region { REGION_WEIGHTS, REGION_KV, REGION_ROWS, REGION_WORK, N_REGION };
+enum copy_dir { COPY_TO_DEVICE, COPY_TO_HOST, COPY_ON_DEVICE };
+
+struct op_case {
+    enum op op;
+    enum dtype x, w;
+    int64_t m, n, k;
+}; /* m 0: any number of rows */
+struct choice {
+    const char *kernel; /* its name in the start-up report */
+    enum layout layout; /* how the weight must be packed for it */
+    size_t bytes;       /* of the packed weight */
+};
+
+struct backend {
+    const char *name;
+    int (*count)(void); /* devices present */
+    enum status (*open)(const struct device_options *, struct device **);
+    void (*close)(struct device *);
+    void (*info)(const struct device *, struct device_info *);
+    struct queue *(*queue)(struct device *); /* the device's one queue */
+    /* Takes a region once, zeroed, before READY; given back by close. ERR_NO_MEMORY with both
+     * numbers. */
+    enum status (*region)(struct device *, enum region, size_t bytes, void **out);
+    enum status (*copy)(struct queue *, void *dst, const void *src, size_t bytes,
+                        enum copy_dir); /* ordered; host memory must stay until the fence */
+    enum status (*record)(struct queue *, struct fence *);
+    bool (*done)(struct queue *, const struct fence *);
+    enum status (*wait)(struct queue *, const struct fence *);
+    enum status (*capture)(struct queue *, bool on, struct graph **); /* NULL: no graphs */
+    enum status (*replay)(struct queue *, struct graph *);
+    /* A step begins and ends: the CPU keeps its threads awake in between. May be NULL. */
+    void (*step)(struct queue *, bool begin);
+    /* Asked once for each weight and shape, at load. False: not this op in this case; ops.c
+     * composes it, or loading fails with its name. */
+    bool (*can)(const struct device *, const struct op_case *, struct choice *);
+    /* Packs n host tensors [N_i, K] of one dtype (LAYOUT_ROWS, e.g. in a mapped file), stacked
+     * along N, into dst (data: device memory of choice->bytes; sets layout, shape, strides). */
+    enum status (*pack)(struct device *, const struct tensor *src, int n, const struct choice *,
+                        struct tensor *dst);
+    struct ops ops;
+};
+
+extern const struct backend backend_cpu, backend_null;
+
+/* "cpu", "auto" ... -> backend; ERR_UNSUPPORTED lists what this build has. */
+enum status backend_find(const char *name, const struct backend **out);
+
+#endif

@@ -1,0 +1,45 @@
+/* tensor.h - a view of numbers somewhere: never an owner.
+ *
+ * shape counts elements and is row-major: shape[ndim - 1] is the innermost. stride is in BYTES; the
+ * innermost step is one block of the format. `layout` says how a weight's bytes are arranged:
+ * LAYOUT_ROWS is the plain order, everything else is private to the backend that packed it (its
+ * data then is opaque and strides are 0). */
+#ifndef KERNELS_TENSOR_H
+#define KERNELS_TENSOR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/dtype.h"
+
+struct tensor;
+struct quant; /* companion scales of formats that store them apart; none of the formats here does */
+
+enum layout { LAYOUT_ROWS, LAYOUT_PANEL };
+
+struct tensor {
+    void *data; /* NULL: absent */
+    const struct quant *q;
+    uint8_t dtype, layout, ndim;
+    int8_t dev;
+    int64_t shape[4], stride[4];
+};
+
+struct tensor tensor_1d(void *data, enum dtype t, int64_t n);
+struct tensor tensor_2d(void *data, enum dtype t, int64_t rows, int64_t cols); /* contiguous */
+struct tensor tensor_3d(void *data, enum dtype t, int64_t a, int64_t b, int64_t c);
+struct tensor tensor_rows(struct tensor t, int64_t first,
+                          int64_t n); /* rows [first, first + n) of a 2-D view */
+struct tensor tensor_cols(struct tensor t, int64_t first,
+                          int64_t n); /* columns, plain types; strides kept */
+struct tensor tensor_heads(struct tensor t, int64_t heads,
+                           int64_t dim); /* [R, heads * dim] -> [R, heads, dim], strides kept */
+int64_t tensor_count(const struct tensor *t); /* elements */
+size_t tensor_bytes(const struct tensor *t);  /* of a contiguous one */
+static inline void *tensor_row(const struct tensor *t, int64_t i)
+{
+    return (char *)t->data + i * t->stride[0];
+}
+
+#endif
