@@ -10,6 +10,8 @@ enum status thread_start(pthread_t *t, const char *name, void *(*fn)(void *), vo
 /* min(affinity mask, ceil of every cgroup v1/v2 CPU quota up the tree, one thread a physical core);
  * >= 1. */
 int thread_cpus(void);
+/* The same with another root than "" before /proc and /sys, for tests. */
+int thread_cpus_under(const char *root);
 /* Waits on `c` for at most `seconds`; false when the time ran out. The condition must come from
  * cond_init. */
 void cond_init(pthread_cond_t *c); /* monotonic clock */
