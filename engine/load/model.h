@@ -1,0 +1,42 @@
+/* model.h - a checkpoint on its way to being served: header, hyper-parameters, tokenizer, template,
+ * weights.
+ *
+ * model_open reads and checks everything but the weights' bytes; model_place asks the device how
+ * each weight is to lie and adds the bytes up; model_load packs them into the region. Immutable
+ * after that. */
+#ifndef ENGINE_LOAD_MODEL_H
+#define ENGINE_LOAD_MODEL_H
+
+#include "engine/engine.h"
+#include "engine/nn/net.h"
+#include "engine/text/template.h"
+#include "engine/text/tokenizer.h"
+#include "kernels/backend.h"
+
+struct checkpoint;
+
+struct model {
+    struct model_info info; /* strings live in `arena` */
+    struct net net;
+    struct tokenizer *tok;      /* NULL: random weights without a vocabulary */
+    struct chat_template *chat; /* NULL: none */
+    struct checkpoint *ckpt;    /* NULL: random weights */
+    struct placement *place;    /* model_place's answers: one a weight */
+    size_t weight_bytes;        /* of the packed weights, after model_place */
+    struct arena arena;
+};
+
+/* `path` or `random`, see struct engine_options. Errors name the file, and the key or tensor. */
+enum status model_open(const char *path, const struct random_model *random, struct model **out);
+enum status model_place(struct model *m, struct device *dev);
+/* `progress` (may be NULL) gets 0 .. 1. Source pages are dropped as they are packed. */
+enum status model_load(struct model *m, struct device *dev, void *weights,
+                       void (*progress)(void *, double), void *ctx);
+/* Binds without bytes: views with addresses inside `weights` (the null device's), for planning. */
+enum status model_bind_plan(struct model *m, struct device *dev, void *weights);
+void model_close(struct model *m);
+
+/* The start-up report: one line a weight class. */
+void model_report(const struct model *m, struct buf *out);
+
+#endif
