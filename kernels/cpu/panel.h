@@ -1,0 +1,84 @@
+/* panel.h - the one weight layout of the CPU: panels of 16 output rows, lines of 64 bytes.
+ *
+ * A panel is 16 rows (outputs) over all of K. Along K it is cut into steps; a step carries its
+ * scales, then its values, and is a multiple of 64 bytes, so that a thread reads one ascending
+ * stream of whole cache lines. The same bytes feed every number of activation rows and every ISA.
+ *
+ * Block formats (step of 64 k, K-quants 256). A value line holds 4 consecutive k of each row: byte
+ * 4 * r + k % 4 belongs to row r; 8 lines are a block of 32 k. Every 64 k ("pair" of blocks h = 0,
+ * 1) take 8 nibble lines, low nibble block 0 and high nibble block 1, then bit planes:
+ *   q8_0       f16 d[2][16]                                   | 16 lines, byte = q + 128
+ *   q4_0       f16 d[2][16]                                   | 8 lines
+ *   q4_1       f16 d[2][16], m[2][16]                         | 8 lines
+ *   q5_0, q5_1 as q4_0, q4_1                                  | 8 lines, 2 planes of 1 bit
+ *   q4_k       f16 d[16], dmin[16], u8 sc[8][16], mn[8][16]   | 4 x 8 lines
+ *   q5_k       the same                                       | 4 x (8 lines, 2 planes of 1 bit)
+ *   q6_k       f16 d[16], 32 bytes 0, s8 sc[16][16]           | 4 x (8 lines, 4 planes of 2 bits)
+ * Plane of 1 bit: line h, bit g of a byte is the fifth bit of that byte's value in line g of block
+ * h. Plane of 2 bits: line 2 h + g / 4, bits 2 (g % 4) and the next.
+ * Plain formats: bf16 a line = 16 rows x 2 k, byte 4 r + 2 (k % 2); f16 a line = 16 rows of k, then
+ * 16 rows of k + 1; f32 a line = 16 rows of one k.
+ * N is padded to 16 with rows of zero bytes, K to a step with zero scales and values.
+ *
+ * The arithmetic, which the naive version on plain rows and every ISA share bit for bit: per output
+ * f = 0, then for blocks of 32 k ascending, with a the block of x, all exact in int32:
+ *   q8_0, q4_0, q5_0   f = fma((float)sum(q a) * a.d, d, f)                    q signed
+ *   q4_1, q5_1         f = fma((float)sum(q a) * a.d, d, f); f = fma(m, a.ds, f)
+ *   q4_k, q5_k         f = fma((float)sum(q a) * a.d, d * sc, f); f = fma(-(dmin * mn), a.ds, f)
+ *   q6_k               f = fma((float)(sc0 * sum16(q a) + sc1 * sum16'(q a)) * a.d, d, f)
+ * f32, f16: f = fma(x, w, f) over k ascending; bf16: the same with x rounded to bf16, except on
+ * AVX512_BF16, where vdpbf16ps adds pairs. Then y = f + bias when there is one. */
+#ifndef KERNELS_CPU_PANEL_H
+#define KERNELS_CPU_PANEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/tensor.h"
+
+enum { PANEL_ROWS = 16, ACT_BLOCK = 32 };
+
+/* 32 activations: x = q * d about. top = max |x|, q = rint(x * (127 / top)), d = top / 127 (top 0:
+ * all zero), ds = d * (float)sum(q). z: -zero * the sums of the first and the last 16 q (q6_k), or
+ * -zero * sum(q) in z[0]; where sums of unsigned weights start. */
+struct act_block {
+    int8_t q[ACT_BLOCK];
+    float d, ds;
+    int32_t z[2];
+};
+
+struct panel_format {
+    int step;  /* k in a step */
+    int bytes; /* of a step, 16 rows */
+    int head;  /* bytes of scales at its start */
+    int pair;  /* bytes of values of 64 k; 0: a plain format */
+    int zero;  /* zero point of the unsigned values */
+};
+
+const struct panel_format *panel_format(enum dtype t); /* NULL: not packed */
+int64_t panel_count(int64_t n);                        /* panels of n rows */
+int64_t panel_steps(enum dtype t, int64_t k);
+size_t panel_bytes(enum dtype t, int64_t k); /* of one panel */
+
+/* Packs the panels [first, last) of the n tensors stacked along N into dst (which begins at panel
+ * 0). Any ranges may be packed by different threads. */
+void panel_pack(const struct tensor *src, int n, int64_t first, int64_t last, uint8_t *dst);
+
+/* One row of a packed weight as f32: the same bits as dtype_decode of the row it was made of. */
+void panel_row(const struct tensor *w, int64_t row, float *out);
+
+/* 32 k of one panel as numbers, for the scalar kernel and panel_row. Block formats only. */
+struct panel_block {
+    uint8_t q[ACT_BLOCK][PANEL_ROWS];   /* unsigned, zero not yet subtracted */
+    float d[PANEL_ROWS], m[PANEL_ROWS]; /* m: what is added (minima negative) */
+    int8_t sc[2][PANEL_ROWS];           /* q6_k */
+};
+void panel_block(enum dtype t, const uint8_t *panel, int64_t b, struct panel_block *out);
+
+/* A row of activations as a kernel for weights of type t wants it: act_block[], bf16[] or f32[],
+ * zeros behind K up to whole steps. act_stride has room against cache set aliasing. */
+size_t act_stride(enum dtype t, int64_t k);
+void act_pack(enum dtype t, const float *x, int64_t k, void *out); /* the definition */
+
+#endif
