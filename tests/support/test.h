@@ -1,0 +1,25 @@
+/* test.h - what every test program includes: cmocka and what it needs before it, and a counted
+ * skip. */
+#ifndef TESTS_SUPPORT_TEST_H
+#define TESTS_SUPPORT_TEST_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+/* fail() is ours (kernels/base/status.h); tests end by an assertion. */
+#undef fail
+
+/* Ends the running test as skipped; the runner counts these and never as a pass. */
+#define SKIP(...)                                                                                  \
+    do {                                                                                           \
+        print_message("SKIP " __VA_ARGS__);                                                        \
+        print_message("\n");                                                                       \
+        skip();                                                                                    \
+    } while (0)
+
+#endif
