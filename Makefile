@@ -3,8 +3,11 @@
 #   make            build build/inferd                    make test       everything a change must pass
 #   make run        install, fetch the model, serve it    make test-all   test, and what takes longer
 #   make bench      measured speed tables                 make lint       style and layering only
+#   make fuzz       long fuzzing with clang               make format     clang-format over the tree
+#   make deps       install what is missing (apt)         make container-test   build and try the image
 #
-# Variables: MODEL=path (for run), SANITIZE=address,undefined | thread, V=1 (show commands).
+# Variables: MODEL=path and ARGS="options" (for run), SANITIZE=address,undefined | thread,
+# FUZZ_SECONDS=n (a target), FUZZ=json (one target), V=1 (show commands).
 # Each variant builds into a folder of its own, so nothing ever needs `make clean`.
 
 MAKEFLAGS += -r
@@ -20,16 +23,17 @@ ifeq ($(origin CC),default)
 CC := cc
 endif
 LIBS := libmicrohttpd libcjson libpcre2-8 libutf8proc
-PKG_CFLAGS = $(shell pkg-config --cflags $(LIBS) 2>/dev/null)
-PKG_LIBS = $(shell pkg-config --libs $(LIBS) 2>/dev/null)
+PKG_CFLAGS := $(shell pkg-config --cflags $(LIBS) 2>/dev/null)
+PKG_LIBS := $(shell pkg-config --libs $(LIBS) 2>/dev/null)
 
 # Messages and names are cut to their buffers on purpose: -Wformat-truncation would forbid that.
 WARN := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wvla -Wno-format-truncation -Werror
 # No contraction of a*b+c: a kernel and its scalar definition must round alike.
 OPT := -O2 -ffp-contract=off -fno-math-errno -fno-trapping-math
 CFLAGS := -std=c11 -D_GNU_SOURCE $(OPT) -g -pthread $(WARN) -I. \
-          $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer)
-LDFLAGS := -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE))
+          $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer) \
+          $(EXTRA_CFLAGS)
+LDFLAGS := -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE)) $(EXTRA_LDFLAGS)
 LDLIBS = $(PKG_LIBS) -lm
 
 # Files named *_avx2.c and *_avx512.c may use those instructions; they are entered only through the
@@ -44,7 +48,8 @@ OBJ := $(SRC:%.c=$(B)/%.o)
 MAIN := $(B)/server/main.o
 LIB := $(B)/libinferd.a
 
-.PHONY: all run test test-all lint bench fuzz deps format container-test clean
+.PHONY: all run test test-all test-c tests lint bench fuzz libfuzzer format container-test clean \
+        deps deps-build deps-run deps-test
 all: $(B)/inferd
 
 $(B)/inferd: $(MAIN) $(LIB)
@@ -54,19 +59,99 @@ $(B)/inferd: $(MAIN) $(LIB)
 $(LIB): $(filter-out $(MAIN),$(OBJ))
 	$(Q)rm -f $@; ar rcs $@ $^
 
-$(B)/%.o: %.c
+$(B)/%.o: %.c Makefile
+	$(if $(PKG_LIBS),,$(error libraries are missing: run "make deps"))
 	@mkdir -p $(@D)
 	@echo "cc   $<"
 	$(Q)$(CC) $(CFLAGS) $(PKG_CFLAGS) $(ISA_CFLAGS) -MMD -MP -c -o $@ $<
 
-# --- tests: tests/<floor>/test_<file>.c is a cmocka program for <file>.c; tests/support/*.c is shared by them
-TEST_SRC := $(wildcard tests/*/test_*.c)
-TESTS := $(TEST_SRC:%.c=$(B)/%)
+# --- tests: tests/<floor>/test_<file>.c is a cmocka program for <file>.c, tests/fuzz/fuzz_<x>.c is run by
+# tests/fuzz/driver.c; tests/support/*.c is shared by all. One of them:
+#   make build/tests/kernels/test_json && build/tests/kernels/test_json
+TESTS := $(patsubst %.c,$(B)/%,$(wildcard tests/*/test_*.c))
+FUZZERS := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/fuzz_$(or $(FUZZ),*).c))
 SUPPORT := $(patsubst %.c,$(B)/%.o,$(wildcard tests/support/*.c))
+DRIVER ?= $(B)/tests/fuzz/driver.o
 
 $(TESTS): $(B)/%: $(B)/%.o $(SUPPORT) $(LIB)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $< $(SUPPORT) $(LIB) -lcmocka $(LDLIBS)
 
-# One test program: make build/tests/kernels/test_json && build/tests/kernels/test_json
+$(FUZZERS): $(B)/%: $(B)/%.o $(DRIVER) $(LIB)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $< $(DRIVER) $(LIB) $(LDLIBS)
 
--include $(OBJ:.o=.d) $(TESTS:=.d) $(SUPPORT:.o=.d)
+tests: $(TESTS) $(FUZZERS)
+
+JOBS := $(shell nproc)
+FUZZ_SECONDS ?= 20
+# Programs under a sanitizer are several times slower, hence their longer limit.
+RUN := python3 tests/tools/run.py --jobs $(JOBS) --fuzz-seconds $(FUZZ_SECONDS) \
+       --timeout $(if $(SANITIZE),300,60)
+VENV := .venv/ready
+
+test: deps-test
+	$(Q)$(MAKE) --no-print-directory -j$(JOBS) all tests $(VENV)
+	$(Q)$(RUN) --lint --e2e tests/e2e $(TESTS) $(FUZZERS)
+
+# Only what is written in C; .ci/run uses it for the sanitizer builds.
+test-c: deps-test
+	$(Q)$(MAKE) --no-print-directory -j$(JOBS) tests
+	$(Q)$(RUN) $(TESTS) $(FUZZERS)
+
+test-all: test container-test
+	$(Q)$(MAKE) --no-print-directory test-c SANITIZE=address,undefined
+	$(Q)$(MAKE) --no-print-directory test-c SANITIZE=thread
+
+$(VENV): tests/tools/requirements.txt
+	@echo "venv .venv"
+	$(Q)python3 -m venv .venv
+	$(Q).venv/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	$(Q)touch $@
+
+lint:
+	$(Q)python3 tests/tools/lint.py
+
+format:
+	$(Q)git ls-files '*.c' '*.h' | xargs clang-format -i
+
+# clang's libFuzzer, guided by coverage; new inputs stay under build/. FUZZ=json for one target.
+fuzz:
+	$(Q)tests/tools/apt.sh clang
+	$(Q)$(MAKE) --no-print-directory -j$(JOBS) libfuzzer CC=clang B=build/libfuzzer DRIVER= \
+	    SANITIZE=address,undefined EXTRA_CFLAGS=-fsanitize=fuzzer-no-link \
+	    EXTRA_LDFLAGS=-fsanitize=fuzzer
+
+libfuzzer: $(FUZZERS)
+	$(Q)for f in $(FUZZERS); do t=$${f##*/fuzz_}; mkdir -p $(B)/corpus/$$t; \
+	    echo "== $$t"; $$f -max_total_time=$(FUZZ_SECONDS) -timeout=20 -print_final_stats=1 \
+	        -artifact_prefix=$(B)/crash-$$t- $(B)/corpus/$$t tests/fuzz/corpus/$$t || exit 1; done
+
+bench: all
+	$(Q)tests/bench/run.sh
+
+container-test:
+	$(Q)docker/smoke.sh
+
+# --- set-up: each of these costs a tenth of a second when nothing is missing
+DEB_BUILD := build-essential pkg-config libmicrohttpd-dev libcjson-dev libpcre2-dev libutf8proc-dev
+DEB_RUN := $(DEB_BUILD) python3 python3-pip
+DEB_TEST := $(DEB_BUILD) libcmocka-dev clang-format python3 python3-venv
+
+deps-build:
+	$(Q)tests/tools/apt.sh $(DEB_BUILD)
+deps-run:
+	$(Q)tests/tools/apt.sh $(DEB_RUN)
+deps-test:
+	$(Q)tests/tools/apt.sh $(DEB_TEST)
+deps:
+	$(Q)tests/tools/apt.sh $(sort $(DEB_RUN) $(DEB_TEST))
+
+# Installs, builds, fetches the default model unless MODEL names another, and serves it.
+run: deps-run
+	$(Q)$(MAKE) --no-print-directory -j$(JOBS) all
+	$(Q)model='$(MODEL)'; [ -n "$$model" ] || model=$$(models/fetch.sh) || exit 1; \
+	    exec $(B)/inferd serve "$$model" $(ARGS)
+
+clean:
+	rm -rf build
+
+-include $(OBJ:.o=.d) $(TESTS:=.d) $(FUZZERS:=.d) $(SUPPORT:.o=.d)

@@ -90,14 +90,15 @@ static void test_prefix_in_long_text(void **state)
 /* Whether some continuation makes s[0..n) one whole character; tried, not reasoned. */
 static bool completable(const unsigned char *s, size_t n)
 {
+    static const unsigned char more[] = {0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf};
+    enum { N = sizeof more };
     unsigned char t[4];
     uint32_t cp;
 
     memcpy(t, s, n);
-    for (int i = 0; i < EDGES * EDGES * EDGES; i++) {
-        t[n] = edge[i % EDGES];
-        for (size_t k = n + 1, rest = (size_t)i / EDGES; k < 4; k++, rest /= EDGES)
-            t[k] = edge[rest % EDGES];
+    for (size_t i = 0; i < N * N * N; i++) {
+        for (size_t k = n, rest = i; k < 4; k++, rest /= N)
+            t[k] = more[rest % N];
         if (reference(t, 4, &cp) > (int)n)
             return true;
     }
