@@ -26,6 +26,7 @@ enum dtype {
     N_DTYPE
 };
 
+struct quant_ints;
 struct dtype_info {
     const char *name;                              /* as users write it: "q4_0" */
     int block;                                     /* elements in a block; 1 for plain types */
@@ -35,6 +36,9 @@ struct dtype_info {
                                                       them; NULL: not a weight type */
     void (*encode)(const float *in,
                    void *block); /* round to nearest as the reference quantizer; NULL: not built */
+    void (*ints)(const void *block, int group,
+                 struct quant_ints *out); /* the integers of 32 weights (quant/quant.h); NULL: a
+                                             plain type */
 };
 
 const struct dtype_info *dtype_info(enum dtype t);

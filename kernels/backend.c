@@ -1,0 +1,21 @@
+/* backend.c - which backends this build has. The only place that knows them by name. */
+#include "kernels/backend.h"
+
+#include <string.h>
+
+static const struct backend *const backends[] = {&backend_cpu, &backend_null};
+
+enum { N_BACKEND = sizeof backends / sizeof backends[0] };
+
+enum status backend_find(const char *name, const struct backend **out)
+{
+    if (!name || strcmp(name, "auto") == 0)
+        name = "cpu";
+    for (int i = 0; i < N_BACKEND; i++) {
+        if (strcmp(backends[i]->name, name) == 0) {
+            *out = backends[i];
+            return OK;
+        }
+    }
+    return fail(ERR_UNSUPPORTED, "backend \"%s\": this build has auto, cpu, null", name);
+}

@@ -1,0 +1,116 @@
+/* naive_attn.c - the definition of attention over paged keys and values.
+ *
+ * Positions are taken in blocks of 64 aligned to position 0 and merged in ascending order with a
+ * running maximum, so a row's bits depend on its own range alone. For one query row and head:
+ *     s[t] = chain of fma(q[d], k[t][d]) over ascending d, q scaled before (by log2 e too)
+ *     m'   = max(m, s)      fix = 2^(m - m')      p[t] = 2^(s[t] - m')
+ *     l    = l * fix + sum p      o[d] = o[d] * fix, then fma(p[t], v[t][d]) over ascending t
+ * and y = o / l. sum p: position t of the block goes to lane t % 16, then lanes fold in halves.
+ * With bf16 pages q and p are rounded to bf16 for the products (p not for its sum). Positions that
+ * a row may not see count as s = -inf, p = 0; their contents are never used. A sink is a position
+ * with logit `sink` and no value: it starts m and l. */
+#include "kernels/cpu/naive.h"
+
+#include <math.h>
+
+#include "kernels/cpu/exp2.h"
+#include "kernels/cpu/page.h"
+#include "kernels/half.h"
+
+enum { BLOCK = 64, DIM_MAX = 1024, LANES = 16 };
+
+struct state {
+    float m, l;
+    float q[DIM_MAX], o[DIM_MAX];
+};
+
+static float get(const struct kv_view *kv, const char *at, int index)
+{
+    if (kv->dtype == DT_F32)
+        return ((const float *)at)[index];
+    return half_bf16(((const uint16_t *)at)[index]);
+}
+
+static float round_like(const struct kv_view *kv, float f)
+{
+    return kv->dtype == DT_F32 ? f : half_bf16(half_to_bf16(f));
+}
+
+/* c * tanh(s / c) as c - 2 c / (1 + 2^(2 s / c * log2 e)). */
+static float cap(float s, float c)
+{
+    return c - 2 * c / (1 + cpu_exp2(s / c * (2 * EXP2_LOG2E)));
+}
+
+static void block(const struct op_attention *a, int slot, int head, int t0, int lo, int hi,
+                  struct state *st)
+{
+    const struct kv_view *kv = &a->kv;
+    int dim = kv->head_dim;
+    float p[BLOCK], lane[LANES] = {0}, top = -INFINITY;
+    for (int t = t0; t < t0 + BLOCK; t++) {
+        float s = -INFINITY;
+        if (t >= lo && t <= hi) {
+            const char *k = page_head(kv, slot, t, head);
+            s = 0;
+            for (int d = 0; d < dim; d++)
+                s = fmaf(st->q[d], get(kv, k, page_k(kv, t % kv->page_tokens, d)), s);
+            if (a->softcap != 0)
+                s = cap(s, a->softcap) * EXP2_LOG2E;
+        }
+        p[t - t0] = s;
+        top = s > top ? s : top;
+    }
+    float m = top > st->m ? top : st->m, fix = cpu_exp2(st->m - m);
+    for (int i = 0; i < BLOCK; i++) {
+        p[i] = cpu_exp2(p[i] - m);
+        lane[i % LANES] += p[i];
+        p[i] = round_like(kv, p[i]);
+    }
+    for (int half = LANES / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; i++)
+            lane[i] += lane[i + half];
+    st->l = st->l * fix + lane[0];
+    st->m = m;
+    for (int d = 0; d < dim; d++)
+        st->o[d] *= fix;
+    for (int t = t0 < lo ? lo : t0; t < t0 + BLOCK && t <= hi; t++) {
+        const char *v = page_head(kv, slot, t, head) + page_half(kv);
+        for (int d = 0; d < dim; d++)
+            st->o[d] = fmaf(p[t - t0], get(kv, v, page_v(kv, t % kv->page_tokens, d)), st->o[d]);
+    }
+}
+
+/* Items are rows x query heads. */
+int64_t naive_attention_items(const struct op_attention *a)
+{
+    int64_t rows = a->r.live && a->r.live[0] < a->r.rows ? a->r.live[0] : a->r.rows;
+    return rows * a->q.shape[1];
+}
+
+void naive_attention(const struct op_attention *a, int64_t first, int64_t last)
+{
+    const struct kv_view *kv = &a->kv;
+    int heads = (int)a->q.shape[1], group = heads / kv->n_head, dim = kv->head_dim;
+    float scale = a->softcap != 0 ? a->scale : a->scale * EXP2_LOG2E;
+    const float *sink = a->sinks.data;
+    struct state st;
+    for (int64_t item = first; item < last; item++) {
+        int64_t r = item / heads;
+        int h = (int)(item % heads), slot = a->r.seq_slot[a->r.row_seq[r]], pos = a->r.pos[r];
+        int lo = kv->window > 0 && pos >= kv->window ? pos - kv->window + 1 : 0;
+        int hi = a->r.span ? a->r.span[r] : pos;
+        const float *q = (const float *)((char *)tensor_row(&a->q, r) + h * a->q.stride[1]);
+        float *y = (float *)((char *)tensor_row(&a->y, r) + h * a->y.stride[1]);
+        st.m = sink ? sink[h] * EXP2_LOG2E : -1e30f;
+        st.l = sink ? 1 : 0;
+        for (int d = 0; d < dim; d++) {
+            st.q[d] = round_like(kv, q[d] * scale);
+            st.o[d] = 0;
+        }
+        for (int t = lo / BLOCK * BLOCK; t <= hi; t += BLOCK)
+            block(a, slot, h / group, t, lo, hi, &st);
+        for (int d = 0; d < dim; d++)
+            y[d] = st.o[d] / st.l;
+    }
+}

@@ -1,0 +1,124 @@
+/* naive_linear.c - the definition of y = x W^T + bias for every weight type.
+ *
+ * Block formats: both sides are integers in groups of 32 with float scales. A group of activations
+ * is top = max|x|, q = round(x * (127 / top)) to nearest even, d = top / 127 (top 0: all zero). In
+ * ascending groups, with sums exact in int32,
+ *     f = fma((float)sum(qa * qw) * d_a, d_w, f)
+ *     f = fma(m, d_a * (float)sum(qa), f)                formats with a minimum (w = d q + m)
+ * Q6_K has an integer scale for each 16 weights: its sum is sc0 * low half + sc1 * high half.
+ * Plain types: one chain f = fma(x[k], w[k], f) in ascending k; bf16 weights round x to bf16 first.
+ * Any order inside an exact sum gives the same bits, so vector code may choose it freely. */
+#include "kernels/cpu/naive.h"
+
+#include <math.h>
+
+#include "kernels/half.h"
+#include "kernels/quant/quant.h"
+
+enum { ROWS = 8, CHUNK = 64 }; /* rows that share a decoded weight; plain weights decoded at once */
+
+struct group { /* 32 activations */
+    int8_t q[QUANT_GROUP];
+    float d, ds;
+};
+
+struct tile {
+    float f[ROWS][NAIVE_TILE];
+};
+
+int64_t naive_linear_items(const struct op_linear *a)
+{
+    return (a->w.shape[0] + NAIVE_TILE - 1) / NAIVE_TILE;
+}
+
+static void quantize(const float *x, struct group *g)
+{
+    float top = 0;
+    int sum = 0;
+    for (int i = 0; i < QUANT_GROUP; i++)
+        top = fabsf(x[i]) > top ? fabsf(x[i]) : top;
+    float inv = top > 0 ? 127 / top : 0;
+    for (int i = 0; i < QUANT_GROUP; i++)
+        sum += g->q[i] = (int8_t)lrintf(x[i] * inv);
+    g->d = top / 127;
+    g->ds = g->d * (float)sum;
+}
+
+static int dot16(const int8_t *a, const int8_t *b)
+{
+    int sum = 0;
+    for (int i = 0; i < 16; i++)
+        sum += a[i] * b[i];
+    return sum;
+}
+
+static float group_step(const struct group *x, const struct quant_ints *w, float f)
+{
+    int sum = w->sc[0] * dot16(x->q, w->q) + w->sc[1] * dot16(x->q + 16, w->q + 16);
+    f = fmaf((float)sum * x->d, w->d, f);
+    return w->has_min ? fmaf(w->m, x->ds, f) : f;
+}
+
+static void tile_blocks(const struct op_linear *a, int64_t row, int rows, int64_t col, int cols,
+                        struct tile *t)
+{
+    const struct dtype_info *type = dtype_info((enum dtype)a->w.dtype);
+    int groups = type->block / QUANT_GROUP;
+    struct group x[ROWS];
+    struct quant_ints w;
+    for (int64_t k = 0; k < a->w.shape[1]; k += QUANT_GROUP) {
+        for (int r = 0; r < rows; r++)
+            quantize((const float *)tensor_row(&a->x, row + r) + k, &x[r]);
+        int64_t block = k / type->block, group = k / QUANT_GROUP % groups;
+        for (int c = 0; c < cols; c++) {
+            const char *p = tensor_row(&a->w, col + c);
+            type->ints(p + block * type->bytes, (int)group, &w);
+            for (int r = 0; r < rows; r++)
+                t->f[r][c] = group_step(&x[r], &w, t->f[r][c]);
+        }
+    }
+}
+
+static void tile_plain(const struct op_linear *a, int64_t row, int rows, int64_t col, int cols,
+                       struct tile *t)
+{
+    enum dtype type = (enum dtype)a->w.dtype;
+    int size = dtype_info(type)->bytes;
+    float w[CHUNK], x[ROWS][CHUNK];
+    for (int64_t k = 0; k < a->w.shape[1]; k += CHUNK) {
+        int n = a->w.shape[1] - k < CHUNK ? (int)(a->w.shape[1] - k) : CHUNK;
+        for (int r = 0; r < rows; r++) {
+            const float *from = (const float *)tensor_row(&a->x, row + r) + k;
+            for (int i = 0; i < n; i++)
+                x[r][i] = type == DT_BF16 ? half_bf16(half_to_bf16(from[i])) : from[i];
+        }
+        for (int c = 0; c < cols; c++) {
+            dtype_decode(type, (const char *)tensor_row(&a->w, col + c) + k * size, w, n);
+            for (int r = 0; r < rows; r++)
+                for (int i = 0; i < n; i++)
+                    t->f[r][c] = fmaf(x[r][i], w[i], t->f[r][c]);
+        }
+    }
+}
+
+void naive_linear(const struct op_linear *a, int64_t first, int64_t last)
+{
+    int64_t n = a->w.shape[0], m = a->x.shape[0];
+    if (a->live && a->live[0] < m)
+        m = a->live[0];
+    bool blocks = dtype_info((enum dtype)a->w.dtype)->ints != NULL;
+    const float *bias = a->bias.data;
+    for (int64_t col = first * NAIVE_TILE; col < n && col < last * NAIVE_TILE; col += NAIVE_TILE) {
+        int cols = n - col < NAIVE_TILE ? (int)(n - col) : NAIVE_TILE;
+        for (int64_t row = 0; row < m; row += ROWS) {
+            int rows = m - row < ROWS ? (int)(m - row) : ROWS;
+            struct tile t = {0};
+            (blocks ? tile_blocks : tile_plain)(a, row, rows, col, cols, &t);
+            for (int r = 0; r < rows; r++) {
+                float *y = (float *)tensor_row(&a->y, row + r) + col;
+                for (int c = 0; c < cols; c++)
+                    y[c] = bias ? t.f[r][c] + bias[col + c] : t.f[r][c];
+            }
+        }
+    }
+}

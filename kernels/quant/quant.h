@@ -1,0 +1,61 @@
+/* quant.h - what the block formats of kernels/quant/ have in common, for host and device code.
+ *
+ * Every format is read in groups of 32 weights: w = d * q + m with small integers q. That one view
+ * serves the decoder (w as floats) and the int8 kernels (exact integer sums, then d and m). The
+ * bytes of a block are foreign and need no alignment, so they are read one by one. */
+#ifndef KERNELS_QUANT_QUANT_H
+#define KERNELS_QUANT_QUANT_H
+
+#include <stdint.h>
+
+#include "kernels/half.h"
+
+#ifdef __CUDACC__
+#define QUANT_FN static __host__ __device__ inline
+#else
+#define QUANT_FN static inline
+#endif
+
+enum { QUANT_GROUP = 32 };
+
+/* 32 weights: w[i] = (d * sc[i / 16]) * q[i] + m. sc is 1 but for Q6_K. Formats without a minimum
+ * have m = -0.0f, which changes no sum (x + -0.0 is x for every x), and has_min 0: their kernels
+ * leave it out. */
+struct quant_ints {
+    int8_t q[QUANT_GROUP];
+    int sc[2];
+    float d, m;
+    int has_min;
+};
+
+QUANT_FN float quant_f16(const uint8_t *p)
+{
+    return half_f16((uint16_t)(p[0] | p[1] << 8));
+}
+
+/* Element i of 32 from 16 bytes of nibbles: bytes hold i in their low and i + 16 in their high
+ * half. */
+QUANT_FN int quant_nibble(const uint8_t *qs, int i)
+{
+    return i < 16 ? qs[i] & 15 : qs[i - 16] >> 4;
+}
+
+/* Bit i of 32, as Q5_0 and Q5_1 keep the fifth bits. */
+QUANT_FN int quant_bit(const uint8_t *qh, int i)
+{
+    return qh[i / 8] >> i % 8 & 1;
+}
+
+/* Scale and minimum of group g (0..7) from the 12 bytes of 6-bit fields in Q4_K and Q5_K. */
+QUANT_FN void quant_k_scale(const uint8_t *s, int g, int *scale, int *min)
+{
+    if (g < 4) {
+        *scale = s[g] & 63;
+        *min = s[g + 4] & 63;
+    } else {
+        *scale = (s[g + 4] & 15) | (s[g - 4] >> 6) << 4;
+        *min = s[g + 4] >> 4 | (s[g] >> 6) << 4;
+    }
+}
+
+#endif
