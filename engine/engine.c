@@ -1,0 +1,211 @@
+/* engine.c - opens and closes everything in order; the rest of engine.h is a thin layer over run/
+ * and load/. */
+#include "engine/engine.h"
+
+#include <string.h>
+
+#include "engine/load/model.h"
+#include "engine/run/worker.h"
+#include "engine/tasks/tasks.h"
+#include "kernels/base/mem.h"
+
+enum { SEQS_DEFAULT = 16, SEQS_MAX = 1024, QUEUE_DEFAULT = 512 };
+static const double step_seconds = 0.05;
+
+struct engine {
+    struct worker *worker;
+    char *model_path, *model_name, *isa; /* copies: the worker outlives the caller's options */
+    struct random_model random;
+    char *random_shape, *random_format;
+};
+
+static enum status kv_dtype_of(const char *name, const struct backend *b,
+                               const struct engine_options *o, enum dtype *out)
+{
+    struct device_options d = {.threads = 1, .isa = o->isa};
+    if (!name) {
+        struct device *dev;
+        struct device_info info;
+        TRY(b->open(&d, &dev));
+        b->info(dev, &info);
+        b->close(dev);
+        *out = info.kv_dtype;
+        return OK;
+    }
+    int t = dtype_find(name);
+    if (t != DT_F32 && t != DT_BF16)
+        return fail_field(ERR_INVALID, "kv-type", "KV type '%s' is not supported: f32 and bf16 are",
+                          name);
+    *out = (enum dtype)t;
+    return OK;
+}
+
+static enum status limits_of(const struct engine_options *o, const struct backend *b,
+                             struct limits *l)
+{
+    if (o->context < 0 || o->kv_bytes < 0 || o->max_seqs < 0 || o->max_rows < 0 ||
+        o->queue_limit < 0 || o->threads < 0)
+        return fail(ERR_INVALID,
+                    "context, KV size, sequences, rows, queue and threads cannot be negative");
+    if (o->max_seqs > SEQS_MAX)
+        return fail_field(ERR_INVALID, "max-seqs", "%d sequences at once: at most %d are possible",
+                          o->max_seqs, SEQS_MAX);
+    *l = (struct limits){.context = o->context,
+                         .kv_bytes = o->kv_bytes,
+                         .max_seqs = o->max_seqs ? o->max_seqs : SEQS_DEFAULT,
+                         .max_rows = o->max_rows,
+                         .prefix_cache = !o->no_prefix_cache,
+                         .step_seconds = step_seconds};
+    return kv_dtype_of(o->kv_type, b, o, &l->kv_dtype);
+}
+
+static char *copy(const char *s)
+{
+    return s ? xstrdup(s) : NULL;
+}
+
+static void keep_options(struct engine *e, const struct engine_options *o, struct worker_options *w)
+{
+    e->model_path = copy(o->model_path);
+    e->model_name = copy(o->model_name);
+    e->isa = copy(o->isa);
+    w->model_path = e->model_path;
+    w->model_name = e->model_name;
+    w->device = (struct device_options){.threads = o->threads, .isa = e->isa};
+    if (!o->random)
+        return;
+    e->random_shape = copy(o->random->shape);
+    e->random_format = copy(o->random->format);
+    e->random = (struct random_model){e->random_shape, e->random_format, o->random->seed};
+    w->random = &e->random;
+}
+
+static void free_engine(struct engine *e)
+{
+    xfree(e->model_path);
+    xfree(e->model_name);
+    xfree(e->isa);
+    xfree(e->random_shape);
+    xfree(e->random_format);
+    xfree(e);
+}
+
+enum status engine_open(const struct engine_options *o, void (*on_state)(void *), void *ctx,
+                        struct engine **out)
+{
+    struct worker_options w = {.on_state = on_state, .ctx = ctx, .task = tasks_find("generate")};
+    if (!o->model_path == !o->random)
+        return fail(ERR_INVALID, "give either a model file or random weights");
+    TRY(backend_find(o->device ? o->device : "auto", &w.backend));
+    TRY(limits_of(o, w.backend, &w.limits));
+    w.queue_limit = o->queue_limit ? o->queue_limit : QUEUE_DEFAULT;
+    struct engine *e = xcalloc(1, sizeof *e);
+    keep_options(e, o, &w);
+    enum status s = worker_start(&w, &e->worker);
+    if (s != OK) {
+        free_engine(e);
+        return s;
+    }
+    *out = e;
+    return OK;
+}
+
+void engine_progress(struct engine *e, struct engine_progress *out)
+{
+    worker_progress(e->worker, out);
+}
+
+void engine_drain(struct engine *e)
+{
+    worker_drain(e->worker);
+}
+
+bool engine_idle(struct engine *e)
+{
+    return worker_idle(e->worker);
+}
+
+void engine_close(struct engine *e)
+{
+    if (!e)
+        return;
+    worker_stop(e->worker);
+    free_engine(e);
+}
+
+const struct model *engine_model(struct engine *e)
+{
+    return worker_ready(e->worker) ? e->worker->model : NULL;
+}
+
+const struct engine_stats *engine_stats(struct engine *e)
+{
+    return &e->worker->stats;
+}
+
+enum status engine_submit(struct engine *e, const struct job_spec *spec, void (*wake)(void *),
+                          void *ctx, struct job **out)
+{
+    struct worker *w = e->worker;
+    if (worker_ready(w))
+        TRY(w->opt.task->check(w->model, &w->limits, spec));
+    struct job *j = job_new(spec, wake, ctx);
+    enum status s = worker_submit(w, j);
+    if (s != OK) {
+        job_unref(j);
+        job_unref(j);
+        return s;
+    }
+    *out = j;
+    return OK;
+}
+
+/* ---- plan ------------------------------------------------------------------------------------ */
+
+static void print_plan(struct buf *out, const struct model *m, const struct limits *l,
+                       const struct need *n)
+{
+    static const char *const name[N_REGION] = {"weights", "KV cache", "job rows", "workspace"};
+    size_t total = 0;
+    buf_printf(out, "model      %s (%s, %s)\n", m->info.id, m->info.arch, m->info.format);
+    buf_printf(out, "context    %lld tokens, %d sequences at once, steps of at most %d rows\n",
+               (long long)l->context, l->max_seqs, l->max_rows);
+    buf_printf(out, "KV         %s, %d pages of %d tokens, %lld bytes a page\n",
+               dtype_info(l->kv_dtype)->name, n->n_pages, n->page_tokens, (long long)n->page_bytes);
+    for (int r = 0; r < N_REGION; r++) {
+        buf_printf(out, "%-10s %14zu bytes %10.1f MiB\n", name[r], n->bytes[r],
+                   (double)n->bytes[r] / (1 << 20));
+        total += n->bytes[r];
+    }
+    buf_printf(out, "total      %14zu bytes %10.1f MiB of %.1f MiB free\n", total,
+               (double)total / (1 << 20), (double)l->free_bytes / (1 << 20));
+}
+
+enum status engine_plan(const struct engine_options *o, struct buf *out)
+{
+    const struct backend *b;
+    struct limits l;
+    struct need n;
+    struct device *dev = NULL;
+    struct device_info info;
+    struct model *m = NULL;
+    struct device_options d = {.threads = o->threads, .isa = o->isa};
+    TRY(backend_find(o->device ? o->device : "auto", &b));
+    TRY(limits_of(o, b, &l));
+    enum status s = b->open(&d, &dev);
+    if (s == OK) {
+        b->info(dev, &info);
+        l.free_bytes = info.free_bytes;
+        s = model_open(o->model_path, o->random, &m);
+    }
+    if (s == OK)
+        s = model_place(m, dev);
+    if (s == OK)
+        s = tasks_find("generate")->plan(m, &info, &l, &n);
+    if (s == OK)
+        print_plan(out, m, &l, &n);
+    model_close(m);
+    if (dev)
+        b->close(dev);
+    return s;
+}

@@ -1,0 +1,355 @@
+/* worker.c - see worker.h. */
+#include "engine/run/worker.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "kernels/base/clock.h"
+#include "kernels/base/log.h"
+#include "kernels/base/mem.h"
+#include "kernels/base/thread.h"
+
+/* clang-format off */
+static const double bounds_seconds[] = {0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160};
+static const double bounds_tokens[]  = {1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000};
+/* clang-format on */
+
+#define BOUNDS(b) b, (int)(sizeof b / sizeof b[0])
+
+static void stats_init(struct engine_stats *s)
+{
+    struct histogram *seconds[] = {&s->ttft, &s->itl, &s->e2e, &s->queue_time, &s->step_time};
+    for (size_t i = 0; i < sizeof seconds / sizeof seconds[0]; i++)
+        histogram_init(seconds[i], BOUNDS(bounds_seconds));
+    histogram_init(&s->prompt_len, BOUNDS(bounds_tokens));
+    histogram_init(&s->output_len, BOUNDS(bounds_tokens));
+}
+
+/* ---- state and progress ---------------------------------------------------------------------- */
+
+static void set_stage(struct worker *w, enum engine_state state, const char *stage, double done)
+{
+    pthread_mutex_lock(&w->lock);
+    w->progress.state = w->draining && state == ENGINE_READY ? ENGINE_DRAINING : state;
+    snprintf(w->progress.stage, sizeof w->progress.stage, "%s", stage);
+    w->progress.done = done;
+    pthread_mutex_unlock(&w->lock);
+    if (w->opt.on_state)
+        w->opt.on_state(w->opt.ctx);
+}
+
+static void set_failed(struct worker *w, enum status s)
+{
+    pthread_mutex_lock(&w->lock);
+    w->progress.error = s;
+    snprintf(w->progress.message, sizeof w->progress.message, "%s", fail_text());
+    pthread_mutex_unlock(&w->lock);
+    set_stage(w, ENGINE_FAILED, "failed", 0);
+}
+
+void worker_progress(struct worker *w, struct engine_progress *out)
+{
+    pthread_mutex_lock(&w->lock);
+    *out = w->progress;
+    pthread_mutex_unlock(&w->lock);
+}
+
+bool worker_ready(struct worker *w)
+{
+    pthread_mutex_lock(&w->lock);
+    enum engine_state s = w->progress.state;
+    pthread_mutex_unlock(&w->lock);
+    return s == ENGINE_READY || s == ENGINE_DRAINING;
+}
+
+/* ---- loading --------------------------------------------------------------------------------- */
+
+static void on_packed(void *ctx, double done)
+{
+    set_stage(ctx, ENGINE_LOADING, "packing weights", done);
+}
+
+static enum status take_regions(struct worker *w)
+{
+    w->need.bytes[REGION_WEIGHTS] = w->model->weight_bytes;
+    for (int r = 0; r < N_REGION; r++)
+        if (w->need.bytes[r] > 0)
+            TRY(w->opt.backend->region(w->dev, (enum region)r, w->need.bytes[r], &w->region[r]));
+    return OK;
+}
+
+static enum status load(struct worker *w)
+{
+    const struct worker_options *o = &w->opt;
+    set_stage(w, ENGINE_LOADING, "opening device", 0);
+    TRY(o->backend->open(&o->device, &w->dev));
+    o->backend->info(w->dev, &w->info);
+    w->queue = o->backend->queue(w->dev);
+    set_stage(w, ENGINE_LOADING, "reading header", 0);
+    TRY(model_open(o->model_path, o->random, &w->model));
+    if (o->model_name)
+        w->model->info.id = arena_strndup(&w->model->arena, o->model_name, strlen(o->model_name));
+    TRY(model_place(w->model, w->dev));
+    set_stage(w, ENGINE_LOADING, "planning memory", 0);
+    w->limits = o->limits;
+    w->limits.free_bytes = w->info.free_bytes;
+    TRY(o->task->plan(w->model, &w->info, &w->limits, &w->need));
+    TRY(take_regions(w));
+    on_packed(w, 0);
+    TRY(model_load(w->model, w->dev, w->region[REGION_WEIGHTS], on_packed, w));
+    w->model->info.context = w->limits.context;
+    w->model->info.device = arena_printf(&w->model->arena, "%s, %s, %d threads", w->info.name,
+                                         w->info.isa, w->info.threads);
+    return o->task->open(w, &w->state);
+}
+
+/* ---- the loop -------------------------------------------------------------------------------- */
+
+static void abort_all(struct worker *w, enum status s)
+{
+    char message[512];
+    snprintf(message, sizeof message, "%s", fail_text());
+    log_error("%s: every running request ends: %s", status_name(s), message);
+    w->opt.task->abort(w->state, s, message);
+}
+
+/* Finishes the oldest step, waiting for its fence. */
+static enum status finish_oldest(struct worker *w)
+{
+    struct step *s = &w->ring[w->oldest];
+    TRY(w->opt.backend->wait(w->queue, &s->fence));
+    w->oldest = (w->oldest + 1) % RING;
+    w->n_in_flight--;
+    enum status st = s->task->finish(s->state, s);
+    double took = clock_now() - s->launched;
+    histogram_add(&w->stats.step_time, took);
+    counter_add(&w->stats.steps, 1);
+    counter_add(&w->stats.step_rows, (uint64_t)s->rows);
+    if (took > 2 * w->limits.step_seconds)
+        counter_add(&w->stats.over_budget_steps, 1);
+    return st;
+}
+
+static enum status launch(struct worker *w, struct step *s)
+{
+    const struct backend *b = w->opt.backend;
+    s->launched = clock_now();
+    if (b->step)
+        b->step(w->queue, true);
+    enum status st = s->task->launch(s->state, s);
+    if (st == OK)
+        st = b->record(w->queue, &s->fence);
+    if (b->step)
+        b->step(w->queue, false);
+    if (st == OK)
+        w->n_in_flight++;
+    return st;
+}
+
+/* One round: launches a step if there is one, finishes what is done or must be. False: nothing was
+ * there to do. */
+static bool round_trip(struct worker *w)
+{
+    int depth = w->info.synchronous ? 1 : MAX_IN_FLIGHT;
+    struct step *s = &w->ring[(w->oldest + w->n_in_flight) % RING];
+    bool picked = w->n_in_flight < depth && w->opt.task->pick(w->state, s);
+    enum status st = picked ? launch(w, s) : OK;
+    bool finish = w->n_in_flight > 0 && (!picked || w->n_in_flight == depth);
+    if (st == OK && finish)
+        st = finish_oldest(w);
+    if (st != OK) {
+        for (; w->n_in_flight > 0; w->n_in_flight--, w->oldest = (w->oldest + 1) % RING)
+            w->opt.backend->wait(w->queue, &w->ring[w->oldest].fence);
+        abort_all(w, st);
+    }
+    return picked || finish;
+}
+
+static void take_submitted(struct worker *w)
+{
+    pthread_mutex_lock(&w->lock);
+    struct job *j = w->first;
+    w->first = w->last = NULL;
+    w->notified = false;
+    pthread_mutex_unlock(&w->lock);
+    for (struct job *next; j; j = next) {
+        next = j->next;
+        j->next = NULL;
+        w->opt.task->submit(w->state, j);
+    }
+}
+
+static bool wait_for_work(struct worker *w)
+{
+    pthread_mutex_lock(&w->lock);
+    while (!w->notified && !w->first && !w->quit)
+        pthread_cond_wait(&w->changed, &w->lock);
+    bool go_on = !w->quit;
+    pthread_mutex_unlock(&w->lock);
+    return go_on;
+}
+
+static bool must_quit(struct worker *w)
+{
+    pthread_mutex_lock(&w->lock);
+    bool quit = w->quit;
+    pthread_mutex_unlock(&w->lock);
+    return quit;
+}
+
+static void unload(struct worker *w)
+{
+    if (w->state) {
+        while (w->n_in_flight > 0 && finish_oldest(w) == OK)
+            ;
+        take_submitted(w);
+        w->opt.task->abort(w->state, ERR_DRAINING, "the server is shutting down");
+        w->opt.task->close(w->state);
+    }
+    model_close(w->model);
+    if (w->dev)
+        w->opt.backend->close(w->dev);
+}
+
+static void *worker_main(void *arg)
+{
+    struct worker *w = arg;
+    enum status s = load(w);
+    if (s != OK) {
+        set_failed(w, s);
+    } else {
+        set_stage(w, ENGINE_READY, "ready", 1);
+        while (!must_quit(w)) {
+            take_submitted(w);
+            if (!round_trip(w) && !wait_for_work(w))
+                break;
+        }
+    }
+    unload(w);
+    return NULL;
+}
+
+/* ---- other threads --------------------------------------------------------------------------- */
+
+enum status worker_start(const struct worker_options *o, struct worker **out)
+{
+    struct worker *w = xcalloc(1, sizeof *w);
+    w->opt = *o;
+    stats_init(&w->stats);
+    pthread_mutex_init(&w->lock, NULL);
+    cond_init(&w->changed);
+    enum status s = thread_start(&w->thread, "worker", worker_main, w);
+    if (s != OK) {
+        xfree(w);
+        return s;
+    }
+    *out = w;
+    return OK;
+}
+
+void worker_stop(struct worker *w)
+{
+    if (!w)
+        return;
+    pthread_mutex_lock(&w->lock);
+    w->quit = true;
+    pthread_cond_signal(&w->changed);
+    pthread_mutex_unlock(&w->lock);
+    pthread_join(w->thread, NULL);
+    for (struct job *j = w->first, *next; j;
+         j = next) { /* submitted to a worker that never got ready */
+        next = j->next;
+        job_fail(j, ERR_DRAINING, "the server is shutting down");
+        job_unref(j);
+    }
+    pthread_cond_destroy(&w->changed);
+    pthread_mutex_destroy(&w->lock);
+    xfree(w);
+}
+
+static enum status refusal(const struct worker *w)
+{
+    switch (w->progress.state) {
+    case ENGINE_LOADING:
+        return fail(ERR_LOADING, "the model is still loading (%s)", w->progress.stage);
+    case ENGINE_FAILED:
+        return fail(ERR_LOADING, "the model could not be loaded: %s", w->progress.message);
+    case ENGINE_DRAINING:
+        return fail(ERR_DRAINING, "the server is shutting down");
+    case ENGINE_READY:
+        break;
+    }
+    if (w->n_waiting >= w->opt.queue_limit)
+        return fail(ERR_QUEUE_FULL, "%d requests are waiting already; try again later",
+                    w->n_waiting);
+    return OK;
+}
+
+enum status worker_submit(struct worker *w, struct job *j)
+{
+    j->worker = w;
+    j->task = w->opt.task;
+    pthread_mutex_lock(&w->lock);
+    enum status s = refusal(w);
+    if (s == OK) {
+        if (w->last)
+            w->last->next = j;
+        else
+            w->first = j;
+        w->last = j;
+        w->n_waiting++;
+        w->n_jobs++;
+        gauge_set(&w->stats.waiting, w->n_waiting);
+        pthread_cond_signal(&w->changed);
+    } else {
+        counter_add(&w->stats.jobs_rejected, 1);
+    }
+    pthread_mutex_unlock(&w->lock);
+    return s;
+}
+
+void worker_notify(struct worker *w)
+{
+    if (!w)
+        return;
+    pthread_mutex_lock(&w->lock);
+    w->notified = true;
+    pthread_cond_signal(&w->changed);
+    pthread_mutex_unlock(&w->lock);
+}
+
+void worker_drain(struct worker *w)
+{
+    pthread_mutex_lock(&w->lock);
+    w->draining = true;
+    if (w->progress.state == ENGINE_READY)
+        w->progress.state = ENGINE_DRAINING;
+    pthread_mutex_unlock(&w->lock);
+}
+
+bool worker_idle(struct worker *w)
+{
+    pthread_mutex_lock(&w->lock);
+    bool idle = w->n_jobs == 0;
+    pthread_mutex_unlock(&w->lock);
+    return idle;
+}
+
+void worker_job_started(struct worker *w)
+{
+    pthread_mutex_lock(&w->lock);
+    gauge_set(&w->stats.waiting, --w->n_waiting);
+    gauge_set(&w->stats.running, w->n_jobs - w->n_waiting);
+    pthread_mutex_unlock(&w->lock);
+}
+
+void worker_job_ended(struct worker *w, struct job *j, bool was_waiting)
+{
+    pthread_mutex_lock(&w->lock);
+    w->n_jobs--;
+    w->n_waiting -= was_waiting;
+    gauge_set(&w->stats.waiting, w->n_waiting);
+    gauge_set(&w->stats.running, w->n_jobs - w->n_waiting);
+    pthread_mutex_unlock(&w->lock);
+    job_unref(j);
+}

@@ -1,0 +1,157 @@
+/* memory.c - how much device memory generating needs: exact, from running the forward on the null
+ * device. */
+#include <string.h>
+
+#include "engine/tasks/generate.h"
+
+enum { CONTEXT_DEFAULT = 32768, ROWS_DEFAULT = 512 };
+
+int64_t gen_kv_layer_page(const struct hparams *hp, const struct limits *l, int page_tokens)
+{
+    return (int64_t)dtype_row_bytes(l->kv_dtype,
+                                    2 * (int64_t)hp->n_kv_head * page_tokens * hp->head_dim);
+}
+
+struct pack_sizes gen_sizes(const struct limits *l, int page_tokens)
+{
+    return (struct pack_sizes){
+        .rows = l->max_rows,
+        .seqs = l->max_seqs,
+        .want = l->max_seqs + SCORE_ROWS,
+        .bias = l->max_seqs * BIAS_PER_JOB,
+        .slots = l->max_seqs,
+        .table_stride = (int)((l->context + page_tokens - 1) / page_tokens),
+    };
+}
+
+void gen_memories(const struct hparams *hp, const struct limits *l, const struct need *n, char *kv,
+                  struct memory *mem)
+{
+    memset(mem, 0, sizeof *mem * N_MEMORY_KIND);
+    int64_t page = gen_kv_layer_page(hp, l, n->page_tokens);
+    int64_t pool = page * n->n_pages;
+    mem[MEMORY_KV] = (struct memory){.kind = MEMORY_KV,
+                                     .base = kv,
+                                     .layer_bytes = pool,
+                                     .dtype = (uint8_t)l->kv_dtype,
+                                     .page_tokens = n->page_tokens,
+                                     .page_bytes = page};
+    if (hp->n_kind[MEMORY_STATE] > 0)
+        mem[MEMORY_STATE] = (struct memory){.kind = MEMORY_STATE,
+                                            .base = kv + pool * hp->n_kind[MEMORY_KV],
+                                            .layer_bytes = hp->state_bytes * l->max_seqs,
+                                            .dtype = DT_F32,
+                                            .slot_bytes = hp->state_bytes};
+}
+
+/* The workspace's peak for the largest step: one forward on the null device, whose addresses nobody
+ * follows. */
+static enum status plan_work(struct model *m, const struct limits *l, struct need *n)
+{
+    struct device_options o = {0};
+    struct device *dev;
+    TRY(backend_null.open(&o, &dev));
+    void *weights, *kv, *rows, *work;
+    enum status s = OK;
+    const size_t huge = (size_t)1 << 42; /* of address space */
+    if ((s = backend_null.region(dev, REGION_WEIGHTS, m->weight_bytes, &weights)) != OK ||
+        (s = backend_null.region(dev, REGION_KV, n->bytes[REGION_KV], &kv)) != OK ||
+        (s = backend_null.region(dev, REGION_ROWS, n->bytes[REGION_ROWS], &rows)) != OK ||
+        (s = backend_null.region(dev, REGION_WORK, huge, &work)) != OK ||
+        (s = model_bind_plan(m, dev, weights)) != OK)
+        goto out;
+    struct pack_sizes max = gen_sizes(l, n->page_tokens);
+    struct memory mem[N_MEMORY_KIND];
+    gen_memories(&m->net.hp, l, n, kv, mem);
+    int32_t *any = rows;
+    mem[MEMORY_KV].table = any;
+    mem[MEMORY_KV].table_stride = max.table_stride;
+    struct batch b = {.r = {.rows = max.rows,
+                            .seqs = max.seqs,
+                            .live = any,
+                            .pos = any,
+                            .row_seq = any,
+                            .seq_start = any,
+                            .seq_slot = any},
+                      .token = any,
+                      .last = any,
+                      .mem = mem,
+                      .want = any,
+                      .n_want = max.want,
+                      .want_live = any};
+    struct pass p;
+    struct output out;
+    pass_begin(&p, backend_null.queue(dev), work, huge);
+    p.b = &b;
+    m->net.arch->forward(&m->net, &p, &(struct input){.batch = &b}, &out);
+    s = p.status;
+    n->bytes[REGION_WORK] = p.peak;
+out:
+    backend_null.close(dev);
+    return s;
+}
+
+/* Settles the KV pool's size; shrinks an unset context to what fits. */
+static enum status plan_pages(const struct hparams *hp, const struct device_info *dev,
+                              struct limits *l, struct need *n, int64_t other)
+{
+    const int t = n->page_tokens;
+    int64_t state = hp->n_kind[MEMORY_STATE] * hp->state_bytes * l->max_seqs;
+    /* Host memory is shared with everything else on the machine: take at most half of what is free.
+     */
+    int64_t free = dev->synchronous ? l->free_bytes / 2 : l->free_bytes - l->free_bytes / 32;
+    int64_t budget = l->kv_bytes ? l->kv_bytes : free - other - state;
+    int64_t fit = budget > 0 ? budget / n->page_bytes : 0;
+    bool chosen = l->context > 0;
+    if (!chosen) {
+        l->context = hp->n_ctx < CONTEXT_DEFAULT ? hp->n_ctx : CONTEXT_DEFAULT;
+        if (l->context > fit * t)
+            l->context = fit * t;
+    }
+    int64_t one = (l->context + t - 1) / t;
+    if (one > fit || l->context < 1)
+        return fail(ERR_NO_MEMORY,
+                    "a context of %lld tokens needs %lld MiB of KV cache, %lld MiB are to be had; "
+                    "with them the context could be %lld",
+                    (long long)l->context, (long long)(one * n->page_bytes >> 20),
+                    (long long)(budget >> 20), (long long)(fit * t));
+    int64_t all = one * l->max_seqs;
+    n->n_pages = (int)(all < fit ? all : fit);
+    n->bytes[REGION_KV] = (size_t)(n->n_pages * n->page_bytes + state);
+    return OK;
+}
+
+enum status gen_plan(struct model *m, const struct device_info *dev, struct limits *l,
+                     struct need *n)
+{
+    const struct hparams *hp = &m->net.hp;
+    memset(n, 0, sizeof *n);
+    n->page_tokens = dev->page_tokens;
+    n->page_bytes = gen_kv_layer_page(hp, l, n->page_tokens) * hp->n_kind[MEMORY_KV];
+    if (l->max_rows == 0)
+        l->max_rows = ROWS_DEFAULT;
+    if (l->max_rows < l->max_seqs)
+        l->max_rows = l->max_seqs;
+    if (l->context > hp->n_ctx)
+        return fail_field(ERR_INVALID, "ctx",
+                          "a context of %lld tokens is more than the %d the model was trained for",
+                          (long long)l->context, hp->n_ctx);
+    n->bytes[REGION_WEIGHTS] = m->weight_bytes;
+    /* Twice: the workspace does not depend on the number of pages, but the pages on the workspace.
+     */
+    struct limits guess = *l;
+    if (guess.context == 0)
+        guess.context = hp->n_ctx < CONTEXT_DEFAULT ? hp->n_ctx : CONTEXT_DEFAULT;
+    struct pack_sizes max = gen_sizes(&guess, n->page_tokens);
+    size_t counts = (size_t)l->max_seqs * (size_t)hp->n_vocab * sizeof(uint16_t);
+    n->bytes[REGION_ROWS] = pack_device_bytes(&max) + counts;
+    n->n_pages = max.table_stride;
+    n->bytes[REGION_KV] = (size_t)(n->n_pages * n->page_bytes);
+    TRY(plan_work(m, &guess, n));
+    int64_t other =
+        (int64_t)(n->bytes[REGION_WEIGHTS] + n->bytes[REGION_ROWS] + n->bytes[REGION_WORK]);
+    TRY(plan_pages(hp, dev, l, n, other));
+    max = gen_sizes(l, n->page_tokens);
+    n->bytes[REGION_ROWS] = pack_device_bytes(&max) + counts;
+    return OK;
+}
