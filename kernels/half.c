@@ -21,8 +21,10 @@ static float float_of(uint32_t u)
 float half_f16(uint16_t h)
 {
     uint32_t sign = (uint32_t)(h & 0x8000) << 16, exp = h >> 10 & 31, man = h & 1023;
+    if (exp == 31 && man != 0) /* NaN: made quiet, as F16C does */
+        return float_of(sign | 0x7fc00000 | man << 13);
     if (exp == 31)
-        return float_of(sign | 0x7f800000 | man << 13);
+        return float_of(sign | 0x7f800000);
     if (exp > 0)
         return float_of(sign | (exp + 112) << 23 | man << 13);
     /* Subnormal: man * 2^-24, exact in f32. */

@@ -1,8 +1,8 @@
 /* naive_linear.c - the definition of y = x W^T + bias for every weight type.
  *
  * Block formats: both sides are integers in groups of 32 with float scales. A group of activations
- * is top = max|x|, q = round(x * (127 / top)) to nearest even, d = top / 127 (top 0: all zero). In
- * ascending groups, with sums exact in int32,
+ * is top = max|x|, q = round(x * (127 / top)) to nearest even, d = top / 127;
+ * all zero when top < 2^-100, where 127 / top would end. In ascending groups, with sums exact in int32,
  *     f = fma((float)sum(qa * qw) * d_a, d_w, f)
  *     f = fma(m, d_a * (float)sum(qa), f)                formats with a minimum (w = d q + m)
  * Q6_K has an integer scale for each 16 weights: its sum is sc0 * low half + sc1 * high half.
@@ -37,10 +37,10 @@ static void quantize(const float *x, struct group *g)
     int sum = 0;
     for (int i = 0; i < QUANT_GROUP; i++)
         top = fabsf(x[i]) > top ? fabsf(x[i]) : top;
-    float inv = top > 0 ? 127 / top : 0;
+    float inv = top >= 0x1p-100f ? 127 / top : 0;
     for (int i = 0; i < QUANT_GROUP; i++)
         sum += g->q[i] = (int8_t)lrintf(x[i] * inv);
-    g->d = top / 127;
+    g->d = inv > 0 ? top / 127 : 0;
     g->ds = g->d * (float)sum;
 }
 
