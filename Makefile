@@ -83,18 +83,21 @@ tests: $(TESTS) $(FUZZERS)
 
 JOBS := $(shell nproc)
 FUZZ_SECONDS ?= 20
+# All processors, unless the caller said -j.
+PARALLEL = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
 # Programs under a sanitizer are several times slower, hence their longer limit.
 RUN := python3 tests/tools/run.py --jobs $(JOBS) --fuzz-seconds $(FUZZ_SECONDS) \
        --timeout $(if $(SANITIZE),300,60)
 VENV := .venv/ready
+CHECKS := $(wildcard tests/tools/test_*.py) tests/tools/lint.py
 
 test: deps-test
-	$(Q)$(MAKE) --no-print-directory -j$(JOBS) all tests $(VENV)
-	$(Q)$(RUN) --lint --e2e tests/e2e $(TESTS) $(FUZZERS)
+	$(Q)$(MAKE) --no-print-directory $(PARALLEL) all tests $(VENV)
+	$(Q)$(RUN) $(CHECKS:%=--check %) --e2e tests/e2e $(TESTS) $(FUZZERS)
 
 # Only what is written in C; .ci/run uses it for the sanitizer builds.
 test-c: deps-test
-	$(Q)$(MAKE) --no-print-directory -j$(JOBS) tests
+	$(Q)$(MAKE) --no-print-directory $(PARALLEL) tests
 	$(Q)$(RUN) $(TESTS) $(FUZZERS)
 
 test-all: test container-test
@@ -116,7 +119,7 @@ format:
 # clang's libFuzzer, guided by coverage; new inputs stay under build/. FUZZ=json for one target.
 fuzz:
 	$(Q)tests/tools/apt.sh clang
-	$(Q)$(MAKE) --no-print-directory -j$(JOBS) libfuzzer CC=clang B=build/libfuzzer DRIVER= \
+	$(Q)$(MAKE) --no-print-directory $(PARALLEL) libfuzzer CC=clang B=build/libfuzzer DRIVER= \
 	    SANITIZE=address,undefined EXTRA_CFLAGS=-fsanitize=fuzzer-no-link \
 	    EXTRA_LDFLAGS=-fsanitize=fuzzer
 
@@ -134,7 +137,7 @@ container-test:
 # --- set-up: each of these costs a tenth of a second when nothing is missing
 DEB_BUILD := build-essential pkg-config libmicrohttpd-dev libcjson-dev libpcre2-dev libutf8proc-dev
 DEB_RUN := $(DEB_BUILD) python3 python3-pip
-DEB_TEST := $(DEB_BUILD) libcmocka-dev clang-format python3 python3-venv
+DEB_TEST := $(DEB_BUILD) libcmocka-dev clang-format python3 python3-pip python3-venv
 
 deps-build:
 	$(Q)tests/tools/apt.sh $(DEB_BUILD)
@@ -147,7 +150,7 @@ deps:
 
 # Installs, builds, fetches the default model unless MODEL names another, and serves it.
 run: deps-run
-	$(Q)$(MAKE) --no-print-directory -j$(JOBS) all
+	$(Q)$(MAKE) --no-print-directory $(PARALLEL) all
 	$(Q)model='$(MODEL)'; [ -n "$$model" ] || model=$$(models/fetch.sh) || exit 1; \
 	    exec $(B)/inferd serve "$$model" $(ARGS)
 

@@ -180,7 +180,7 @@ static size_t mutate_once(uint8_t *data, size_t len)
     case 2: /* one byte more */
         return replace(data, len, at, 0, &byte, 1);
     case 3: /* a few less */
-        return replace(data, len, at, n < 8 ? n : below(8), NULL, 0);
+        return replace(data, len, at, n < 8 ? n : below(8), &byte, 0);
     case 4: /* a remarkable number */
         return replace(data, len, at, left < width ? left : width, (uint8_t *)&number, width);
     case 5: /* a piece of another input */

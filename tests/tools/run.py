@@ -3,9 +3,10 @@
 
 One line a program; the whole output of those that fail. The last line is "N passed, N failed,
 N skipped"; the exit status is 0 only when nothing failed. Counted are test cases: cmocka's
-for programs, pytest's for --e2e, one for the lint, one for a fuzz target. A line that begins with
+for programs, pytest's for --e2e, one for a check, one for a fuzz target. A line that begins with
 SKIP is a skip even where the program took it for a pass.
 """
+
 import argparse
 import concurrent.futures
 import os
@@ -35,14 +36,20 @@ class Result:
         if self.skipped:
             counts += f', {self.skipped} skipped'
         mark = 'FAIL' if self.failed else 'ok  '
-        return f'{mark} {self.name:<34} {self.seconds:6.1f} s  {counts}' + \
-            (f'  ({self.why})' if self.why else '')
+        return f'{mark} {self.name:<34} {self.seconds:6.1f} s  {counts}' + (
+            f'  ({self.why})' if self.why else ''
+        )
 
 
 def execute(command, limit):
     """Returns exit status (None: ran too long), stdout, stderr. A child's children die with it."""
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                             stdin=subprocess.DEVNULL, start_new_session=True)
+    child = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     try:
         out, err = child.communicate(timeout=limit)
         return child.returncode, out, err
@@ -62,7 +69,11 @@ def ending(status, limit):
 
 def count_cmocka(status, out):
     """Passed, failed, skipped, by the lines that cmocka prints on stdout."""
-    started, passed, skipped = len(RUN.findall(out)), len(OK.findall(out)), len(SKIPPED.findall(out))
+    started, passed, skipped = (
+        len(RUN.findall(out)),
+        len(OK.findall(out)),
+        len(SKIPPED.findall(out)),
+    )
     failed = started - passed - skipped
     silent = max(0, len(SKIP_LINE.findall(out)) - skipped)  # printed SKIP and returned
     silent = min(silent, passed)
@@ -77,26 +88,38 @@ def run_program(path, limit):
     counts = count_cmocka(status, out)
     why = ending(status, limit)
     reasons = {line.decode(errors='replace')[5:60].strip(': ') for line in SKIP_LINE.findall(out)}
-    return Result(short(path), time.monotonic() - begin, *counts,
-                  why or '; '.join(sorted(reasons)[:2]), out + err)
+    return Result(
+        short(path),
+        time.monotonic() - begin,
+        *counts,
+        why or '; '.join(sorted(reasons)[:2]),
+        out + err,
+    )
 
 
 def run_fuzzer(path, seconds):
     begin, limit = time.monotonic(), seconds + 120
     status, out, err = execute([path, f'-seconds={seconds}'], limit)
-    return Result(short(path), time.monotonic() - begin, int(status == 0), int(status != 0), 0,
-                  ending(status, limit), out + err)
+    return Result(
+        short(path),
+        time.monotonic() - begin,
+        int(status == 0),
+        int(status != 0),
+        0,
+        ending(status, limit),
+        out + err,
+    )
 
 
 def short(path):
     return '/'.join(path.split('/')[-2:])
 
 
-def run_lint():
+def run_check(script):
     begin = time.monotonic()
-    status, out, err = execute([sys.executable, 'tests/tools/lint.py'], 120)
-    return Result('lint', time.monotonic() - begin, int(status == 0), int(status != 0), 0,
-                  ending(status, 120), out + err)
+    status, out, err = execute([sys.executable, script], 120)
+    counts = int(status == 0), int(status != 0), 0
+    return Result(short(script), time.monotonic() - begin, *counts, ending(status, 120), out + err)
 
 
 def run_e2e(folder, limit):
@@ -104,8 +127,20 @@ def run_e2e(folder, limit):
     begin = time.monotonic()
     if os.path.exists(E2E_XML):
         os.remove(E2E_XML)
-    status, out, err = execute(['.venv/bin/python', '-m', 'pytest', '-q', '-rs', '-p',
-                                'no:cacheprovider', f'--junitxml={E2E_XML}', folder], limit)
+    status, out, err = execute(
+        [
+            '.venv/bin/python',
+            '-m',
+            'pytest',
+            '-q',
+            '-rs',
+            '-p',
+            'no:cacheprovider',
+            f'--junitxml={E2E_XML}',
+            folder,
+        ],
+        limit,
+    )
     passed = failed = skipped = 0
     if os.path.exists(E2E_XML):
         suite = ElementTree.parse(E2E_XML).getroot().find('testsuite')
@@ -114,13 +149,17 @@ def run_e2e(folder, limit):
         passed = total - failed - skipped
     if status != 0:
         failed = max(failed, 1)
-    return Result(folder, time.monotonic() - begin, passed, failed, skipped,
-                  ending(status, limit), out + err)
+    return Result(
+        folder, time.monotonic() - begin, passed, failed, skipped, ending(status, limit), out + err
+    )
 
 
 def has_e2e(folder):
-    return folder and os.path.isdir(folder) and \
-        any(name.startswith('test_') and name.endswith('.py') for name in os.listdir(folder))
+    return (
+        folder
+        and os.path.isdir(folder)
+        and any(name.startswith('test_') and name.endswith('.py') for name in os.listdir(folder))
+    )
 
 
 def report(result):
@@ -136,7 +175,7 @@ def main():
     parser.add_argument('--timeout', type=float, default=60, help='seconds a program')
     parser.add_argument('--e2e-timeout', type=float, default=420)
     parser.add_argument('--fuzz-seconds', type=int, default=2)
-    parser.add_argument('--lint', action='store_true')
+    parser.add_argument('--check', action='append', default=[], metavar='SCRIPT')
     parser.add_argument('--e2e', metavar='FOLDER')
     parser.add_argument('program', nargs='*')
     args = parser.parse_args()
@@ -155,7 +194,7 @@ def main():
                 report(results[-1])
         print(f'-- {name}: {time.monotonic() - begin:.1f} s', flush=True)
 
-    stage('lint', [(run_lint,)] if args.lint else [], 1)
+    stage('checks', [(run_check, script) for script in args.check], args.jobs)
     stage('programs', [(run_program, p, args.timeout) for p in programs], args.jobs)
     stage('fuzz targets', [(run_fuzzer, p, args.fuzz_seconds) for p in fuzzers], args.jobs)
     stage('end to end', [(run_e2e, args.e2e, args.e2e_timeout)] if has_e2e(args.e2e) else [], 1)
@@ -163,8 +202,10 @@ def main():
     for result in results:
         if result.failed:
             print(result.line())
-    print(f'{sum(r.passed for r in results)} passed, {failed} failed, '
-          f'{sum(r.skipped for r in results)} skipped')
+    print(
+        f'{sum(r.passed for r in results)} passed, {failed} failed, '
+        f'{sum(r.skipped for r in results)} skipped'
+    )
     sys.exit(1 if failed else 0)
 
 
