@@ -1,0 +1,343 @@
+/* The naive definitions against numpy in double precision (tests/tools/gen_ops.py). */
+#include "kernels/cpu/naive.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "kernels/base/mem.h"
+#include "kernels/cpu/exp2.h"
+#include "kernels/cpu/page.h"
+#include "tests/support/fixture.h"
+#include "tests/support/test.h"
+
+static struct fixture fx;
+
+static int load(void **state)
+{
+    (void)state;
+    fixture_load(&fx, "tests/data/kernels/ops.bin");
+    return 0;
+}
+
+static int drop(void **state)
+{
+    (void)state;
+    fixture_clear(&fx);
+    return 0;
+}
+
+/* max |got - want| <= tol * max |want| */
+static void near(const float *got, const double *want, int64_t n, double tol)
+{
+    double worst = 0, top = 0;
+    for (int64_t i = 0; i < n; i++) {
+        double e = fabs((double)got[i] - want[i]);
+        worst = e > worst || isnan(e) ? e : worst;
+        top = fabs(want[i]) > top ? fabs(want[i]) : top;
+    }
+    if (!(worst <= tol * top))
+        print_error("off by %g of %g\n", worst, top);
+    assert_true(worst <= tol * top);
+}
+
+static const double *want_of(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+static const double *want_of(const char *fmt, ...)
+{
+    char name[64];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(name, sizeof name, fmt, ap);
+    va_end(ap);
+    return fixture_f64(&fx, name);
+}
+
+static void *borrow(const char *name)
+{
+    return (void *)(uintptr_t)fixture_f32(&fx, name);
+}
+
+static void test_rmsnorm(void **state)
+{
+    (void)state;
+    float y[5 * 40], wide[5][50];
+    int32_t live = 3;
+    struct op_rmsnorm a = {tensor_2d(borrow("norm.x"), DT_F32, 5, 40),
+                           tensor_1d(borrow("norm.w"), DT_F32, 40), tensor_2d(y, DT_F32, 5, 40),
+                           1e-5f, NULL};
+    naive_rmsnorm(&a, 0, naive_rmsnorm_items(&a));
+    near(y, want_of("norm.y"), 200, 3e-7);
+    a.live = &live;
+    assert_int_equal(naive_rmsnorm_items(&a), 3);
+
+    /* The same rows as heads of a wider row, in place. */
+    for (int r = 0; r < 5; r++)
+        memcpy(wide[r], fixture_f32(&fx, "norm.x") + 40 * r, 160);
+    struct tensor all = tensor_2d(wide, DT_F32, 5, 50);
+    a.x = a.y = tensor_heads(tensor_cols(all, 0, 40), 1, 40);
+    a.live = NULL;
+    naive_rmsnorm(&a, 0, naive_rmsnorm_items(&a));
+    for (int r = 0; r < 5; r++)
+        assert_memory_equal(wide[r], y + 40 * r, 160);
+}
+
+static void test_linear(void **state)
+{
+    (void)state;
+    for (int t = 0; t < N_DTYPE; t++) {
+        const struct dtype_info *type = dtype_info((enum dtype)t);
+        if (!type->decode)
+            continue;
+        char name[40];
+        float y[5][20], one[19];
+        snprintf(name, sizeof name, "linear.%s.w", type->name);
+        struct tensor w =
+            tensor_2d((void *)(uintptr_t)fixture_u8(&fx, name), (enum dtype)t, 19, 512);
+        struct tensor x = tensor_2d(borrow("linear.x"), DT_F32, 5, 512);
+        struct op_linear a = {x, w, tensor_1d(borrow("linear.bias"), DT_F32, 19),
+                              tensor_cols(tensor_2d(y, DT_F32, 5, 20), 0, 19), NULL};
+        assert_int_equal(fixture_get(&fx, name, "u1")->shape[1], w.stride[0]);
+        naive_linear(&a, 0, naive_linear_items(&a));
+        for (int r = 0; r < 5; r++) {
+            near(y[r], want_of("linear.%s.y", type->name) + 19 * r, 19, 3e-6);
+            struct op_linear b = {tensor_rows(x, r, 1), w, a.bias, tensor_2d(one, DT_F32, 1, 19),
+                                  NULL};
+            naive_linear(&b, 0, 1); /* two tiles, in two parts */
+            naive_linear(&b, 1, 2);
+            assert_memory_equal(one, y[r], sizeof one);
+        }
+    }
+}
+
+static void test_rope(void **state)
+{
+    (void)state;
+    static const int32_t zero[4];
+    for (int neox = 0; neox < 2; neox++) {
+        float x[4 * 3 * 16];
+        memcpy(x, fixture_f32(&fx, "rope.x"), sizeof x);
+        struct op_rope a = {tensor_3d(x, DT_F32, 4, 3, 16),
+                            {.rows = 4,
+                             .seqs = 1,
+                             .pos = fixture_i32(&fx, "rope.pos"),
+                             .row_seq = zero,
+                             .seq_slot = zero},
+                            borrow("rope.freq"),
+                            6,
+                            neox,
+                            1.25f};
+        naive_rope(&a, 0, naive_rope_items(&a));
+        near(x, want_of("rope.%s", neox ? "neox" : "pair"), 192, 2e-7);
+    }
+}
+
+/* Pages of 3 slots in an order of their own; sequence i of the fixture is in slot 2 - i. */
+enum { SEQS = 3, LEN = 152, PAGES = 12 };
+
+struct paged {
+    struct kv_view kv;
+    int32_t table[SEQS * PAGES];
+    char *base;
+};
+
+static void paged_init(struct paged *p, enum dtype t, int dim, int tokens)
+{
+    memset(p, 0, sizeof *p);
+    for (int i = 0; i < SEQS * PAGES; i++)
+        p->table[i] = i * 7 % (SEQS * PAGES);
+    p->kv = (struct kv_view){.dtype = (uint8_t)t,
+                             .page_tokens = tokens,
+                             .n_head = 2,
+                             .head_dim = dim,
+                             .table = p->table,
+                             .table_stride = PAGES};
+    p->kv.page_bytes = 2 * tokens * 2 * dim * (t == DT_F32 ? 4 : 2);
+    p->base = xcalloc(SEQS * PAGES, (size_t)p->kv.page_bytes);
+    memset(p->base, 0xff, SEQS * PAGES * (size_t)p->kv.page_bytes); /* NaN where nothing is */
+    p->kv.base = p->base;
+}
+
+static void store_all(struct paged *p)
+{
+    static const int32_t slot[] = {2, 1, 0};
+    int32_t pos[LEN], seq[LEN];
+    for (int s = 0; s < SEQS; s++) {
+        for (int i = 0; i < LEN; i++) {
+            pos[i] = i;
+            seq[i] = s;
+        }
+        /* [LEN, 2, 32] of the fixture, the first head_dim elements of each head */
+        struct tensor k = tensor_3d((float *)borrow("attn.k") + s * LEN * 64, DT_F32, LEN, 2, 32);
+        struct tensor v = tensor_3d((float *)borrow("attn.v") + s * LEN * 64, DT_F32, LEN, 2, 32);
+        struct op_kv_write a = {
+            tensor_cols(k, 0, p->kv.head_dim),
+            tensor_cols(v, 0, p->kv.head_dim),
+            {.rows = LEN, .seqs = SEQS, .pos = pos, .row_seq = seq, .seq_slot = slot},
+            p->kv};
+        naive_kv_write(&a, 0, naive_kv_write_items(&a));
+    }
+}
+
+struct attn_case {
+    const char *name;
+    enum dtype type;
+    int window;
+    float softcap;
+    bool sinks, span;
+    double tol;
+};
+
+static void attn_one(const struct attn_case *c, int dim, int tokens)
+{
+    static const int32_t slot[] = {2, 1, 0};
+    struct paged p;
+    float y[6 * 6 * 32], one[6 * 32];
+    paged_init(&p, c->type, dim, tokens);
+    store_all(&p);
+    p.kv.window = c->window;
+    struct tensor q = tensor_cols(tensor_3d(borrow("attn.q"), DT_F32, 6, 6, 32), 0, dim);
+    struct op_attention a = {.q = q,
+                             .kv = p.kv,
+                             .scale = 0.25f,
+                             .softcap = c->softcap,
+                             .r = {.rows = 6,
+                                   .seqs = SEQS,
+                                   .pos = fixture_i32(&fx, "attn.pos"),
+                                   .row_seq = fixture_i32(&fx, "attn.seq"),
+                                   .seq_slot = slot,
+                                   .span = c->span ? fixture_i32(&fx, "attn.span") : NULL},
+                             .y = tensor_3d(y, DT_F32, 6, 6, dim)};
+    if (c->sinks)
+        a.sinks = tensor_1d(borrow("attn.sinks"), DT_F32, 6);
+    naive_attention(&a, 0, naive_attention_items(&a));
+    near(y, want_of("attn.%d.%s", dim, c->name), 36 * dim, c->tol);
+    for (int r = 0; r < 6; r++) { /* a row alone */
+        struct op_attention b = a;
+        b.q = tensor_rows(a.q, r, 1);
+        b.y = tensor_3d(one, DT_F32, 1, 6, dim);
+        b.r.rows = 1;
+        b.r.pos += r;
+        b.r.row_seq += r;
+        b.r.span = c->span ? a.r.span + r : NULL;
+        naive_attention(&b, 0, naive_attention_items(&b));
+        assert_memory_equal(one, y + r * 6 * dim, (size_t)dim * 24);
+    }
+    xfree(p.base);
+}
+
+static void test_attention(void **state)
+{
+    (void)state;
+    static const struct attn_case cases[] = {
+        {"plain", DT_F32, 0, 0, false, false, 2e-6},
+        {"window", DT_F32, 40, 0, false, false, 2e-6},
+        {"softcap", DT_F32, 0, 3, false, false, 2e-6},
+        {"sinks", DT_F32, 0, 0, true, false, 2e-6},
+        {"span", DT_F32, 0, 0, false, true, 2e-6},
+        {"all", DT_F32, 100, 3, true, true, 2e-6},
+        {"bf16", DT_BF16, 0, 0, false, false, 1e-2}}; /* q and p rounded to 8 bits */
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        attn_one(&cases[i], 32, 16); /* panel form */
+        attn_one(&cases[i], 20, 16); /* plain order */
+        attn_one(&cases[i], 32, 24); /* pages that do not divide blocks of 64 */
+    }
+}
+
+/* Every element of a page has a place of its own. */
+static void test_page_order(void **state)
+{
+    (void)state;
+    for (int dim = 8; dim <= 256; dim += 8) {
+        for (int t = 0; t < 2; t++) {
+            struct kv_view kv = {.dtype = t ? DT_F32 : DT_BF16, .page_tokens = 16, .head_dim = dim};
+            char k[16 * 256] = {0}, v[16 * 256] = {0};
+            for (int i = 0; i < 16 * dim; i++) {
+                k[page_k(&kv, i / dim, i % dim)]++;
+                v[page_v(&kv, i / dim, i % dim)]++;
+            }
+            for (int i = 0; i < 16 * dim; i++)
+                assert_true(k[i] == 1 && v[i] == 1);
+        }
+    }
+}
+
+static void test_glu(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"silu", "gelu_tanh", "gelu_erf", "relu"};
+    float y[3 * 33];
+    for (int i = 0; i < 4; i++) {
+        struct op_glu a = {tensor_2d(borrow("glu.x"), DT_F32, 3, 66), tensor_2d(y, DT_F32, 3, 33),
+                           (enum act)i, NULL};
+        naive_glu(&a, 0, naive_glu_items(&a));
+        near(y, want_of("glu.%s", names[i]), 99, 5e-7);
+    }
+}
+
+static void test_exp2(void **state)
+{
+    (void)state;
+    double worst = 0;
+    for (int i = 0; i < 200000; i++) {
+        float x = -126 + 253.4f * (float)i / 200000;
+        double e = fabs((double)cpu_exp2(x) / exp2((double)x) - 1);
+        worst = e > worst ? e : worst;
+    }
+    assert_true(worst < 2.4e-7);
+    assert_true(cpu_exp2(0) == 1 && cpu_exp2(1) == 2 && cpu_exp2(-126) == 0x1p-126f);
+    assert_true(cpu_exp2(-126.1f) == 0 && cpu_exp2(-INFINITY) == 0);
+    assert_true(cpu_exp2(INFINITY) > 1e38f && cpu_exp2(1e30f) == cpu_exp2(INFINITY));
+    assert_true(isnan(cpu_exp2(NAN)));
+}
+
+static void test_embed(void **state)
+{
+    (void)state;
+    float table[4][32], rows[2][32], y[5][32];
+    uint8_t packed[4][18];
+    for (int i = 0; i < 4 * 32; i++)
+        table[i / 32][i % 32] = (float)(i % 16 - 8) * (i / 32 + 1);
+    for (int i = 0; i < 64; i++)
+        rows[i / 32][i % 32] = 1000 + (float)i;
+    for (int i = 0; i < 4; i++)
+        dtype_info(DT_Q4_0)->encode(table[i], packed[i]);
+    const int32_t token[] = {3, ~1, TOKEN_FROM_SLOT, 0, TOKEN_FROM_SLOT};
+    const int32_t last[] = {9, 2, 9, 1}, seq[] = {0, 0, 1, 1, 0}, slot[] = {3, 1}, live[] = {5, 2};
+    struct op_embed a = {tensor_2d(packed, DT_Q4_0, 4, 32),
+                         tensor_2d(rows, DT_F32, 2, 32),
+                         {.rows = 5, .seqs = 2, .live = live, .row_seq = seq, .seq_slot = slot},
+                         token,
+                         last,
+                         tensor_2d(y, DT_F32, 5, 32),
+                         2};
+    naive_embed(&a, 0, naive_embed_items(&a));
+    const float *want[] = {table[3], rows[1], table[2], table[0], table[1]};
+    for (int r = 0; r < 5; r++)
+        for (int i = 0; i < 32; i++)
+            assert_true(y[r][i] == 2 * want[r][i]); /* the table is exact in q4_0 */
+}
+
+static void test_move(void **state)
+{
+    (void)state;
+    float x[4][3] = {{1, 2, 3}, {4, 5, 6}, {7, 8, 9}, {10, 11, 12}}, y[3][3] = {{0}};
+    const int32_t index[] = {2, 0, 3}, live = 2;
+    struct op_gather g = {tensor_2d(x, DT_F32, 4, 3), tensor_2d(y, DT_F32, 3, 3), index, &live};
+    naive_gather(&g, 0, naive_gather_items(&g));
+    assert_true(y[0][0] == 7 && y[1][2] == 3 && y[2][0] == 0);
+    struct tensor t = tensor_2d(x, DT_F32, 4, 3);
+    struct op_add a = {tensor_rows(t, 0, 2), tensor_rows(t, 2, 2), tensor_rows(t, 0, 2), NULL};
+    naive_add(&a, 0, naive_add_items(&a));
+    assert_true(x[0][0] == 8 && x[1][2] == 18 && x[2][0] == 7);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_rmsnorm),    cmocka_unit_test(test_linear),
+        cmocka_unit_test(test_rope),       cmocka_unit_test(test_attention),
+        cmocka_unit_test(test_page_order), cmocka_unit_test(test_glu),
+        cmocka_unit_test(test_exp2),       cmocka_unit_test(test_embed),
+        cmocka_unit_test(test_move),
+    };
+    return cmocka_run_group_tests(tests, load, drop);
+}
