@@ -1,0 +1,153 @@
+/* cmd.c - the table of commands, and what they share. */
+#include "server/cmd/cmd.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "server/version.h"
+
+struct command {
+    const char *name;
+    unsigned bit;
+    int (*run)(const struct config *);
+    bool needs_file;
+    const char *args, *about, *more;
+};
+
+/* clang-format off */
+static const struct command commands[] = {
+    {"serve",    CMD_SERVE,    cmd_serve,    false, "[MODEL]", "serve a model over HTTP",
+     "Serves the GGUF file MODEL through an OpenAI-compatible API until SIGTERM or SIGINT, which\n"
+     "lets running requests end. Exit code 1: the port is in use, or the model cannot be loaded."},
+    {"chat",     CMD_CHAT,     cmd_chat,     false, "[MODEL]", "talk with a model in the terminal",
+     "Ctrl-C stops an answer. /clear forgets the conversation, /exit or Ctrl-D leaves."},
+    {"inspect",  CMD_INSPECT,  cmd_inspect,  true,  "FILE",    "print what a model file holds", ""},
+    {"plan",     CMD_PLAN,     cmd_plan,     false, "[MODEL]", "print the memory a model will take, without loading it", ""},
+    {"tokenize", CMD_TOKENIZE, cmd_tokenize, true,  "FILE",    "text on standard input to token ids on one line", ""},
+    {"render",   CMD_RENDER,   cmd_render,   true,  "FILE",    "a chat request on standard input to its prompt",
+     "FILE is a GGUF file or a .jinja template. The request is JSON: messages, tools,\n"
+     "add_generation_prompt, and any further template variable."},
+    {"bench",    CMD_BENCH,    cmd_bench,    false, "[MODEL]", "measure prefill and decode speed",
+     "Measures a model file, or with --random weights made in memory, beside the memory bandwidth\n"
+     "read in the same second."},
+    {"health",   CMD_HEALTH,   cmd_health,   false, "",        "ask a running server whether it is ready",
+     "Exit code 0: it is. For container health checks."},
+    {"version",  CMD_VERSION,  cmd_version,  false, "",        "print the version", ""},
+};
+/* clang-format on */
+
+enum { N_COMMANDS = sizeof commands / sizeof *commands };
+
+static const struct command *find(const char *name)
+{
+    if (!strcmp(name, "--version"))
+        name = "version";
+    for (int i = 0; i < N_COMMANDS; i++)
+        if (!strcmp(commands[i].name, name))
+            return &commands[i];
+    return NULL;
+}
+
+static void usage(FILE *to)
+{
+    fprintf(to,
+            "inferd %s - serves a language model over an OpenAI-compatible HTTP API\n\n"
+            "usage: inferd COMMAND [options]\n\n",
+            INFERD_VERSION);
+    for (int i = 0; i < N_COMMANDS; i++)
+        fprintf(to, "  %-9s %s\n", commands[i].name, commands[i].about);
+    fprintf(to, "\n`inferd COMMAND --help` lists the options of a command.\n");
+}
+
+static int unknown_command(const char *name)
+{
+    const char *names[N_COMMANDS];
+    for (int i = 0; i < N_COMMANDS; i++)
+        names[i] = commands[i].name;
+    const char *near = config_nearest(name, names, N_COMMANDS);
+    if (near)
+        fprintf(stderr, "inferd: unknown command \"%s\"; did you mean %s?\n", name, near);
+    else
+        fprintf(stderr, "inferd: unknown command \"%s\"; `inferd --help` lists them\n", name);
+    return EXIT_USAGE;
+}
+
+static void help(const struct command *cmd)
+{
+    struct buf b = {0};
+    buf_printf(&b, "usage: inferd %s%s%s [options]\n\n%s.\n", cmd->name, cmd->args[0] ? " " : "",
+               cmd->args, cmd->about);
+    if (cmd->more[0])
+        buf_printf(&b, "%s\n", cmd->more);
+    buf_puts(&b, "\nOptions (environment variables below each; the command line wins):\n");
+    config_help(cmd->bit, &b);
+    cmd_print(&b);
+    buf_clear(&b);
+}
+
+static int run(const struct command *cmd, int argc, char **argv)
+{
+    struct config c;
+    int code = EXIT_GOOD;
+    if (config_parse(&c, cmd->bit, argc, argv) != OK) {
+        fprintf(stderr, "inferd %s: %s\n`inferd %s --help` lists the options.\n", cmd->name,
+                fail_text(), cmd->name);
+        code = EXIT_USAGE;
+    } else if (c.help) {
+        help(cmd);
+    } else if (cmd->needs_file && !c.model) {
+        fprintf(stderr, "inferd %s: which file? usage: inferd %s %s\n", cmd->name, cmd->name,
+                cmd->args);
+        code = EXIT_USAGE;
+    } else {
+        code = cmd->run(&c);
+    }
+    if (!(code & EXIT_NOW)) /* else other threads may still read it */
+        config_clear(&c);
+    return code;
+}
+
+int cmd_run(int argc, char **argv)
+{
+    if (argc < 2) {
+        usage(stderr);
+        return EXIT_USAGE;
+    }
+    if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
+        usage(stdout);
+        return EXIT_GOOD;
+    }
+    const struct command *cmd = find(argv[1]);
+    return cmd ? run(cmd, argc - 2, argv + 2) : unknown_command(argv[1]);
+}
+
+/* ---- shared ----------------------------------------------------------------------------------
+ */
+
+int cmd_failed(void)
+{
+    fflush(stdout);
+    fprintf(stderr, "inferd: %s\n", fail_text());
+    return EXIT_BAD;
+}
+
+enum status cmd_read_stdin(size_t limit, struct buf *out)
+{
+    char piece[65536];
+    ssize_t n;
+    while ((n = read(STDIN_FILENO, piece, sizeof piece)) > 0) {
+        if (out->len + (size_t)n > limit)
+            return fail(ERR_TOO_LARGE, "standard input is longer than %zu bytes", limit);
+        buf_append(out, piece, (size_t)n);
+    }
+    return n < 0 ? fail(ERR_IO, "cannot read standard input: %s", strerror(errno)) : OK;
+}
+
+int cmd_print(const struct buf *b)
+{
+    if (b->len && fwrite(b->data, 1, b->len, stdout) != b->len)
+        return EXIT_BAD;
+    return fflush(stdout) ? EXIT_BAD : EXIT_GOOD;
+}
