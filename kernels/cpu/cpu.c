@@ -37,6 +37,7 @@ CPU_OP(kv_write, struct op_kv_write)
 CPU_OP(attention, struct op_attention)
 CPU_OP(glu, struct op_glu)
 CPU_OP(add, struct op_add)
+CPU_OP(conv1d, struct op_conv1d)
 CPU_OP(gather, struct op_gather)
 CPU_OP(sample, struct op_sample)
 CPU_OP(count, struct op_count)
@@ -194,6 +195,7 @@ const struct backend backend_cpu = {
             .attention = run_attention,
             .glu = run_glu,
             .add = run_add,
+            .conv1d = run_conv1d,
             .gather = run_gather,
             .sample = run_sample,
             .count = run_count},
