@@ -120,7 +120,7 @@ format:
 fuzz:
 	$(Q)tests/tools/apt.sh clang
 	$(Q)$(MAKE) --no-print-directory $(PARALLEL) libfuzzer CC=clang B=build/libfuzzer DRIVER= \
-	    SANITIZE=address,undefined EXTRA_CFLAGS="-fsanitize=fuzzer-no-link -Wno-error -Wno-unknown-warning-option" \
+	    SANITIZE=address,undefined EXTRA_CFLAGS=-fsanitize=fuzzer-no-link \
 	    EXTRA_LDFLAGS=-fsanitize=fuzzer
 
 libfuzzer: $(FUZZERS)

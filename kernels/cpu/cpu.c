@@ -1,46 +1,80 @@
 /* cpu.c - the CPU as a device: memory regions, a queue that runs each op inside the call, packing.
  *
- * The backend is synchronous: a recorded fence is done at once. Ops are independent over their
- * items, and every item's order of arithmetic is fixed by its shape, so how they are split over
- * threads changes no bit. */
+ * The backend is synchronous: a recorded fence is done at once. An op is taken by fast.c where it
+ * has code for this ISA and shape, else its naive definition runs, shared out over the same threads
+ * by items: ops are independent over their items, and every item's order of arithmetic is fixed by
+ * its shape, so how they are split over threads changes no bit. */
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "kernels/backend.h"
 #include "kernels/base/mem.h"
+#include "kernels/cpu/fast.h"
 #include "kernels/cpu/naive.h"
 #include "kernels/cpu/page.h"
 
 struct cpu_device {
     struct device dev; /* first: a struct device * is a struct cpu_device * */
     struct queue queue;
-    int threads;
+    struct fast fast;
     void *region[N_REGION];
     size_t region_bytes[N_REGION];
 };
 
 /* --- ops */
 
-#define CPU_OP(name, args)                                                                         \
+struct naive_stage {
+    const void *op;
+    void (*run)(const void *op, int64_t first, int64_t last);
+    int64_t items, per;
+};
+
+static void naive_chunk(void *arg, int64_t chunk, int worker)
+{
+    const struct naive_stage *s = arg;
+    int64_t end = (chunk + 1) * s->per;
+
+    (void)worker;
+    s->run(s->op, chunk * s->per, end < s->items ? end : s->items);
+}
+
+static void naive_run(struct fast *f, struct naive_stage s)
+{
+    enum { CHUNKS_A_THREAD = 4 };
+
+    s.per = s.items / (pool_threads(f->pool) * CHUNKS_A_THREAD) + 1;
+    pool_run(f->pool, (s.items + s.per - 1) / s.per, naive_chunk, &s);
+}
+
+static struct fast *fast_of(struct queue *q)
+{
+    return &((struct cpu_device *)q->dev)->fast;
+}
+
+#define CPU_OP(name, args, taken)                                                                  \
+    static void items_##name(const void *a, int64_t first, int64_t last)                           \
+    {                                                                                              \
+        naive_##name(a, first, last);                                                              \
+    }                                                                                              \
     static enum status run_##name(struct queue *q, const args *a)                                  \
     {                                                                                              \
-        (void)q;                                                                                   \
-        naive_##name(a, 0, naive_##name##_items(a));                                               \
+        struct fast *f = fast_of(q);                                                               \
+        if (!(taken))                                                                              \
+            naive_run(f, (struct naive_stage){a, items_##name, naive_##name##_items(a), 0});       \
         return OK;                                                                                 \
     }
-CPU_OP(embed, struct op_embed)
-CPU_OP(rmsnorm, struct op_rmsnorm)
-CPU_OP(linear, struct op_linear)
-CPU_OP(rope, struct op_rope)
-CPU_OP(kv_write, struct op_kv_write)
-CPU_OP(attention, struct op_attention)
-CPU_OP(glu, struct op_glu)
-CPU_OP(add, struct op_add)
-CPU_OP(conv1d, struct op_conv1d)
-CPU_OP(gather, struct op_gather)
-CPU_OP(sample, struct op_sample)
-CPU_OP(count, struct op_count)
+CPU_OP(embed, struct op_embed, fast_embed(f, a))
+CPU_OP(rmsnorm, struct op_rmsnorm, false)
+CPU_OP(linear, struct op_linear, fast_linear(f, a))
+CPU_OP(rope, struct op_rope, false)
+CPU_OP(kv_write, struct op_kv_write, false)
+CPU_OP(attention, struct op_attention, false)
+CPU_OP(glu, struct op_glu, false)
+CPU_OP(add, struct op_add, false)
+CPU_OP(gather, struct op_gather, false)
+CPU_OP(sample, struct op_sample, false)
+CPU_OP(count, struct op_count, false)
 #undef CPU_OP
 
 /* --- device */
@@ -54,12 +88,12 @@ static enum status cpu_open(const struct device_options *o, struct device **out)
 {
     if (o->index != 0)
         return fail(ERR_NOT_FOUND, "cpu device %d: there is one, device 0", o->index);
-    if (o->isa && strcmp(o->isa, "scalar") != 0)
-        return fail(ERR_UNSUPPORTED, "instruction set %s: this build has scalar", o->isa);
+    struct fast f;
+    TRY(fast_open(&f, o->threads, o->isa));
     struct cpu_device *d = xcalloc(1, sizeof *d);
     d->dev.backend = &backend_cpu;
     d->queue.dev = &d->dev;
-    d->threads = 1;
+    d->fast = f;
     *out = &d->dev;
     return OK;
 }
@@ -69,6 +103,7 @@ static void cpu_close(struct device *dev)
     struct cpu_device *d = (struct cpu_device *)dev;
     if (!d)
         return;
+    fast_close(&d->fast);
     for (int i = 0; i < N_REGION; i++)
         if (d->region[i])
             big_free(d->region[i], d->region_bytes[i]);
@@ -80,15 +115,15 @@ static void cpu_info(const struct device *dev, struct device_info *info)
     const struct cpu_device *d = (const struct cpu_device *)dev;
     int64_t page = sysconf(_SC_PAGESIZE);
     *info = (struct device_info){.backend = "cpu",
-                                 .threads = d->threads,
+                                 .threads = pool_threads(d->fast.pool),
                                  .total_bytes = page * sysconf(_SC_PHYS_PAGES),
                                  .free_bytes = page * sysconf(_SC_AVPHYS_PAGES),
                                  .page_tokens = PAGE_TOKENS,
                                  .synchronous = true,
                                  .exact_rows = true,
                                  .kv_dtype = DT_BF16};
-    snprintf(info->name, sizeof info->name, "cpu");
-    snprintf(info->isa, sizeof info->isa, "scalar");
+    isa_cpu_name(info->name, sizeof info->name);
+    snprintf(info->isa, sizeof info->isa, "%s", d->fast.isa->name);
 }
 
 static struct queue *cpu_queue(struct device *dev)
@@ -143,34 +178,55 @@ static enum status cpu_wait(struct queue *q, const struct fence *f)
 
 static bool cpu_can(const struct device *dev, const struct op_case *c, struct choice *out)
 {
-    (void)dev;
+    const struct fast *f = &((const struct cpu_device *)dev)->fast;
     const struct dtype_info *w = dtype_info(c->w);
     bool weight = c->op == OP_linear || c->op == OP_embed;
+    struct choice found = {"naive", LAYOUT_ROWS, 0};
+
     if (weight && (!w->decode || c->k % w->block != 0))
         return false;
+    if (weight)
+        found.bytes = dtype_row_bytes(c->w, c->k) * (size_t)c->n;
+    if (c->op == OP_linear && fast_packs(f, c->w, c->n, c->k, &found.bytes)) {
+        found.kernel = f->isa->name;
+        found.layout = LAYOUT_PANEL;
+    }
     if (out)
-        *out = (struct choice){"naive", LAYOUT_ROWS,
-                               weight ? dtype_row_bytes(c->w, c->k) * (size_t)c->n : 0};
+        *out = found;
     return true;
 }
 
 static enum status cpu_pack(struct device *dev, const struct tensor *src, int n,
                             const struct choice *c, struct tensor *dst)
 {
-    (void)dev;
+    struct fast *f = &((struct cpu_device *)dev)->fast;
     enum dtype t = (enum dtype)src[0].dtype;
     int64_t rows = 0, k = src[0].shape[1];
+    size_t need;
     char *at = dst->data;
+
     for (int i = 0; i < n; i++)
         rows += src[i].shape[0];
-    if (dtype_row_bytes(t, k) * (size_t)rows > c->bytes)
-        return fail(ERR_INTERNAL, "pack: %lld rows do not fit in %zu bytes", (long long)rows,
-                    c->bytes);
+    need = dtype_row_bytes(t, k) * (size_t)rows;
+    if (c->layout == LAYOUT_PANEL && !fast_packs(f, t, rows, k, &need))
+        return fail(ERR_INTERNAL, "pack: %s has no panels here", dtype_info(t)->name);
+    if (need > c->bytes)
+        return fail(ERR_INTERNAL, "pack: %lld rows need %zu bytes, the choice has %zu",
+                    (long long)rows, need, c->bytes);
+    if (c->layout == LAYOUT_PANEL) {
+        fast_pack(f, src, n, dst);
+        return OK;
+    }
     *dst = tensor_2d(dst->data, t, rows, k);
     for (int i = 0; i < n; i++)
         for (int64_t r = 0; r < src[i].shape[0]; r++, at += dst->stride[0])
             memcpy(at, tensor_row(&src[i], r), (size_t)dst->stride[0]);
     return OK;
+}
+
+static void cpu_step(struct queue *q, bool begin)
+{
+    (begin ? pool_begin : pool_end)(fast_of(q)->pool);
 }
 
 const struct backend backend_cpu = {
@@ -185,6 +241,7 @@ const struct backend backend_cpu = {
     .record = cpu_record,
     .done = cpu_done,
     .wait = cpu_wait,
+    .step = cpu_step,
     .can = cpu_can,
     .pack = cpu_pack,
     .ops = {.embed = run_embed,
@@ -195,7 +252,6 @@ const struct backend backend_cpu = {
             .attention = run_attention,
             .glu = run_glu,
             .add = run_add,
-            .conv1d = run_conv1d,
             .gather = run_gather,
             .sample = run_sample,
             .count = run_count},

@@ -13,7 +13,7 @@
 struct fast {
     const struct cpu_isa *isa;
     struct pool *pool;
-    void *scratch; /* of the op that runs: packed activations, partial attention */
+    void *scratch, *memory; /* of the op that runs: packed activations, partial attention */
     size_t scratch_bytes;
 };
 
@@ -22,7 +22,7 @@ enum status fast_open(struct fast *f, int threads, const char *isa);
 void fast_close(struct fast *f);
 
 bool fast_packs(const struct fast *f, enum dtype t, int64_t n, int64_t k, size_t *bytes);
-enum status fast_pack(struct fast *f, const struct tensor *src, int n, struct tensor *dst);
+void fast_pack(struct fast *f, const struct tensor *src, int n, struct tensor *dst);
 /* KV pages of this type and head size have this ISA's own order: kv_write, rope_kv and attention
  * then all are fast. */
 bool fast_kv(const struct fast *f, const struct kv_view *kv);

@@ -65,4 +65,6 @@ extern const struct cpu_isa isa_scalar, isa_avx2, isa_avx512, isa_avx512bf16;
  * (or is unknown). Names: scalar avx2 avx512 avx512bf16. */
 const struct cpu_isa *isa_select(const char *forced);
 
+void isa_cpu_name(char *out, size_t size); /* what the processor calls itself */
+
 #endif

@@ -20,12 +20,12 @@
  * 16 rows of k + 1; f32 a line = 16 rows of one k.
  * N is padded to 16 with rows of zero bytes, K to a step with zero scales and values.
  *
- * The arithmetic, which the naive version on plain rows and every ISA share bit for bit: per output
- * f = 0, then for blocks of 32 k ascending, with a the block of x, all exact in int32:
+ * The arithmetic is that of naive_linear.c, bit for bit on every ISA: per output f = 0, then for
+ * groups of 32 k ascending, with a the group of x, all sums exact in int32:
  *   q8_0, q4_0, q5_0   f = fma((float)sum(q a) * a.d, d, f)                    q signed
- *   q4_1, q5_1         f = fma((float)sum(q a) * a.d, d, f); f = fma(m, a.ds, f)
- *   q4_k, q5_k         f = fma((float)sum(q a) * a.d, d * sc, f); f = fma(-(dmin * mn), a.ds, f)
- *   q6_k               f = fma((float)(sc0 * sum16(q a) + sc1 * sum16'(q a)) * a.d, d, f)
+ *   q4_1, q5_1         the same, q unsigned; then f = fma(m, a.ds, f)
+ *   q4_k, q5_k         the same with d = d * sc, m = -(dmin * mn)
+ *   q6_k               sc0 * sum16(q a) + sc1 * sum16'(q a), below 2^24, in place of sum(q a)
  * f32, f16: f = fma(x, w, f) over k ascending; bf16: the same with x rounded to bf16, except on
  * AVX512_BF16, where vdpbf16ps adds pairs. Then y = f + bias when there is one. */
 #ifndef KERNELS_CPU_PANEL_H
@@ -37,13 +37,13 @@
 
 #include "kernels/tensor.h"
 
-enum { PANEL_ROWS = 16, ACT_BLOCK = 32 };
+enum { PANEL_ROWS = 16, ACT_GROUP = 32 };
 
-/* 32 activations: x = q * d about. top = max |x|, q = rint(x * (127 / top)), d = top / 127 (top 0:
- * all zero), ds = d * (float)sum(q). z: -zero * the sums of the first and the last 16 q (q6_k), or
- * -zero * sum(q) in z[0]; where sums of unsigned weights start. */
-struct act_block {
-    int8_t q[ACT_BLOCK];
+/* 32 activations: x = q * d about. top = max |x|, q = rint(x * (127 / top)), d = top / 127, ds = d
+ * * (float)sum(q); all zero when top < 2^-100. z: -zero * the sums of the first and the last 16 q
+ * (q6_k), or -zero * sum(q) in z[0]; where sums of unsigned weights start. */
+struct act_group {
+    int8_t q[ACT_GROUP];
     float d, ds;
     int32_t z[2];
 };
@@ -68,15 +68,15 @@ void panel_pack(const struct tensor *src, int n, int64_t first, int64_t last, ui
 /* One row of a packed weight as f32: the same bits as dtype_decode of the row it was made of. */
 void panel_row(const struct tensor *w, int64_t row, float *out);
 
-/* 32 k of one panel as numbers, for the scalar kernel and panel_row. Block formats only. */
+/* 32 k of one row as numbers, for the scalar kernel and panel_row. Block formats only. */
 struct panel_block {
-    uint8_t q[ACT_BLOCK][PANEL_ROWS];   /* unsigned, zero not yet subtracted */
-    float d[PANEL_ROWS], m[PANEL_ROWS]; /* m: what is added (minima negative) */
-    int8_t sc[2][PANEL_ROWS];           /* q6_k */
+    uint8_t q[ACT_GROUP]; /* unsigned: the format's zero is not yet subtracted */
+    int8_t sc[2];         /* of the first and the last 16 (q6_k, else 1) */
+    float d, m;           /* m: what is added (minima negative) */
 };
-void panel_block(enum dtype t, const uint8_t *panel, int64_t b, struct panel_block *out);
+void panel_block(enum dtype t, const uint8_t *panel, int64_t b, int r, struct panel_block *out);
 
-/* A row of activations as a kernel for weights of type t wants it: act_block[], bf16[] or f32[],
+/* A row of activations as a kernel for weights of type t wants it: act_group[], bf16[] or f32[],
  * zeros behind K up to whole steps. act_stride has room against cache set aliasing. */
 size_t act_stride(enum dtype t, int64_t k);
 void act_pack(enum dtype t, const float *x, int64_t k, void *out); /* the definition */

@@ -1,0 +1,13 @@
+/* avx512.h - the functions that the AVX-512 tables share across files. Call them only through a
+ * table that isa_select gave. */
+#ifndef KERNELS_CPU_AVX512_H
+#define KERNELS_CPU_AVX512_H
+
+#include "kernels/cpu/isa.h"
+
+linear_fn linear_avx512_Q8_0, linear_avx512_Q4_0, linear_avx512_Q4_1, linear_avx512_Q5_0,
+    linear_avx512_Q5_1, linear_avx512_Q4_K, linear_avx512_Q5_K, linear_avx512_Q6_K;
+linear_fn linear_avx512_F32, linear_avx512_F16, linear_avx512_BF16;
+void act_avx512(enum dtype t, const float *x, int64_t k, void *out);
+
+#endif

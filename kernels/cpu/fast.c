@@ -1,0 +1,189 @@
+/* fast.c - opens the fast part of the CPU, packs weights, and runs linear and embed over panels.
+ *
+ * An op is one or two stages of the pool. Linear: rows of x are packed once, then chunks of panels
+ * are taken by whoever is free. Chunks are whole panels, so no output is ever shared by threads,
+ * and how many there are changes no bit. */
+#include "kernels/cpu/fast.h"
+
+#include <string.h>
+
+#include "kernels/base/mem.h"
+
+enum {
+    LINE = 64,
+    ACT_ROWS = 256,          /* rows of x packed at a time; bounds the scratch memory */
+    CHUNK_BYTES = 128 << 10, /* of weights: 5-10 us from memory, far above the cost of a chunk */
+    CHUNKS_A_THREAD = 6,     /* at least, so that the last one ends soon after the others */
+    CHUNK_PANELS = 4,        /* chunks are multiples of the widest tile, where there are enough */
+};
+
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static void reserve(struct fast *f, size_t bytes)
+{
+    if (bytes <= f->scratch_bytes)
+        return;
+    xfree(f->memory);
+    f->memory = xmalloc(bytes + LINE);
+    f->scratch = (char *)(((uintptr_t)f->memory + LINE - 1) / LINE * LINE);
+    f->scratch_bytes = bytes;
+}
+
+enum status fast_open(struct fast *f, int threads, const char *isa)
+{
+    *f = (struct fast){.isa = isa_select(isa)};
+    if (!f->isa)
+        return fail(ERR_UNSUPPORTED, "instruction set %s: unknown, or not what this CPU (%s) has",
+                    isa, isa_select(NULL)->name);
+    return pool_open(threads, &f->pool);
+}
+
+void fast_close(struct fast *f)
+{
+    pool_close(f->pool);
+    xfree(f->memory);
+    *f = (struct fast){.isa = NULL};
+}
+
+bool fast_packs(const struct fast *f, enum dtype t, int64_t n, int64_t k, size_t *bytes)
+{
+    if (!panel_format(t) || !f->isa->linear[t] || k % dtype_info(t)->block != 0)
+        return false;
+    *bytes = (size_t)panel_count(n) * panel_bytes(t, k);
+    return true;
+}
+
+/* --- packing */
+
+struct pack_stage {
+    const struct tensor *src;
+    int n;
+    int64_t panels, per;
+    uint8_t *dst;
+};
+
+static void pack_chunk(void *arg, int64_t chunk, int worker)
+{
+    struct pack_stage *s = arg;
+
+    (void)worker;
+    panel_pack(s->src, s->n, chunk * s->per, least((chunk + 1) * s->per, s->panels), s->dst);
+}
+
+void fast_pack(struct fast *f, const struct tensor *src, int n, struct tensor *dst)
+{
+    enum dtype t = (enum dtype)src->dtype;
+    int64_t rows = 0, k = src->shape[1];
+
+    for (int i = 0; i < n; i++)
+        rows += src[i].shape[0];
+    struct pack_stage s = {src, n, panel_count(rows), 1, dst->data};
+    s.per = CHUNK_BYTES / (int64_t)panel_bytes(t, k) + 1;
+    pool_run(f->pool, (s.panels + s.per - 1) / s.per, pack_chunk, &s);
+    *dst = tensor_2d(dst->data, t, rows, k);
+    dst->layout = LAYOUT_PANEL;
+    dst->stride[0] = dst->stride[1] = 0;
+    reserve(f, ACT_ROWS * act_stride(t, k));
+}
+
+/* --- linear */
+
+struct linear_stage {
+    struct fast *f;
+    const struct op_linear *op;
+    struct linear_job job;
+    int64_t row, rows_per, panels, per;
+};
+
+static void act_chunk(void *arg, int64_t chunk, int worker)
+{
+    struct linear_stage *s = arg;
+    int64_t end = least((chunk + 1) * s->rows_per, s->job.m);
+
+    (void)worker;
+    for (int64_t r = chunk * s->rows_per; r < end; r++)
+        s->f->isa->act(s->job.type, tensor_row(&s->op->x, s->row + r), s->op->x.shape[1],
+                       (char *)s->f->scratch + (size_t)r * s->job.xs);
+}
+
+static void linear_chunk(void *arg, int64_t chunk, int worker)
+{
+    struct linear_stage *s = arg;
+
+    (void)worker;
+    s->f->isa->linear[s->job.type](&s->job, chunk * s->per, least((chunk + 1) * s->per, s->panels));
+}
+
+static int64_t panels_a_chunk(const struct fast *f, int64_t panels, size_t bytes)
+{
+    int64_t per = CHUNK_BYTES / (int64_t)bytes;
+    int64_t most = panels / (pool_threads(f->pool) * CHUNKS_A_THREAD);
+
+    per = per > most ? most : per;
+    return per < CHUNK_PANELS ? (per < 1 ? 1 : per) : per / CHUNK_PANELS * CHUNK_PANELS;
+}
+
+bool fast_linear(struct fast *f, const struct op_linear *a)
+{
+    enum dtype t = (enum dtype)a->w.dtype;
+    int64_t k = a->w.shape[1], rows = a->x.shape[0];
+    struct linear_stage s = {.f = f, .op = a};
+
+    if (a->w.layout != LAYOUT_PANEL)
+        return false;
+    if (a->live)
+        rows = least(rows, a->live[0]);
+    s.job = (struct linear_job){.type = t,
+                                .w = a->w.data,
+                                .panel = panel_bytes(t, k),
+                                .n = a->w.shape[0],
+                                .steps = panel_steps(t, k),
+                                .xs = act_stride(t, k),
+                                .ldy = a->y.stride[0] / 4,
+                                .bias = a->bias.data};
+    s.panels = panel_count(s.job.n);
+    s.per = panels_a_chunk(f, s.panels, s.job.panel);
+    reserve(f, (size_t)least(rows, ACT_ROWS) * s.job.xs);
+    s.job.x = f->scratch;
+    for (s.row = 0; s.row < rows; s.row += ACT_ROWS) {
+        s.job.m = least(rows - s.row, ACT_ROWS);
+        s.job.y = tensor_row(&a->y, s.row);
+        s.rows_per = s.job.m * k < CHUNK_BYTES / 4 ? s.job.m : (CHUNK_BYTES / 8 + k - 1) / k;
+        pool_run(f->pool, (s.job.m + s.rows_per - 1) / s.rows_per, act_chunk, &s);
+        pool_run(f->pool, (s.panels + s.per - 1) / s.per, linear_chunk, &s);
+    }
+    return true;
+}
+
+/* --- embed */
+
+static void embed_row(void *arg, int64_t r, int worker)
+{
+    const struct op_embed *a = arg;
+    int64_t k = a->table.shape[1];
+    float *y = tensor_row(&a->y, r);
+    int32_t token = a->token[r];
+
+    (void)worker;
+    if (token == TOKEN_FROM_SLOT)
+        token = a->last[a->r.seq_slot[a->r.row_seq[r]]];
+    if (token < 0)
+        memcpy(y, tensor_row(&a->rows, ~token), (size_t)k * sizeof *y);
+    else
+        panel_row(&a->table, token, y);
+    for (int64_t i = 0; a->scale != 1 && i < k; i++)
+        y[i] *= a->scale;
+}
+
+bool fast_embed(struct fast *f, const struct op_embed *a)
+{
+    struct op_embed copy = *a;
+
+    if (a->table.layout != LAYOUT_PANEL)
+        return false;
+    pool_run(f->pool, a->r.live ? least(a->r.rows, a->r.live[0]) : a->r.rows, embed_row, &copy);
+    return true;
+}

@@ -1,0 +1,110 @@
+/* isa.c - which instructions this CPU has and its operating system saves: cpuid and xgetbv.
+ *
+ * A table is offered only when every extension that its files are compiled for is there; AVX state
+ * without the system's consent (xgetbv) would fault or be lost at a context switch. */
+#include "kernels/cpu/isa.h"
+
+#include <cpuid.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "kernels/cpu/avx512.h"
+#include "kernels/cpu/linear.h"
+
+enum {
+    FMA = 1 << 12,
+    OSXSAVE = 1 << 27,
+    F16C = 1 << 29, /* leaf 1, ecx */
+    AVX2 = 1 << 5,
+    AVX512F = 1 << 16,
+    AVX512DQ = 1 << 17,
+    AVX512BW = 1 << 30,    /* leaf 7, ebx; VL is bit 31 */
+    AVX512_VNNI = 1 << 11, /* leaf 7, ecx */
+    AVX512_BF16 = 1 << 5,  /* leaf 7 subleaf 1, eax */
+    SAVES_YMM = 0x6,
+    SAVES_ZMM = 0xe6 /* xcr0 */
+};
+
+static unsigned saved_state(void)
+{
+    unsigned low, high;
+
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return low;
+}
+
+static bool has(unsigned reg, unsigned bits)
+{
+    return (reg & bits) == bits;
+}
+
+/* How many of the tables, in ascending order, this CPU can run. */
+static int level(void)
+{
+    unsigned a, b, c, d;
+
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !has(c, FMA | OSXSAVE | F16C))
+        return 1;
+    unsigned saves = saved_state();
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !has(b, AVX2) || !has(saves, SAVES_YMM))
+        return 1;
+    if (!has(b, AVX512F | AVX512DQ | AVX512BW | 1u << 31) || !has(c, AVX512_VNNI) ||
+        !has(saves, SAVES_ZMM))
+        return 2;
+    return __get_cpuid_count(7, 1, &a, &b, &c, &d) && has(a, AVX512_BF16) ? 4 : 3;
+}
+
+/* clang-format off */
+const struct cpu_isa isa_scalar = {
+    .name = "scalar",
+    .act = act_pack,
+    .linear = {
+        [DT_F32]  = linear_scalar, [DT_F16]  = linear_scalar, [DT_BF16] = linear_scalar,
+        [DT_Q8_0] = linear_scalar, [DT_Q4_0] = linear_scalar, [DT_Q4_1] = linear_scalar,
+        [DT_Q5_0] = linear_scalar, [DT_Q5_1] = linear_scalar, [DT_Q4_K] = linear_scalar,
+        [DT_Q5_K] = linear_scalar, [DT_Q6_K] = linear_scalar,
+    },
+};
+
+const struct cpu_isa isa_avx512 = {
+    .name = "avx512",
+    .act = act_avx512,
+    .linear = {
+        [DT_F32]  = linear_avx512_F32,  [DT_F16]  = linear_avx512_F16,
+        [DT_BF16] = linear_avx512_BF16, [DT_Q8_0] = linear_avx512_Q8_0,
+        [DT_Q4_0] = linear_avx512_Q4_0, [DT_Q4_1] = linear_avx512_Q4_1,
+        [DT_Q5_0] = linear_avx512_Q5_0, [DT_Q5_1] = linear_avx512_Q5_1,
+        [DT_Q4_K] = linear_avx512_Q4_K, [DT_Q5_K] = linear_avx512_Q5_K,
+        [DT_Q6_K] = linear_avx512_Q6_K,
+    },
+};
+/* clang-format on */
+
+const struct cpu_isa *isa_select(const char *forced)
+{
+    static const struct cpu_isa *const tables[] = {&isa_scalar, &isa_scalar, &isa_avx512,
+                                                   &isa_avx512};
+    int n = level();
+
+    if (!forced)
+        return tables[n - 1];
+    for (int i = 0; i < n; i++)
+        if (!strcmp(forced, tables[i]->name))
+            return tables[i];
+    return NULL;
+}
+
+void isa_cpu_name(char *out, size_t size)
+{
+    enum { FIRST = 0x80000002u - 0x80000000u, PARTS = 3 };
+    unsigned r[PARTS * 4] = {0};
+    const char *name = (const char *)r;
+
+    for (unsigned i = 0; i < PARTS; i++)
+        __get_cpuid(0x80000000u + FIRST + i, &r[4 * i], &r[4 * i + 1], &r[4 * i + 2],
+                    &r[4 * i + 3]);
+    int n = (int)strnlen(name, sizeof r);
+    while (n > 0 && name[n - 1] == ' ')
+        n--;
+    snprintf(out, size, "%.*s", n > 0 ? n : 3, n > 0 ? name : "cpu");
+}

@@ -1,0 +1,96 @@
+/* linear_scalar.c - linear over panels in plain C: what the vector kernels must equal, and what a
+ * CPU without AVX2 runs.
+ *
+ * Row by row of the weight: a block is unpacked once and used by a tile of activation rows. */
+#include <math.h>
+#include <string.h>
+
+#include "kernels/cpu/linear.h"
+#include "kernels/half.h"
+
+enum { TILE = 32 };
+
+static int32_t dot16(const uint8_t *q, const int8_t *a, int32_t start)
+{
+    for (int j = 0; j < 16; j++)
+        start += q[j] * a[j];
+    return start;
+}
+
+static int32_t block_sum(enum dtype t, const struct panel_block *w, const struct act_group *a)
+{
+    int32_t low = dot16(w->q, a->q, a->z[0]);
+
+    if (t != DT_Q6_K)
+        return dot16(w->q + 16, a->q + 16, low);
+    return w->sc[0] * low + w->sc[1] * dot16(w->q + 16, a->q + 16, a->z[1]);
+}
+
+static void blocks(const struct linear_job *j, const uint8_t *panel, int r, int64_t i0, int rows,
+                   float *f)
+{
+    int64_t n = j->steps * panel_format(j->type)->step / ACT_GROUP;
+    bool min = panel_format(j->type)->zero == 0;
+    struct panel_block w = {.m = 0};
+
+    for (int64_t b = 0; b < n; b++) {
+        panel_block(j->type, panel, b, r, &w);
+        for (int i = 0; i < rows; i++) {
+            const struct act_group *a =
+                (const struct act_group *)((const char *)j->x + (size_t)(i0 + i) * j->xs) + b;
+            f[i] = fmaf((float)block_sum(j->type, &w, a) * a->d, w.d, f[i]);
+            if (min)
+                f[i] = fmaf(w.m, a->ds, f[i]);
+        }
+    }
+}
+
+static float float_at(const void *p, int64_t i)
+{
+    float f;
+
+    memcpy(&f, (const char *)p + 4 * i, sizeof f);
+    return f;
+}
+
+static float half_of(const void *p, int64_t i, bool bf16)
+{
+    uint16_t h;
+
+    memcpy(&h, (const char *)p + 2 * i, sizeof h);
+    return bf16 ? half_bf16(h) : half_f16(h);
+}
+
+static void plain(const struct linear_job *j, const uint8_t *panel, int r, int64_t i0, int rows,
+                  float *f)
+{
+    int64_t k = j->steps * panel_format(j->type)->step;
+
+    for (int i = 0; i < rows; i++) {
+        const char *x = (const char *)j->x + (size_t)(i0 + i) * j->xs;
+        for (int64_t c = 0; c < k; c++) {
+            float xv = j->type == DT_BF16 ? half_of(x, c, true) : float_at(x, c);
+            float wv = j->type == DT_F32    ? float_at(panel, c * 16 + r)
+                       : j->type == DT_BF16 ? half_of(panel, c / 2 * 32 + 2 * r + c % 2, true)
+                                            : half_of(panel, c * 16 + r, false);
+            f[i] = fmaf(xv, wv, f[i]);
+        }
+    }
+}
+
+void linear_scalar(const struct linear_job *j, int64_t first, int64_t last)
+{
+    bool block = panel_format(j->type)->pair != 0;
+
+    for (int64_t n = first * PANEL_ROWS; n < last * PANEL_ROWS && n < j->n; n++) {
+        const uint8_t *panel = j->w + (size_t)(n / PANEL_ROWS) * j->panel;
+        int r = (int)(n % PANEL_ROWS);
+        for (int64_t i0 = 0; i0 < j->m; i0 += TILE) {
+            int rows = (int)(j->m - i0 < TILE ? j->m - i0 : TILE);
+            float f[TILE] = {0};
+            (block ? blocks : plain)(j, panel, r, i0, rows, f);
+            for (int i = 0; i < rows; i++)
+                j->y[(i0 + i) * j->ldy + n] = j->bias ? f[i] + j->bias[n] : f[i];
+        }
+    }
+}

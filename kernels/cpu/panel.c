@@ -1,0 +1,395 @@
+/* panel.c - weights from rows of GGUF blocks into panels, single rows back, and activations.
+ *
+ * A packer handles one row and one step: it reads the row's next bytes once and writes 4-byte words
+ * into lines of the step, which stay in L1 for all 16 rows. Nothing is lost on the way: panel_row
+ * gives the bits that decoding the source row gives. */
+#include "kernels/cpu/panel.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "kernels/half.h"
+
+enum { LINE = 64, PLANES = 512 /* of a pair: behind its 8 nibble lines */ };
+static const uint32_t LOW = 0x0f0f0f0fu, ONES = 0x01010101u;
+
+/* clang-format off */
+static const struct panel_format formats[N_DTYPE] = {
+    /*           step bytes head pair  zero */
+    [DT_F32]  = {4,   256,  0,   0,    0},
+    [DT_F16]  = {8,   256,  0,   0,    0},
+    [DT_BF16] = {8,   256,  0,   0,    0},
+    [DT_Q8_0] = {64,  1088, 64,  1024, 128},
+    [DT_Q4_0] = {64,  576,  64,  512,  8},
+    [DT_Q4_1] = {64,  640,  128, 512,  0},
+    [DT_Q5_0] = {64,  704,  64,  640,  16},
+    [DT_Q5_1] = {64,  768,  128, 640,  0},
+    [DT_Q4_K] = {256, 2368, 320, 512,  0},
+    [DT_Q5_K] = {256, 2880, 320, 640,  0},
+    [DT_Q6_K] = {256, 3392, 320, 768,  32},
+};
+/* clang-format on */
+
+const struct panel_format *panel_format(enum dtype t)
+{
+    return t < N_DTYPE && formats[t].step ? &formats[t] : NULL;
+}
+
+int64_t panel_count(int64_t n)
+{
+    return (n + PANEL_ROWS - 1) / PANEL_ROWS;
+}
+
+int64_t panel_steps(enum dtype t, int64_t k)
+{
+    return (k + formats[t].step - 1) / formats[t].step;
+}
+
+size_t panel_bytes(enum dtype t, int64_t k)
+{
+    return (size_t)panel_steps(t, k) * (size_t)formats[t].bytes;
+}
+
+static uint32_t word(const uint8_t *p)
+{
+    uint32_t v;
+
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+static void put(uint8_t *p, uint32_t v)
+{
+    memcpy(p, &v, sizeof v);
+}
+
+static uint16_t half_at(const uint8_t *p)
+{
+    uint16_t v;
+
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+/* Packs `n` units (blocks, or single k of plain formats, at most a step) at `s` into row r of the
+ * step at `d`, which was zeroed if anything of it will be missing. */
+typedef void pack_fn(const uint8_t *s, int n, int r, uint8_t *d);
+
+static void pack_q8_0(const uint8_t *s, int n, int r, uint8_t *d)
+{
+    for (int h = 0; h < n; h++, s += 34) {
+        memcpy(d + h * 32 + 2 * r, s, 2);
+        for (int g = 0; g < 8; g++)
+            put(d + 64 + (h * 8 + g) * LINE + 4 * r, word(s + 2 + 4 * g) ^ 0x80808080u);
+    }
+}
+
+/* The nibbles of two blocks of 16 bytes: byte j of a block holds k = j (low) and k = j + 16. */
+static void pack_nibbles(const uint8_t *s0, const uint8_t *s1, uint8_t *d)
+{
+    for (int j = 0; j < 4; j++) {
+        uint32_t a = word(s0 + 4 * j), c = s1 ? word(s1 + 4 * j) : 0;
+        put(d + j * LINE, (a & LOW) | (c & LOW) << 4);
+        put(d + (4 + j) * LINE, (a >> 4 & LOW) | (c & ~LOW));
+    }
+}
+
+/* 32 bits, one a k, into a plane's word: byte k % 4, bit k / 4. */
+static uint32_t plane_of_bits(uint32_t bits)
+{
+    uint32_t v = 0;
+
+    for (int g = 0; g < 8; g++)
+        v |= ((bits >> 4 * g & 15) * 0x204081u & ONES) << g;
+    return v;
+}
+
+/* The four formats of 32 k with nibbles: `bytes` a block, its f16 d (and m), maybe high bits. */
+static inline void pack_32(const uint8_t *s, int n, int r, uint8_t *d, bool min, bool high)
+{
+    int bits = min ? 4 : 2, quants = bits + (high ? 4 : 0), bytes = quants + 16;
+    uint8_t *values = d + (min ? 128 : 64);
+
+    for (int h = 0; h < n; h++) {
+        memcpy(d + h * 32 + 2 * r, s + h * bytes, 2);
+        if (min)
+            memcpy(d + 64 + h * 32 + 2 * r, s + h * bytes + 2, 2);
+        if (high)
+            put(values + PLANES + h * LINE + 4 * r, plane_of_bits(word(s + h * bytes + bits)));
+    }
+    pack_nibbles(s + quants, n > 1 ? s + bytes + quants : NULL, values + 4 * r);
+}
+
+static void pack_q4_0(const uint8_t *s, int n, int r, uint8_t *d)
+{
+    pack_32(s, n, r, d, false, false);
+}
+
+static void pack_q4_1(const uint8_t *s, int n, int r, uint8_t *d)
+{
+    pack_32(s, n, r, d, true, false);
+}
+
+static void pack_q5_0(const uint8_t *s, int n, int r, uint8_t *d)
+{
+    pack_32(s, n, r, d, false, true);
+}
+
+static void pack_q5_1(const uint8_t *s, int n, int r, uint8_t *d)
+{
+    pack_32(s, n, r, d, true, true);
+}
+
+/* d, dmin, and the 6-bit scales and minima of 8 blocks (12 bytes) widened to bytes. */
+static void pack_k_scales(const uint8_t *s, int r, uint8_t *d)
+{
+    const uint8_t *q = s + 4;
+
+    memcpy(d + 2 * r, s, 2);
+    memcpy(d + 32 + 2 * r, s + 2, 2);
+    for (int b = 0; b < 4; b++) {
+        d[64 + b * 16 + r] = q[b] & 63;
+        d[192 + b * 16 + r] = q[b + 4] & 63;
+        d[64 + (b + 4) * 16 + r] = (uint8_t)((q[b + 8] & 15) | q[b] >> 6 << 4);
+        d[192 + (b + 4) * 16 + r] = (uint8_t)(q[b + 8] >> 4 | q[b + 4] >> 6 << 4);
+    }
+}
+
+static void pack_q4_k(const uint8_t *s, int n, int r, uint8_t *d)
+{
+    (void)n; /* always a whole step */
+    pack_k_scales(s, r, d);
+    for (int p = 0; p < 4; p++)
+        for (int g = 0; g < 8; g++)
+            put(d + 320 + p * 512 + g * LINE + 4 * r, word(s + 16 + p * 32 + 4 * g));
+}
+
+static void pack_q5_k(const uint8_t *s, int n, int r, uint8_t *d)
+{
+    const uint8_t *high = s + 16, *low = s + 48; /* bit b of high[l]: block b, element l */
+
+    (void)n;
+    pack_k_scales(s, r, d);
+    for (int p = 0; p < 4; p++) {
+        uint8_t *t = d + 320 + p * 640 + 4 * r;
+        uint32_t v[2] = {0, 0};
+        for (int g = 0; g < 8; g++) {
+            put(t + g * LINE, word(low + p * 32 + 4 * g));
+            v[0] |= (word(high + 4 * g) >> 2 * p & ONES) << g;
+            v[1] |= (word(high + 4 * g) >> (2 * p + 1) & ONES) << g;
+        }
+        put(t + PLANES, v[0]);
+        put(t + PLANES + LINE, v[1]);
+    }
+}
+
+/* q6_K: 128 low-nibble bytes, 64 bytes of 2 high bits, 16 scales, d. Each half of 128 k holds four
+ * blocks j: nibble j / 2 of bytes 32 (j % 2) + l, bits 2 j of high byte l. */
+static void pack_q6_k(const uint8_t *s, int n, int r, uint8_t *d)
+{
+    (void)n;
+    memcpy(d + 2 * r, s + 208, 2);
+    for (int i = 0; i < 16; i++)
+        d[64 + i * 16 + r] = s[192 + i];
+    for (int p = 0; p < 4; p++) {
+        const uint8_t *low = s + p / 2 * 64, *high = s + 128 + p / 2 * 32;
+        uint8_t *t = d + 320 + p * 768 + 4 * r;
+        int nibble = p % 2 * 4, two = p % 2 * 4;
+        uint32_t v[4] = {0, 0, 0, 0};
+        for (int g = 0; g < 8; g++) {
+            uint32_t a = word(low + 4 * g) >> nibble & LOW, h = word(high + 4 * g) >> two;
+            uint32_t c = word(low + 32 + 4 * g) >> nibble & LOW;
+            put(t + g * LINE, a | c << 4);
+            v[g / 4] |= (h & 3 * ONES) << 2 * (g % 4);
+            v[2 + g / 4] |= (h >> 2 & 3 * ONES) << 2 * (g % 4);
+        }
+        for (int i = 0; i < 4; i++)
+            put(t + PLANES + i * LINE, v[i]);
+    }
+}
+
+static void pack_bf16(const uint8_t *s, int n, int r, uint8_t *d)
+{
+    for (int k = 0; k < n; k++)
+        memcpy(d + k / 2 * LINE + 4 * r + k % 2 * 2, s + 2 * k, 2);
+}
+
+static void pack_f16(const uint8_t *s, int n, int r, uint8_t *d)
+{
+    for (int k = 0; k < n; k++)
+        memcpy(d + k * 32 + 2 * r, s + 2 * k, 2);
+}
+
+static void pack_f32(const uint8_t *s, int n, int r, uint8_t *d)
+{
+    for (int k = 0; k < n; k++)
+        memcpy(d + k * LINE + 4 * r, s + 4 * k, 4);
+}
+
+/* clang-format off */
+static pack_fn *const packers[N_DTYPE] = {
+    [DT_F32]  = pack_f32,  [DT_F16]  = pack_f16,  [DT_BF16] = pack_bf16, [DT_Q8_0] = pack_q8_0,
+    [DT_Q4_0] = pack_q4_0, [DT_Q4_1] = pack_q4_1, [DT_Q5_0] = pack_q5_0, [DT_Q5_1] = pack_q5_1,
+    [DT_Q4_K] = pack_q4_k, [DT_Q5_K] = pack_q5_k, [DT_Q6_K] = pack_q6_k,
+};
+/* clang-format on */
+
+void panel_pack(const struct tensor *src, int n, int64_t first, int64_t last, uint8_t *dst)
+{
+    enum dtype t = (enum dtype)src->dtype;
+    const struct panel_format *f = &formats[t];
+    const struct dtype_info *info = dtype_info(t);
+    int64_t k = src->shape[1], units = k / info->block, per = f->step / info->block;
+    int64_t steps = panel_steps(t, k), part = 0, part_row = first * PANEL_ROWS;
+
+    while (part < n && part_row >= src[part].shape[0])
+        part_row -= src[part++].shape[0];
+    dst += (size_t)first * panel_bytes(t, k);
+    for (int64_t p = first; p < last; p++) {
+        const uint8_t *row[PANEL_ROWS];
+        int rows = 0;
+        for (; rows < PANEL_ROWS && part < n; rows++) {
+            row[rows] = tensor_row(&src[part], part_row);
+            if (++part_row == src[part].shape[0])
+                part_row = 0, part++;
+        }
+        for (int64_t s = 0; s < steps; s++, dst += f->bytes) {
+            int64_t left = units - s * per, some = left < per ? left : per;
+            if (rows < PANEL_ROWS || some < per)
+                memset(dst, 0, (size_t)f->bytes);
+            for (int r = 0; r < rows; r++)
+                packers[t](row[r] + (size_t)(s * per) * (size_t)info->bytes, (int)some, r, dst);
+        }
+    }
+}
+
+/* The quants of block h of the pair at `v`, row r, as unsigned numbers. */
+static void block_values(enum dtype t, const uint8_t *v, int h, int r, uint8_t *q)
+{
+    for (int k = 0; k < ACT_GROUP; k++) {
+        int g = k / 4, byte = 4 * r + k % 4;
+        int low = v[g * LINE + byte] >> 4 * h & 15;
+        switch (formats[t].pair) {
+        case 1024:
+            q[k] = v[(h * 8 + g) * LINE + byte];
+            break;
+        case 640:
+            q[k] = (uint8_t)(low | (v[PLANES + h * LINE + byte] >> g & 1) << 4);
+            break;
+        case 768:
+            q[k] =
+                (uint8_t)(low | (v[PLANES + (2 * h + g / 4) * LINE + byte] >> g % 4 * 2 & 3) << 4);
+            break;
+        default:
+            q[k] = (uint8_t)low;
+        }
+    }
+}
+
+void panel_block(enum dtype t, const uint8_t *panel, int64_t b, int r, struct panel_block *out)
+{
+    const struct panel_format *f = &formats[t];
+    int in_step = (int)(b % (f->step / ACT_GROUP)), h = in_step % 2;
+    const uint8_t *s = panel + b / (f->step / ACT_GROUP) * f->bytes;
+
+    block_values(t, s + f->head + in_step / 2 * f->pair, h, r, out->q);
+    out->m = 0;
+    out->sc[0] = out->sc[1] = 1;
+    if (f->step == 64) {
+        out->d = half_f16(half_at(s + h * 32 + 2 * r));
+        if (f->head == 128)
+            out->m = half_f16(half_at(s + 64 + h * 32 + 2 * r));
+        return;
+    }
+    out->d = half_f16(half_at(s + 2 * r));
+    if (t == DT_Q6_K) {
+        out->sc[0] = (int8_t)s[64 + 2 * in_step * 16 + r];
+        out->sc[1] = (int8_t)s[64 + (2 * in_step + 1) * 16 + r];
+        return;
+    }
+    out->d *= (float)s[64 + in_step * 16 + r];
+    out->m = -(half_f16(half_at(s + 32 + 2 * r)) * (float)s[192 + in_step * 16 + r]);
+}
+
+static float plain_value(enum dtype t, const uint8_t *panel, int64_t k, int r)
+{
+    const uint8_t *s = panel + k / formats[t].step * formats[t].bytes;
+    int in_step = (int)(k % formats[t].step);
+    float f;
+
+    if (t == DT_BF16)
+        return half_bf16(half_at(s + in_step / 2 * LINE + 4 * r + in_step % 2 * 2));
+    if (t == DT_F16)
+        return half_f16(half_at(s + in_step * 32 + 2 * r));
+    memcpy(&f, s + in_step * LINE + 4 * r, sizeof f);
+    return f;
+}
+
+void panel_row(const struct tensor *w, int64_t row, float *out)
+{
+    enum dtype t = (enum dtype)w->dtype;
+    const struct panel_format *f = &formats[t];
+    int64_t k = w->shape[1];
+    int r = (int)(row % PANEL_ROWS);
+    const uint8_t *panel =
+        (const uint8_t *)w->data + (size_t)(row / PANEL_ROWS) * panel_bytes(t, k);
+    struct panel_block b;
+
+    if (!f->pair)
+        for (int64_t i = 0; i < k; i++)
+            out[i] = plain_value(t, panel, i, r);
+    for (int64_t i = 0; f->pair && i < k; i += ACT_GROUP) {
+        panel_block(t, panel, i / ACT_GROUP, r, &b);
+        for (int j = 0; j < ACT_GROUP; j++) {
+            float v = b.d * (float)b.sc[j / 16] * (float)(b.q[j] - f->zero);
+            out[i + j] = f->zero ? v : v + b.m; /* -0 + 0 would lose the sign */
+        }
+    }
+}
+
+size_t act_stride(enum dtype t, int64_t k)
+{
+    size_t padded = (size_t)panel_steps(t, k) * (size_t)formats[t].step;
+
+    if (formats[t].pair)
+        return padded / ACT_GROUP * sizeof(struct act_group) + LINE;
+    return padded * (t == DT_BF16 ? 2 : 4) + LINE;
+}
+
+static void quantize(const float *x, int zero, bool halves, struct act_group *b)
+{
+    float top = 0;
+    int sum[2] = {0, 0};
+
+    for (int j = 0; j < ACT_GROUP; j++)
+        top = fabsf(x[j]) > top ? fabsf(x[j]) : top;
+    float scale = top >= 0x1p-100f ? 127 / top : 0;
+    for (int j = 0; j < ACT_GROUP; j++) {
+        b->q[j] = (int8_t)lrintf(x[j] * scale);
+        sum[j / 16] += b->q[j];
+    }
+    b->d = scale > 0 ? top / 127 : 0;
+    b->ds = b->d * (float)(sum[0] + sum[1]);
+    b->z[0] = -zero * (halves ? sum[0] : sum[0] + sum[1]);
+    b->z[1] = halves ? -zero * sum[1] : 0;
+}
+
+void act_pack(enum dtype t, const float *x, int64_t k, void *out)
+{
+    const struct panel_format *f = &formats[t];
+    int64_t padded = panel_steps(t, k) * f->step;
+
+    if (f->pair) {
+        struct act_group *b = out;
+        for (int64_t i = 0; i < k; i += ACT_GROUP)
+            quantize(x + i, f->zero, t == DT_Q6_K, b++);
+        memset(b, 0, (size_t)(padded - k) / ACT_GROUP * sizeof *b);
+    } else if (t == DT_BF16) {
+        uint16_t *h = out;
+        for (int64_t i = 0; i < padded; i++)
+            h[i] = i < k ? half_to_bf16(x[i]) : 0;
+    } else {
+        memcpy(out, x, (size_t)k * 4);
+        memset((float *)out + k, 0, (size_t)(padded - k) * 4);
+    }
+}

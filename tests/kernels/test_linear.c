@@ -1,0 +1,303 @@
+/* test_linear.c - linear over panels on every ISA and thread count against the definition on plain
+ * rows (naive_linear.c): equal bits, for every weight type, odd sizes and extreme values. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "kernels/base/mem.h"
+#include "kernels/cpu/fast.h"
+#include "kernels/cpu/naive.h"
+#include "kernels/half.h"
+#include "tests/support/test.h"
+
+static const enum dtype types[] = {DT_F32,  DT_F16,  DT_BF16, DT_Q8_0, DT_Q4_0, DT_Q4_1,
+                                   DT_Q5_0, DT_Q5_1, DT_Q4_K, DT_Q5_K, DT_Q6_K};
+static const char *const isas[] = {"scalar", "avx2", "avx512", "avx512bf16"};
+enum { N_TYPES = sizeof types / sizeof *types, N_ISAS = 4, M_MAX = 130 };
+
+static uint64_t state = 1;
+
+static uint32_t random32(void) /* xorshift64* */
+{
+    state ^= state >> 12;
+    state ^= state << 25;
+    state ^= state >> 27;
+    return (uint32_t)(state * 0x2545f4914f6cdd1du >> 32);
+}
+
+static float random_float(void) /* about normal, with outliers */
+{
+    float f = 0;
+
+    for (int i = 0; i < 4; i++)
+        f += (float)random32() * 0x1p-32f - 0.5f;
+    return random32() % 61 == 0 ? f * 30 : f;
+}
+
+/* A scale: mostly ordinary; sometimes 0, subnormal or negative. */
+static uint16_t random_scale(void)
+{
+    uint32_t r = random32();
+
+    if (r % 16 == 0)
+        return 0;
+    if (r % 16 == 1)
+        return (uint16_t)(r >> 8 & 0x3ff);
+    return half_to_f16((r % 16 == 2 ? -1 : 1) * (0.005f + (float)(r >> 8) * 0x1p-30f));
+}
+
+/* A row of `n` weights: random bytes everywhere, so all quants incl. -128 occur; scales sane. */
+static void random_row(enum dtype t, uint8_t *p, int64_t n)
+{
+    static const int scale_at[N_DTYPE] = {[DT_Q6_K] = 208};
+    const struct dtype_info *info = dtype_info(t);
+    bool two = t == DT_Q4_1 || t == DT_Q5_1 || t == DT_Q4_K || t == DT_Q5_K;
+
+    for (int64_t b = 0; b < n / info->block; b++, p += info->bytes) {
+        float f = random_float();
+        uint16_t h = t == DT_F16 ? half_to_f16(f) : half_to_bf16(f);
+        for (int i = 0; i < info->bytes; i++)
+            p[i] = (uint8_t)(random32() >> 11);
+        if (info->block == 1) {
+            memcpy(p, t == DT_F32 ? (void *)&f : (void *)&h, (size_t)info->bytes);
+            continue;
+        }
+        for (int i = 0; i <= two; i++) {
+            h = random_scale();
+            memcpy(p + scale_at[t] + 2 * i, &h, 2);
+        }
+    }
+}
+
+struct matrix {
+    struct tensor part[3]; /* stacked along N */
+    struct tensor rows;    /* the same bytes in one piece */
+    void *bytes;
+};
+
+static struct matrix matrix_new(enum dtype t, int64_t n, int64_t k)
+{
+    size_t row = dtype_row_bytes(t, k);
+    struct matrix m = {.bytes = xmalloc(row * (size_t)n)};
+
+    m.rows = tensor_2d(m.bytes, t, n, k);
+    for (int64_t i = 0; i < n; i++)
+        random_row(t, tensor_row(&m.rows, i), k);
+    int64_t a = n / 3, b = n / 2;
+    m.part[0] = tensor_rows(m.rows, 0, a);
+    m.part[1] = tensor_rows(m.rows, a, b - a);
+    m.part[2] = tensor_rows(m.rows, b, n - b);
+    return m;
+}
+
+static void *packed(struct fast *f, const struct matrix *m, struct tensor *out)
+{
+    size_t bytes;
+
+    assert_true(
+        fast_packs(f, (enum dtype)m->rows.dtype, m->rows.shape[0], m->rows.shape[1], &bytes));
+    assert_int_equal(big_alloc(bytes, &out->data), OK);
+    memset(out->data, 0xff, bytes); /* padding must not rely on zeroed memory */
+    fast_pack(f, m->part, 3, out);
+    return out->data;
+}
+
+static void opened(struct fast *f, const char *isa, int threads)
+{
+    assert_int_equal(fast_open(f, threads, isa), OK);
+}
+
+static bool same(const float *a, const float *b, int64_t n, float tolerance)
+{
+    if (tolerance == 0)
+        return memcmp(a, b, (size_t)n * sizeof *a) == 0;
+    float top = 0, worst = 0;
+    for (int64_t i = 0; i < n; i++) {
+        top = fmaxf(top, fabsf(a[i]));
+        worst = fmaxf(worst, fabsf(a[i] - b[i]));
+    }
+    return worst <= tolerance * top;
+}
+
+static void fill(float *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        x[i] = random_float();
+}
+
+/* All M at once and row after row, with bias, into rows wider than N. */
+static void check_case(enum dtype t, const char *isa, int threads, int64_t n, int64_t k)
+{
+    static const int ms[] = {1, 2, 3, 5, 8, 16, 37, 64, M_MAX};
+    struct fast f;
+    struct tensor w = {0};
+    int64_t wide = n + 3;
+
+    opened(&f, isa, threads);
+    struct matrix m = matrix_new(t, n, k);
+    size_t bytes = 0;
+    void *panels = packed(&f, &m, &w);
+    fast_packs(&f, t, n, k, &bytes);
+    float *x = xmalloc(sizeof *x * M_MAX * (size_t)k), *bias = xmalloc(sizeof *bias * (size_t)n);
+    float *want = xcalloc((size_t)(M_MAX * wide), sizeof *want);
+    float *got = xcalloc((size_t)(M_MAX * wide), sizeof *got);
+    fill(x, M_MAX * k);
+    fill(bias, n);
+    memset(x + k, 0, (size_t)k * sizeof *x); /* a row of zeros */
+    x[0] = 1e30f;
+    x[2 * k] = 1e-35f; /* a group whose maximum is too small to divide by */
+    for (int i = 1; i < 32 && i < k; i++)
+        x[2 * k + i] = 0;
+    bool pairs = t == DT_BF16 && !strcmp(isa, "avx512bf16");
+    struct op_linear a = {.x = tensor_2d(x, DT_F32, M_MAX, k),
+                          .w = m.rows,
+                          .bias = tensor_1d(bias, DT_F32, n),
+                          .y = tensor_2d(want, DT_F32, M_MAX, n)};
+    a.y.stride[0] = wide * 4;
+    naive_linear(&a, 0, naive_linear_items(&a));
+    a.w = w;
+    for (size_t i = 0; i < sizeof ms / sizeof *ms; i++) {
+        memset(got, 0, sizeof *got * (size_t)(M_MAX * wide));
+        a.x.shape[0] = a.y.shape[0] = ms[i];
+        a.y.data = got;
+        assert_true(fast_linear(&f, &a));
+        for (int r = 0; r < ms[i]; r++)
+            if (!same(want + r * wide, got + r * wide, wide, pairs ? 1e-4f : 0)) {
+                print_error("%s %s n %d k %d m %d threads %d: row %d differs\n",
+                            dtype_info(t)->name, isa, (int)n, (int)k, ms[i], threads, r);
+                assert_true(false);
+            }
+        if (i == 0 && pairs) /* its own sums are the reference of the other M */
+            memcpy(want, got, sizeof *got * (size_t)n);
+    }
+    for (int r = 0; r < M_MAX; r++) { /* the last call, M = 130, row by row */
+        float *row = xcalloc((size_t)wide, sizeof *row);
+        a.x = tensor_2d(x + r * k, DT_F32, 1, k);
+        a.y.data = row;
+        a.y.shape[0] = 1;
+        fast_linear(&f, &a);
+        assert_memory_equal(row, got + r * wide, (size_t)wide * sizeof *row);
+        xfree(row);
+    }
+    xfree(x), xfree(bias), xfree(want), xfree(got), xfree(m.bytes);
+    big_free(panels, bytes);
+    fast_close(&f);
+}
+
+static void check_isa(const char *isa)
+{
+    static const int64_t sizes[][2] = {{16, 256}, {48, 512}, {21, 768}, {130, 256}, {1, 256}};
+    static const int64_t odd[][2] = {{40, 32}, {17, 96}, {64, 160}, {7, 352}};
+    static const int64_t plain[][2] = {{18, 1}, {33, 7}, {5, 31}};
+
+    if (!isa_select(isa))
+        SKIP("this CPU has no %s", isa);
+    for (int t = 0; t < N_TYPES; t++) {
+        int block = dtype_info(types[t])->block;
+        for (int i = 0; i < 5; i++)
+            check_case(types[t], isa, 1 + i % 4, sizes[i][0], sizes[i][1]);
+        for (int i = 0; i < 4 && block <= 32; i++)
+            check_case(types[t], isa, 1 + i % 3, odd[i][0], odd[i][1]);
+        for (int i = 0; i < 3 && block == 1; i++)
+            check_case(types[t], isa, 2, plain[i][0], plain[i][1]);
+    }
+}
+
+static void test_scalar(void **s)
+{
+    (void)s;
+    check_isa("scalar");
+}
+
+static void test_avx2(void **s)
+{
+    (void)s;
+    check_isa("avx2");
+}
+
+static void test_avx512(void **s)
+{
+    (void)s;
+    check_isa("avx512");
+}
+
+static void test_avx512bf16(void **s)
+{
+    (void)s;
+    check_isa("avx512bf16");
+}
+
+/* Enough panels for many chunks, long K, more rows than are packed at a time. */
+static void test_large(void **s)
+{
+    (void)s;
+    for (int isa = 1; isa < N_ISAS; isa++)
+        for (int t = 0; isa_select(isas[isa]) && t < N_TYPES; t++)
+            check_case(types[t], isas[isa], 2, 400, 1280);
+}
+
+/* A packed table gives the same floats as its rows, incl. the sign of zero. */
+static void test_embed(void **s)
+{
+    enum { N = 37, K = 512 };
+    struct fast f;
+    float want[K], got[K];
+
+    (void)s;
+    opened(&f, "scalar", 2);
+    for (int t = 0; t < N_TYPES; t++) {
+        struct matrix m = matrix_new(types[t], N, K);
+        struct tensor w = {0};
+        size_t bytes;
+        void *panels = packed(&f, &m, &w);
+        fast_packs(&f, types[t], N, K, &bytes);
+        for (int32_t r = 0; r < N; r++) {
+            int32_t pos = 0, seq = 0;
+            struct op_embed a = {.table = w,
+                                 .r = {.rows = 1, .seqs = 1, .pos = &pos, .row_seq = &seq},
+                                 .token = &r,
+                                 .y = tensor_2d(got, DT_F32, 1, K),
+                                 .scale = 1};
+            assert_true(fast_embed(&f, &a));
+            dtype_decode(types[t], tensor_row(&m.rows, r), want, K);
+            assert_memory_equal(got, want, sizeof want);
+        }
+        xfree(m.bytes);
+        big_free(panels, bytes);
+    }
+    fast_close(&f);
+}
+
+/* act of every ISA makes the bytes of act_pack. */
+static void test_act(void **s)
+{
+    enum { K = 352 };
+    static _Alignas(64) uint8_t want[K * 4 + 64], got[K * 4 + 64];
+    float x[K];
+
+    (void)s;
+    for (int isa = 0; isa < N_ISAS; isa++) {
+        const struct cpu_isa *table = isa_select(isas[isa]);
+        for (int t = 0; table && t < N_TYPES; t++)
+            for (int i = 0; i < 200 && dtype_info(types[t])->block <= 32; i++) {
+                fill(x, K);
+                x[i] *= i % 3 == 0 ? 0 : 1e20f;
+                memset(want, 0, sizeof want);
+                memset(got, 0, sizeof got);
+                act_pack(types[t], x, K, want);
+                table->act(types[t], x, K, got);
+                assert_memory_equal(want, got, sizeof want);
+            }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_scalar), cmocka_unit_test(test_avx2),
+        cmocka_unit_test(test_avx512), cmocka_unit_test(test_avx512bf16),
+        cmocka_unit_test(test_large),  cmocka_unit_test(test_embed),
+        cmocka_unit_test(test_act),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
