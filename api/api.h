@@ -23,6 +23,7 @@
 
 struct api;
 struct route;
+struct bell;
 
 struct api_options {
     const char *const *key; /* accepted API keys; none: open to all */
@@ -67,6 +68,11 @@ struct call {
     struct buf out;
     double
         wake_at; /* clock_now() time at which api_resume is wanted even without an event; 0: none */
+    /* api's own */
+    const char *rest;   /* what "{id}" of the route's path stands for */
+    struct bell *bell;  /* once jobs were submitted: rings when one has an event */
+    struct usage usage; /* for the access line */
+    uint64_t sent;      /* bytes of `out` in all */
 };
 
 struct api *api_open(struct engine *e, const struct api_options *o);

@@ -1,0 +1,17 @@
+/* messages.h - a chat request's messages and tools, checked and put into the form that the chat
+ * templates of checkpoints expect (Transformers'). */
+#ifndef API_MESSAGES_H
+#define API_MESSAGES_H
+
+#include "kernels/base/json.h"
+
+struct messages {
+    const struct json *messages, *tools, *kwargs; /* of the request; NULL: absent */
+    bool use_tools;                               /* false: tool_choice is "none" */
+    bool add_generation_prompt;
+};
+/* An object with messages, tools, add_generation_prompt and the members of chat_template_kwargs.
+ * The request is checked on the way; errors name the field. Arena memory. */
+enum status messages_vars(const struct messages *req, struct arena *a, const struct json **out);
+
+#endif

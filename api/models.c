@@ -1,0 +1,60 @@
+/* models.c - the model under its real id and its aliases. Context length and size stand where
+ * clients of vLLM (max_model_len), of OpenRouter (context_length) and of llama.cpp (meta) look. */
+#include "api/models.h"
+
+#include <string.h>
+
+#include "kernels/base/json.h"
+
+static void write_text(struct buf *out, const char *name, const char *text)
+{
+    buf_printf(out, "\"%s\":", name);
+    json_write_string(out, text, strlen(text));
+}
+
+static void write_model(const struct model_info *m, const char *id, struct buf *out)
+{
+    buf_putc(out, '{');
+    write_text(out, "id", id);
+    buf_printf(out, ",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"inferd\",",
+               (long long)m->created);
+    write_text(out, "root", m->id);
+    buf_printf(out,
+               ",\"parent\":null,\"max_model_len\":%lld,\"context_length\":%lld,"
+               "\"meta\":{\"n_params\":%lld,\"size\":%lld,\"n_vocab\":%d,\"n_ctx_train\":%lld,",
+               (long long)m->context, (long long)m->context, (long long)m->n_params,
+               (long long)m->bytes, m->n_vocab, (long long)m->context_trained);
+    write_text(out, "arch", m->arch);
+    buf_putc(out, ',');
+    write_text(out, "format", m->format);
+    buf_puts(out, "}}");
+}
+
+enum status models_list(struct api *a, struct call *c)
+{
+    const struct model *m;
+
+    TRY(call_model(a, &m));
+    buf_puts(&c->out, "{\"object\":\"list\",\"data\":[");
+    write_model(model_info(m), model_info(m)->id, &c->out);
+    for (int i = 0; i < a->o.n_aliases; i++) {
+        buf_putc(&c->out, ',');
+        write_model(model_info(m), a->o.alias[i], &c->out);
+    }
+    buf_puts(&c->out, "]}");
+    call_reply_json(c, 200);
+    return OK;
+}
+
+/* Unlike a generation, asking for a model by name is asking whether it is here. */
+enum status models_one(struct api *a, struct call *c)
+{
+    const char *id = c->rest;
+    const struct model *m;
+
+    TRY(call_model(a, &m));
+    TRY(call_find_model(a, m, bytes_of(id)));
+    write_model(model_info(m), id, &c->out);
+    call_reply_json(c, 200);
+    return OK;
+}
