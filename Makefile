@@ -124,7 +124,7 @@ format:
 fuzz:
 	$(Q)tests/tools/apt.sh clang
 	$(Q)$(MAKE) --no-print-directory $(PARALLEL) libfuzzer CC=clang B=build/libfuzzer DRIVER= \
-	    SANITIZE=address,undefined EXTRA_CFLAGS=-fsanitize=fuzzer-no-link \
+	    SANITIZE=address,undefined EXTRA_CFLAGS="-fsanitize=fuzzer-no-link -Wno-error -Wno-unknown-warning-option" \
 	    EXTRA_LDFLAGS=-fsanitize=fuzzer
 
 libfuzzer: $(FUZZERS)

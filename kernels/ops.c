@@ -251,6 +251,18 @@ static enum status check_add(const struct op_add *a)
     return matrix("add", "b", &a->b, r, n);
 }
 
+static enum status check_conv1d(const struct op_conv1d *a)
+{
+    int64_t r = a->x.shape[0], c = a->x.shape[1];
+    TRY(matrix("conv1d", "x", &a->x, r, c));
+    TRY(matrix("conv1d", "y", &a->y, r, c));
+    TRY(matrix("conv1d", "w", &a->w, c, a->w.shape[1]));
+    WANT(a->w.shape[1] >= 2 && a->w.shape[1] <= CONV1D_MAX, "conv1d", "w",
+         "has a width of %lld, expected 2 to %d", (long long)a->w.shape[1], CONV1D_MAX);
+    WANT(a->state && a->r.seq_start, "conv1d", "state", "or r.seq_start is absent");
+    return ragged("conv1d", &a->r, r);
+}
+
 static enum status check_gather(const struct op_gather *a)
 {
     WANT(a->x.data && a->y.data, "gather", "x", "or y is absent");

@@ -147,6 +147,18 @@ struct op_add {
     const int32_t *live;
 }; /* y = a + b, equal shapes; y may be a */
 
+/* Short causal convolution, channel by channel, with what it remembers of each sequence:
+ * y[r, c] = sum over j < k of w[c, j] * x[c] at position pos - (k - 1) + j. Inputs of earlier steps
+ * come from `state`, which receives the last k - 1 inputs of each sequence; before position 0 they
+ * are zero, whatever `state` holds. y may be x. */
+enum { CONV1D_MAX = 16 };
+struct op_conv1d {
+    struct tensor x, y; /* [R, C] */
+    struct tensor w;    /* [C, k] f32, k >= 2 */
+    struct ragged r;
+    float *state; /* device [slots, k - 1, C] */
+};
+
 struct op_gather { /* y[i] = x[index[i]] for i < n (live: first *n_live) */
     struct tensor x, y;
     const int32_t *index;  /* device [rows of y] */
@@ -217,6 +229,7 @@ struct op_count {
     X(attention,   struct op_attention)   \
     X(glu,         struct op_glu)         \
     X(add,         struct op_add)         \
+    X(conv1d,      struct op_conv1d)      \
     X(gather,      struct op_gather)      \
     X(sample,      struct op_sample)      \
     X(count,       struct op_count)

@@ -14,15 +14,20 @@
 #include "kernels/backend.h"
 
 struct checkpoint;
+struct placement;
+struct recipe;
 
 struct model {
     struct model_info info; /* strings live in `arena` */
     struct net net;
-    struct tokenizer *tok;      /* NULL: random weights without a vocabulary */
-    struct chat_template *chat; /* NULL: none */
-    struct checkpoint *ckpt;    /* NULL: random weights */
-    struct placement *place;    /* model_place's answers: one a weight */
-    size_t weight_bytes;        /* of the packed weights, after model_place */
+    struct tokenizer *tok;       /* NULL: random weights without a vocabulary */
+    struct chat_template *chat;  /* NULL: none */
+    struct checkpoint *ckpt;     /* its format is "random" where weights are made in memory */
+    struct placement *place;     /* model_place's answers: one a weight */
+    const struct recipe *recipe; /* its task; NULL: opened for its text alone */
+    const char *chat_error;      /* why its template cannot be used, or NULL */
+    char (*id_text)[16];         /* without a vocabulary: "<id>" of each token */
+    size_t weight_bytes;         /* of the packed weights, after model_place */
     struct arena arena;
 };
 

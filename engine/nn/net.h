@@ -23,6 +23,7 @@ struct hparams {
     bool rope_neox;
     enum rope_scaling rope_scaling;
     float rope_factor, rope_low, rope_high;
+    float rope_attn;               /* further factor on sine and cosine */
     int32_t rope_ctx;              /* context before scaling */
     uint8_t kind[NET_MAX_LAYERS];  /* enum memory_kind of each layer */
     int16_t index[NET_MAX_LAYERS]; /* its index among the layers of its kind */

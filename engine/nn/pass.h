@@ -8,6 +8,7 @@
 #define ENGINE_NN_PASS_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "engine/nn/batch.h"
 #include "kernels/backend.h"
@@ -18,9 +19,12 @@ struct pass {
     char *work; /* device memory, 256-byte aligned */
     size_t size, used, peak;
     const struct batch *b;
+    const int32_t *live; /* device: rows really used of the activations at hand; NULL: all */
 };
 
 void pass_begin(struct pass *p, struct queue *q, void *work, size_t size);
+/* Enough for any forward of a plan, where nothing is behind the addresses. */
+#define PASS_UNBOUNDED (SIZE_MAX / 2)
 /* Uninitialised device memory; after an error a view without data. Too little room is ERR_INTERNAL
  * (the plan was wrong). */
 struct tensor pass_tensor(struct pass *p, enum dtype t, int64_t rows, int64_t cols);

@@ -41,6 +41,7 @@ struct tokens { /* zero-initialised is empty */
     int n, cap;
 };
 void tokens_push(struct tokens *t, int32_t id);
+void tokens_reserve(struct tokens *t, size_t more); /* room behind t->id[t->n] */
 void tokens_clear(struct tokens *t);
 
 struct tokenizer;
@@ -48,6 +49,9 @@ struct tokenizer;
  * An unknown model or pre-tokenizer is ERR_UNSUPPORTED with the list of known ones. */
 enum status tokenizer_new(const struct tokenizer_spec *spec, struct tokenizer **out);
 void tokenizer_free(struct tokenizer *t);
+/* The BOS policy of files without tokenizer.ggml.add_bos_token: a fact about the kind and the
+ * pre-tokenizer. (EOS: never.) */
+bool tokenizer_default_bos(const char *model, const char *pre);
 
 enum {                 /* flags of tokenizer_encode */
        ENCODE_BOS = 1, /* put BOS first when the file's policy says so (and EOS last, likewise) */
@@ -77,7 +81,7 @@ bool tokenizer_is_end(const struct tokenizer *t, int32_t id);
 struct detok {
     char held[16]; /* the beginning of a character that later tokens complete */
     int n_held;
-    bool started; /* SentencePiece drops the space of the first piece */
+    bool started; /* SentencePiece drops the space of the first piece; set it to continue a text */
 };
 /* Appends to `out` what `id` completes. Control tokens give nothing unless `special`. Bytes that no
  * later token can make valid become U+FFFD. */

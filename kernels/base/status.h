@@ -9,16 +9,16 @@
 /* clang-format off */
 #define STATUS_LIST(X)                                                                             \
     X(OK,                "ok")                                                                     \
-    X(ERR_INVALID,       "invalid_value")       /* an argument or field is wrong                 */ \
-    X(ERR_JSON,          "invalid_json")        /* bytes that are not the JSON they should be    */ \
-    X(ERR_FORMAT,        "bad_format")          /* a file that is not what it claims to be       */ \
-    X(ERR_UNSUPPORTED,   "unsupported")         /* valid, but not built here                     */ \
+    X(ERR_INVALID,       "invalid_value")       /* an argument or field is wrong                */ \
+    X(ERR_JSON,          "invalid_json")        /* bytes that are not the JSON they should be   */ \
+    X(ERR_FORMAT,        "bad_format")          /* a file that is not what it claims to be      */ \
+    X(ERR_UNSUPPORTED,   "unsupported")         /* valid, but not built here                    */ \
     X(ERR_NOT_FOUND,     "not_found")                                                              \
     X(ERR_METHOD,        "method_not_allowed")                                                     \
     X(ERR_AUTH,          "invalid_api_key")                                                        \
-    X(ERR_TOO_LARGE,     "too_large")           /* a body, a file or a text above its limit      */ \
+    X(ERR_TOO_LARGE,     "too_large")           /* a body, a file or a text above its limit     */ \
     X(ERR_CONTEXT,       "context_length_exceeded")                                                \
-    X(ERR_TEMPLATE,      "template_error")      /* the chat template raised or is broken         */ \
+    X(ERR_TEMPLATE,      "template_error")      /* the chat template raised or is broken        */ \
     X(ERR_QUEUE_FULL,    "queue_full")                                                             \
     X(ERR_LOADING,       "model_loading")                                                          \
     X(ERR_DRAINING,      "shutting_down")                                                          \

@@ -94,6 +94,13 @@ static struct null_count cost_add(const struct op_add *a)
     return (struct null_count){1, (double)tensor_count(&a->y), 3 * bytes_of(&a->y)};
 }
 
+static struct null_count cost_conv1d(const struct op_conv1d *a)
+{
+    double k = (double)a->w.shape[1], state = 8 * (k - 1) * (double)(a->x.shape[1] * a->r.seqs);
+    return (struct null_count){1, 2 * k * (double)tensor_count(&a->x),
+                               bytes_of(&a->x) + bytes_of(&a->w) + bytes_of(&a->y) + state};
+}
+
 static struct null_count cost_gather(const struct op_gather *a)
 {
     return (struct null_count){1, 0, 2 * bytes_of(&a->y)};

@@ -13,6 +13,13 @@
 
 /* fail() is ours (kernels/base/status.h); tests end by an assertion. */
 #undef fail
+#undef fail_msg
+#define fail_msg(...)                                                                              \
+    do {                                                                                           \
+        print_error("ERROR: " __VA_ARGS__);                                                        \
+        print_error("\n");                                                                         \
+        _fail(__FILE__, __LINE__);                                                                 \
+    } while (0)
 
 /* Ends the running test as skipped; the runner counts these and never as a pass. */
 #define SKIP(...)                                                                                  \

@@ -14,7 +14,10 @@ def write(path, arrays):
             assert a.ndim <= 4 and len(name) < 40, name
             shape = list(a.shape) + [0] * (4 - a.ndim)
             data = a.tobytes()
-            f.write(struct.pack("<40s8s6q", name.encode(), a.dtype.str[1:].encode(), a.ndim,
-                                *shape, len(data)))
+            f.write(
+                struct.pack(
+                    "<40s8s6q", name.encode(), a.dtype.str[1:].encode(), a.ndim, *shape, len(data)
+                )
+            )
             f.write(data + bytes(-len(data) % 16))
     print(path, os.path.getsize(path), "bytes")

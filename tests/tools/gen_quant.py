@@ -13,10 +13,19 @@ from gguf.quants import dequantize, quantize
 import fixture
 
 # type -> byte offsets of its f16 fields
-SCALES = {T.Q8_0: [0], T.Q4_0: [0], T.Q4_1: [0, 2], T.Q5_0: [0], T.Q5_1: [0, 2],
-          T.Q4_K: [0, 2], T.Q5_K: [0, 2], T.Q6_K: [208]}
-EXTREME = np.array([0, -0.0, 6e-8, -6e-8, 6.0976e-05, 65504, -65504, np.inf, 1, -1, 2 ** -14],
-                   np.float16)
+SCALES = {
+    T.Q8_0: [0],
+    T.Q4_0: [0],
+    T.Q4_1: [0, 2],
+    T.Q5_0: [0],
+    T.Q5_1: [0, 2],
+    T.Q4_K: [0, 2],
+    T.Q5_K: [0, 2],
+    T.Q6_K: [208],
+}
+EXTREME = np.array(
+    [0, -0.0, 6e-8, -6e-8, 6.0976e-05, 65504, -65504, np.inf, 1, -1, 2**-14], np.float16
+)
 rng = np.random.default_rng(20240607)
 
 
@@ -26,13 +35,19 @@ def blocks_of(t):
     b = rng.integers(0, 256, (n, bytes_), np.uint8)
     for i in range(n):
         for j, at in enumerate(SCALES[t]):
-            d = EXTREME[i] if j == 0 and i < len(EXTREME) else np.float16(rng.normal() * 2.0 ** rng.integers(-12, 3))
-            b[i, at:at + 2] = np.frombuffer(d.tobytes(), np.uint8)
+            d = (
+                EXTREME[i]
+                if j == 0 and i < len(EXTREME)
+                else np.float16(rng.normal() * 2.0 ** rng.integers(-12, 3))
+            )
+            b[i, at : at + 2] = np.frombuffer(d.tobytes(), np.uint8)
     return b
 
 
 def inputs(n):
-    x = rng.normal(size=(n, 32)).astype(np.float32) * 2.0 ** rng.integers(-10, 6, (n, 1)).astype(np.float32)
+    x = rng.normal(size=(n, 32)).astype(np.float32) * 2.0 ** rng.integers(-10, 6, (n, 1)).astype(
+        np.float32
+    )
     x[0] = 0
     x[1] = 1
     x[2] = np.arange(32) - 16
@@ -54,19 +69,38 @@ for t in SCALES:
 
 # Half floats: every f16 as f32; then floats at, next to and between the values where rounding turns.
 h = np.arange(65536, dtype=np.uint16).view(np.float16)
-mid = np.unique(np.concatenate([
-    np.array([0, 1, 2, 1023, 1024, 1025, 31742, 31743], np.uint16),
-    rng.integers(0, 31743, 250).astype(np.uint16)]))
+mid = np.unique(
+    np.concatenate(
+        [
+            np.array([0, 1, 2, 1023, 1024, 1025, 31742, 31743], np.uint16),
+            rng.integers(0, 31743, 250).astype(np.uint16),
+        ]
+    )
+)
 lo = mid.view(np.float16).astype(np.float64)
 hi = (mid + np.uint16(1)).view(np.float16).astype(np.float64)
 half = np.where(np.isinf(hi), 65520.0, (lo + hi) / 2).astype(np.float32)
-f = np.concatenate([half, np.nextafter(half, np.float32(0)), np.nextafter(half, np.float32(1e9)),
-                    np.array([np.inf, 65519.996, 65536, 1e30, 2 ** -25, 2 ** -24, 2 ** -26, 1e-40, 3.4028235e38], np.float32),
-                    rng.integers(0, 0x7f800000, 500).astype(np.uint32).view(np.float32)])
+f = np.concatenate(
+    [
+        half,
+        np.nextafter(half, np.float32(0)),
+        np.nextafter(half, np.float32(1e9)),
+        np.array(
+            [np.inf, 65519.996, 65536, 1e30, 2**-25, 2**-24, 2**-26, 1e-40, 3.4028235e38],
+            np.float32,
+        ),
+        rng.integers(0, 0x7F800000, 500).astype(np.uint32).view(np.float32),
+    ]
+)
 f = np.concatenate([f, -f]).astype(np.float32)
-nan = np.array([0x7fc00000, 0x7f800001, 0xffc12345, 0xff800001], np.uint32).view(np.float32)
+nan = np.array([0x7FC00000, 0x7F800001, 0xFFC12345, 0xFF800001], np.uint32).view(np.float32)
 with np.errstate(all="ignore"):
-    fixture.write("tests/data/quant/half.bin", {
-        "f16_all": h.astype(np.float32).view(np.uint32)[:65536:7],
-        "f32": np.concatenate([f, nan]), "f16": np.concatenate([f, nan]).astype(np.float16).view(np.uint16),
-        "bf16": quantize(np.concatenate([f, nan])[None, :], T.BF16).view(np.uint16).ravel()})
+    fixture.write(
+        "tests/data/quant/half.bin",
+        {
+            "f16_all": h.astype(np.float32).view(np.uint32)[:65536:7],
+            "f32": np.concatenate([f, nan]),
+            "f16": np.concatenate([f, nan]).astype(np.float16).view(np.uint16),
+            "bf16": quantize(np.concatenate([f, nan])[None, :], T.BF16).view(np.uint16).ravel(),
+        },
+    )

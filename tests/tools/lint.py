@@ -14,6 +14,7 @@ import sys
 
 C_SUFFIX = ('.c', '.h')
 FILE_MAX, PARAMS_MAX, HEADER_BODY_MAX = 1000, 6, 5
+COLUMNS, COLUMNS_TABLE = 100, 120  # tables stand between clang-format off and on
 FUNCTION_MAX, FUNCTION_MAX_LONG = 120, 200
 LONG_FUNCTIONS = ('engine/models/', 'kernels/cpu/', 'kernels/cuda/')  # forwards and kernels
 TREE_MAX = 10 << 20
@@ -226,6 +227,12 @@ def count_parameters(signature):
 def sizes(src):
     if src.path.endswith(C_SUFFIX + ('.cu', '.cuh', '.py', '.sh')) and len(src.lines) > FILE_MAX:
         yield FILE_MAX, f'{len(src.lines)} lines; at most {FILE_MAX}'
+    columns = COLUMNS
+    for i, line in enumerate(src.lines if src.is_c else []):
+        if 'clang-format o' in line:
+            columns = COLUMNS_TABLE if 'clang-format off' in line else COLUMNS
+        if len(line) > columns:
+            yield i + 1, f'{len(line)} columns; at most {columns}'
     limit = FUNCTION_MAX_LONG if src.path.startswith(LONG_FUNCTIONS) else FUNCTION_MAX
     for line, signature, length, body in functions(src):
         if length > limit:
@@ -264,6 +271,17 @@ def loose_ends(src):
                 yield i + 1, f'{word}: finish it, or write an issue'
         if MACHINE_PATH.search(line) or SHARED.search(line):
             yield i + 1, 'a path of one machine'
+
+
+def doc_paths(src, paths):
+    """A file or folder that a page names between backticks must exist; <x> and * stand for any."""
+    for i, line in enumerate(src.lines if src.path.endswith('.md') else []):
+        for name in re.findall(
+            r'`((?:server|engine|kernels|api|docker|tests|models|docs)/[^`\s:]*)`', line
+        ):
+            pattern = re.sub(r'\\?<[^>]*>|\\\*', '[^/]*', re.escape(name.rstrip('/')))
+            if not any(re.match(pattern + '(/|$)', path) for path in paths):
+                yield i + 1, f'there is no {name}'
 
 
 def tree(root, sources, sizes_of):
@@ -335,6 +353,8 @@ def lint(root, layout=True):
                 yield src.path, line, rule.__name__, what
         for line, what in include_paths(src, paths):
             yield src.path, line, 'include_paths', what
+        for line, what in doc_paths(src, paths):
+            yield src.path, line, 'doc_paths', what
         for line, what in loose_ends(src):
             yield src.path, line, 'loose_ends', what
         if not src.is_c:

@@ -227,6 +227,20 @@ class Lint(unittest.TestCase):
                 self.finds('loose_ends', 'api/a.c', source(text))
         self.accepts('api/a.c', source('/* ../shared/data/models, docs/work/x */\n'))
 
+    def test_long_line(self):
+        self.accepts('api/a.c', source('/* ' + 'x' * 94 + ' */\n'))
+        self.finds('sizes', 'api/a.c', source('/* ' + 'x' * 95 + ' */\n'))
+        table = '/* clang-format off */\nint t[] = {%s};\n/* clang-format on */\n'
+        self.accepts('api/a.c', source(table % (' ' * 107)))
+        self.finds('sizes', 'api/a.c', source(table % (' ' * 108)))
+
+    def test_doc_paths(self):
+        self.accepts(
+            'README.md', '`kernels/base/mem.c` `kernels/base/` `engine/<x>.h` `make run`\n'
+        )
+        self.finds('doc_paths', 'README.md', 'see `kernels/base/none.c`\n')
+        self.finds('doc_paths', 'README.md', 'see `api/<x>.c`\n')
+
     def test_tree(self):
         self.finds('tree', 'notes.md', 'x\n')
         self.finds('tree', 'models/weights.bin', 'a\0b')

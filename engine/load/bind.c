@@ -1,0 +1,318 @@
+/* bind.c - matches the weight table of an architecture with the tensors of a checkpoint.
+ *
+ * Problems are collected and reported together: who converted a file wrongly wants the list, not
+ * the first. The invariant: after OK every tensor of the file is used exactly once, and every
+ * non-optional row has one. */
+#include "engine/load/bind.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/load/hparams.h"
+
+enum { MAX_REPORTED = 8 };
+
+struct binder {
+    const struct checkpoint *c;
+    const struct recipe *recipe;
+    struct net *net;
+    struct placement *p;
+    bool *used;         /* [n_tensors] */
+    struct buf problem; /* "; " between them */
+    int n_problems;
+    bool unsupported; /* every problem so far is one of support, not of the file */
+    const struct ckpt_tensor *factors;
+};
+
+int64_t bind_dim(const struct hparams *hp, enum weight_dim d)
+{
+    switch (d) {
+    case DIM_NONE:
+        return 1;
+    case DIM_VOCAB:
+        return hp->n_vocab;
+    case DIM_EMBD:
+        return hp->n_embd;
+    case DIM_FF:
+        return hp->n_ff;
+    case DIM_Q:
+        return (int64_t)hp->n_head * hp->head_dim;
+    case DIM_KV:
+        return (int64_t)hp->n_kv_head * hp->head_dim;
+    case DIM_HEAD:
+        return hp->head_dim;
+    case DIM_ROPE_HALF:
+        return hp->rope_dim / 2;
+    }
+    return 0;
+}
+
+void bind_name(const struct checkpoint *c, const struct weight_row *row, int l, char *out,
+               size_t size)
+{
+    const char *pattern = c->format->names == NAMES_HF ? row->hf : row->gguf;
+    const char *number = strstr(pattern, "%d");
+
+    if (number)
+        snprintf(out, size, "%.*s%d%s", (int)(number - pattern), pattern, l, number + 2);
+    else
+        snprintf(out, size, "%s", pattern);
+}
+
+static void problem(struct binder *b, bool support, const char *text)
+{
+    b->unsupported = support && (b->unsupported || b->n_problems == 0);
+    if (b->n_problems++ < MAX_REPORTED) {
+        if (b->problem.len)
+            buf_puts(&b->problem, "; ");
+        buf_puts(&b->problem, text);
+    }
+}
+
+static void print_shape(char *out, size_t size, const int64_t *shape, int ndim)
+{
+    size_t at = 0;
+
+    for (int i = 0; i < ndim && at < size; i++)
+        at += (size_t)snprintf(out + at, size - at, "%s%lld", i ? ", " : "[", (long long)shape[i]);
+    if (at < size)
+        snprintf(out + at, size - at, "]");
+}
+
+/* The row's tensor in layer l, checked; NULL when absent or wrong (reported unless `optional`). */
+static const struct ckpt_tensor *take(struct binder *b, const struct weight_row *row, int l,
+                                      bool optional)
+{
+    const struct hparams *hp = &b->net->hp;
+    int ndim = row->dim[1] == DIM_NONE ? 1 : 2;
+    int64_t want[2] = {bind_dim(hp, row->dim[0]), bind_dim(hp, row->dim[1])};
+    const struct ckpt_tensor *t;
+    char name[256], text[640], got[112], expected[64];
+
+    bind_name(b->c, row, l, name, sizeof name);
+    print_shape(expected, sizeof expected, want, ndim);
+    t = checkpoint_tensor(b->c, name);
+    if (!t) {
+        snprintf(text, sizeof text, "tensor %s %s is missing", name, expected);
+        if (!optional)
+            problem(b, false, text);
+        return NULL;
+    }
+    b->used[t - b->c->tensor] = true;
+    if (t->ndim != ndim || t->shape[0] != want[0] || (ndim == 2 && t->shape[1] != want[1])) {
+        print_shape(got, sizeof got, t->shape, t->ndim);
+        snprintf(text, sizeof text, "tensor %s has shape %s, expected %s", name, got, expected);
+        problem(b, false, text);
+        return NULL;
+    }
+    if (t->dtype < 0 || !dtype_info((enum dtype)t->dtype)->decode) {
+        snprintf(text, sizeof text, "tensor %s has type %s, which is not supported (supported: %s)",
+                 name, checkpoint_type_name(t), dtype_list());
+        problem(b, true, text);
+        return NULL;
+    }
+    return t;
+}
+
+static bool exists(const struct binder *b, const struct weight_row *row, int l)
+{
+    char name[256];
+
+    bind_name(b->c, row, l, name, sizeof name);
+    return checkpoint_tensor(b->c, name) != NULL;
+}
+
+/* May layer l do without? What layer 0 has, every layer must have; what the class of checkpoint
+ * always has is not optional; and a bias has all its parts (rows [row, row + n)) or none. */
+static bool may_lack(const struct binder *b, const struct weight_row *row, int n, int l)
+{
+    if (!row->optional)
+        return false;
+    for (int i = 0; i < 4 && b->recipe->needs[i]; i++) {
+        if (strcmp(b->recipe->needs[i], row->gguf) == 0)
+            return false;
+    }
+    for (int i = 0; i < n; i++) {
+        if (exists(b, &row[i], 0) || (row->layer && exists(b, &row[i], l)))
+            return false;
+    }
+    return true;
+}
+
+static struct bound *add(struct placement *p, enum weight_kind kind, struct tensor *dst)
+{
+    struct bound *b;
+
+    if (p->n == p->cap) {
+        p->cap = p->cap ? p->cap * 2 : 64;
+        p->bound = xrealloc(p->bound, (size_t)p->cap * sizeof *p->bound);
+    }
+    b = &p->bound[p->n++];
+    *b = (struct bound){.dst = dst, .kind = kind, .dtype = DT_F32, .k = 1};
+    return b;
+}
+
+static void extend(struct bound *d, const struct ckpt_tensor *t)
+{
+    d->src[d->n_src++] = t;
+    d->n += t->shape[0];
+    if (t->ndim == 2)
+        d->k = t->shape[1];
+}
+
+/* Rows [row, row + n) are the parts of one weight; neighbours of one format become one tensor. */
+static void bind_matrix(struct binder *b, const struct weight_row *row, int n, int l, char *base)
+{
+    struct weight *w = (struct weight *)(void *)(base + row->offset);
+    struct bound *d = NULL;
+
+    for (int i = 0; i < n; i++) {
+        const struct ckpt_tensor *t = take(b, &row[i], l, row[i].tied);
+
+        if (!t && row[i].tied && b->n_problems == 0) {
+            b->p->bound[0].also = &w->part[0]; /* the table is the first row of every network */
+            w->n_parts = 1;
+        }
+        if (!t)
+            continue;
+        if (!d || d->dtype != (enum dtype)t->dtype)
+            d = add(b->p, WEIGHT_MATRIX, &w->part[w->n_parts++]);
+        d->dtype = (enum dtype)t->dtype;
+        extend(d, t);
+    }
+}
+
+static void bind_bias(struct binder *b, const struct weight_row *row, int n, int l, char *base)
+{
+    struct weight *w = (struct weight *)(void *)(base + row->offset);
+    struct bound *d = NULL;
+    bool lack = may_lack(b, row, n, l);
+
+    for (int i = 0; i < n; i++) {
+        const struct ckpt_tensor *t = take(b, &row[i], l, lack);
+
+        if (t && !d)
+            d = add(b->p, WEIGHT_BIAS, &w->bias);
+        if (t)
+            extend(d, t);
+    }
+}
+
+static void bind_row(struct binder *b, const struct weight_row *row, int n, int l)
+{
+    char *base = row->layer ? (char *)&b->net->layer[l] : (char *)b->net;
+    const struct ckpt_tensor *t;
+
+    if (row->kind == WEIGHT_MATRIX) {
+        bind_matrix(b, row, n, l, base);
+        return;
+    }
+    if (row->kind == WEIGHT_BIAS) {
+        bind_bias(b, row, n, l, base);
+        return;
+    }
+    t = take(b, row, l, may_lack(b, row, 1, l));
+    if (t && row->kind == WEIGHT_FACTORS) {
+        b->factors = t;
+    } else if (t) {
+        struct bound *d = add(b->p, row->kind, (struct tensor *)(void *)(base + row->offset));
+
+        if (row->kind == WEIGHT_TABLE)
+            d->dtype = (enum dtype)t->dtype;
+        extend(d, t);
+    }
+}
+
+/* How many rows from `row` on are parts of the same thing. */
+static int group(const struct weight_row *row)
+{
+    int n = 1;
+
+    if (row->kind != WEIGHT_MATRIX && row->kind != WEIGHT_BIAS)
+        return 1;
+    while (row[n].gguf && row[n].kind == row->kind && row[n].offset == row->offset &&
+           row[n].layer == row->layer)
+        n++;
+    return n;
+}
+
+static void bind_rows(struct binder *b, bool per_layer, int l)
+{
+    const struct weight_row *row = b->net->arch->weights;
+
+    for (int n; row->gguf; row += n) {
+        n = group(row);
+        if (row->layer == per_layer)
+            bind_row(b, row, n, l);
+    }
+}
+
+static void find_surplus(struct binder *b)
+{
+    char text[320];
+
+    for (int i = 0; i < b->c->n_tensors; i++) {
+        if (!b->used[i]) {
+            snprintf(text, sizeof text, "tensor %s has no place in this network",
+                     b->c->tensor[i].name);
+            problem(b, false, text);
+        }
+    }
+}
+
+/* The frequencies are weights too: they lie on the device beside them. */
+static void bind_rope(struct binder *b)
+{
+    struct net *net = b->net;
+    int n = net->hp.rope_dim / 2;
+    float *factors = NULL;
+    struct bound *d;
+
+    if (b->factors) {
+        struct tensor t = checkpoint_view(b->c, b->factors);
+
+        factors = xmalloc((size_t)n * sizeof *factors);
+        dtype_decode((enum dtype)t.dtype, t.data, factors, n);
+        for (int i = 0; i < n; i++) {
+            if (!(factors[i] > 0) || !isfinite(factors[i])) {
+                problem(b, false, "the tensor of rotary factors has one that is not positive");
+                break;
+            }
+        }
+    }
+    b->p->inv_freq = xmalloc((size_t)n * sizeof *b->p->inv_freq);
+    hparams_rope(&net->hp, factors, b->p->inv_freq, &net->rope_attn_factor);
+    xfree(factors);
+    d = add(b->p, WEIGHT_VECTOR, &net->inv_freq);
+    d->host = b->p->inv_freq;
+    d->n = n;
+}
+
+enum status bind_weights(const struct checkpoint *c, const struct recipe *recipe, struct net *net,
+                         struct placement *p)
+{
+    struct binder b = {.c = c, .recipe = recipe, .net = net, .p = p};
+    enum status s = OK;
+
+    b.used = xcalloc((size_t)c->n_tensors + 1, sizeof *b.used);
+    bind_rows(&b, false, 0);
+    for (int l = 0; l < net->hp.n_layer; l++)
+        bind_rows(&b, true, l);
+    find_surplus(&b);
+    bind_rope(&b);
+    if (b.n_problems > MAX_REPORTED)
+        buf_printf(&b.problem, "; and %d more", b.n_problems - MAX_REPORTED);
+    if (b.n_problems)
+        s = fail(b.unsupported ? ERR_UNSUPPORTED : ERR_FORMAT, "%s: %s", c->path, b.problem.data);
+    buf_clear(&b.problem);
+    xfree(b.used);
+    return s;
+}
+
+void bind_clear(struct placement *p)
+{
+    xfree(p->bound);
+    xfree(p->inv_freq);
+    *p = (struct placement){0};
+}

@@ -1,0 +1,78 @@
+/* bind.h - weights as rows of a table: which tensor of a checkpoint becomes which weight of the
+ * network, and the shape it must have in terms of the hyper-parameters.
+ *
+ * bind_weights decides what lies on the device: a list of `struct bound`, each made of one or
+ * several tensors of the file (Q, K and V of one format become one matrix). No byte of a weight is
+ * read for that. */
+#ifndef ENGINE_LOAD_BIND_H
+#define ENGINE_LOAD_BIND_H
+
+#include <stddef.h>
+
+#include "engine/load/checkpoint.h"
+#include "engine/load/recipe.h"
+#include "engine/nn/net.h"
+#include "kernels/backend.h"
+
+enum weight_kind {
+    WEIGHT_TABLE,   /* struct tensor: rows looked up by op_embed */
+    WEIGHT_VECTOR,  /* struct tensor: converted to f32 */
+    WEIGHT_MATRIX,  /* part `part` of a struct weight */
+    WEIGHT_BIAS,    /* part `part` of a struct weight's bias: all parts or none */
+    WEIGHT_FACTORS, /* what the rotary frequencies are divided by; needs no field */
+};
+
+enum weight_dim { /* a dimension in terms of the hyper-parameters */
+                  DIM_NONE,
+                  DIM_VOCAB,
+                  DIM_EMBD,
+                  DIM_FF,
+                  DIM_Q,         /* n_head * head_dim */
+                  DIM_KV,        /* n_kv_head * head_dim */
+                  DIM_HEAD,      /* head_dim */
+                  DIM_ROPE_HALF, /* rope_dim / 2 */
+};
+
+struct weight_row {        /* the last row has gguf NULL; rows of one weight follow each other */
+    const char *gguf, *hf; /* names, %d: the layer */
+    enum weight_kind kind;
+    bool layer;    /* one in every layer: `offset` is in struct layer, else in struct net */
+    size_t offset; /* of the struct tensor or struct weight */
+    int part;      /* of a fused weight: 0 is on top */
+    enum weight_dim dim[2]; /* [rows, columns], a vector has only the first */
+    bool optional;
+    bool tied; /* absent: the embedding table is this weight too */
+};
+
+/* One tensor on the device. */
+struct bound {
+    struct tensor *dst;  /* in the net */
+    struct tensor *also; /* a second view of the same bytes (tied head), or NULL */
+    const struct ckpt_tensor *src[WEIGHT_PARTS];
+    int n_src;
+    const float *host; /* instead of src: numbers made at load (rotary frequencies) */
+    enum weight_kind kind;
+    enum dtype dtype;     /* as it lies on the device */
+    int64_t n, k;         /* vectors: n elements, k 1 */
+    struct choice choice; /* matrices and tables */
+    size_t offset, bytes; /* in the region of weights */
+};
+
+struct placement { /* owner: struct model */
+    struct bound *bound;
+    int n, cap;
+    float *inv_freq; /* [rope_dim / 2] */
+};
+
+/* Binds every row of the recipe's network; net->hp and net->layer are ready. Reports missing,
+ * surplus and mis-shaped tensors by name, several in one message. */
+enum status bind_weights(const struct checkpoint *c, const struct recipe *recipe, struct net *net,
+                         struct placement *p);
+void bind_clear(struct placement *p);
+
+int64_t bind_dim(const struct hparams *hp, enum weight_dim d);
+/* Name of the row's tensor in layer l. */
+void bind_name(const struct checkpoint *c, const struct weight_row *row, int l, char *out,
+               size_t size);
+
+#endif

@@ -1,0 +1,180 @@
+/* checkpoint.c - opening a file by the format that recognises it, and looking names up.
+ *
+ * Names are looked up by binary search in sorted arrays of pointers: they cost a word a name, which
+ * keeps what a hostile header can make us allocate below the file's own size and a constant. */
+#include "engine/load/checkpoint.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/load/gguf.h"
+
+/* Room for keys and tensors of the largest header a reader accepts, beside the file's own bytes. */
+enum { ARENA_CONSTANT = 32 << 20 };
+
+static const struct checkpoint_format *const formats[] = {
+    &gguf_format,
+};
+enum { N_FORMATS = sizeof formats / sizeof formats[0] };
+
+const char *checkpoint_formats(void)
+{
+    static const char *const names = "gguf";
+
+    return names;
+}
+
+static int compare_keys(const void *a, const void *b)
+{
+    const struct ckpt_key *const *x = a, *const *y = b;
+
+    return strcmp((*x)->name, (*y)->name);
+}
+
+static int compare_tensors(const void *a, const void *b)
+{
+    const struct ckpt_tensor *const *x = a, *const *y = b;
+
+    return strcmp((*x)->name, (*y)->name);
+}
+
+/* Sorts both name tables; a name that stands twice is refused. */
+enum status checkpoint_index(struct checkpoint *c)
+{
+    c->key_by_name = arena_alloc(&c->arena, (size_t)c->n_keys * sizeof *c->key_by_name);
+    c->tensor_by_name = arena_alloc(&c->arena, (size_t)c->n_tensors * sizeof *c->tensor_by_name);
+    if (!c->key_by_name || !c->tensor_by_name)
+        return fail(ERR_TOO_LARGE, "the header is larger than its file allows");
+    for (int i = 0; i < c->n_keys; i++)
+        c->key_by_name[i] = &c->key[i];
+    for (int i = 0; i < c->n_tensors; i++)
+        c->tensor_by_name[i] = &c->tensor[i];
+    qsort(c->key_by_name, (size_t)c->n_keys, sizeof *c->key_by_name, compare_keys);
+    qsort(c->tensor_by_name, (size_t)c->n_tensors, sizeof *c->tensor_by_name, compare_tensors);
+    for (int i = 1; i < c->n_keys; i++) {
+        if (strcmp(c->key_by_name[i - 1]->name, c->key_by_name[i]->name) == 0)
+            return fail(ERR_FORMAT, "key %s stands twice", c->key_by_name[i]->name);
+    }
+    for (int i = 1; i < c->n_tensors; i++) {
+        if (strcmp(c->tensor_by_name[i - 1]->name, c->tensor_by_name[i]->name) == 0)
+            return fail(ERR_FORMAT, "tensor %s stands twice", c->tensor_by_name[i]->name);
+    }
+    return OK;
+}
+
+static enum status read_file(struct checkpoint *c)
+{
+    struct bytes file = {(const char *)c->map.data, c->map.size};
+
+    for (int i = 0; i < N_FORMATS && !c->format; i++) {
+        if (formats[i]->match(file))
+            c->format = formats[i];
+    }
+    if (!c->format)
+        return fail(ERR_UNSUPPORTED, "not a checkpoint of a known format (supported: %s)",
+                    checkpoint_formats());
+    TRY(c->format->read(c));
+    return checkpoint_index(c);
+}
+
+static enum status finish(struct checkpoint *c, const char *path, struct checkpoint **out)
+{
+    enum status s;
+
+    arena_init(&c->arena, c->map.size + ARENA_CONSTANT);
+    c->path = xstrdup(path);
+    s = read_file(c);
+    if (s != OK) {
+        fail_in(s, "%s", path);
+        checkpoint_close(c);
+        return s;
+    }
+    *out = c;
+    return OK;
+}
+
+enum status checkpoint_open(const char *path, struct checkpoint **out)
+{
+    struct checkpoint *c = xcalloc(1, sizeof *c);
+    enum status s = file_map_open(path, &c->map);
+
+    *out = NULL;
+    if (s != OK) {
+        xfree(c);
+        return s;
+    }
+    return finish(c, path, out);
+}
+
+enum status checkpoint_borrow(const char *name, struct bytes file, struct checkpoint **out)
+{
+    struct checkpoint *c = xcalloc(1, sizeof *c);
+
+    *out = NULL;
+    c->borrowed = true;
+    c->map = (struct file_map){(const unsigned char *)file.p, file.n, -1};
+    return finish(c, name, out);
+}
+
+void checkpoint_close(struct checkpoint *c)
+{
+    if (!c)
+        return;
+    if (!c->borrowed)
+        file_map_close(&c->map);
+    arena_clear(&c->arena);
+    xfree((char *)(uintptr_t)c->path);
+    xfree(c);
+}
+
+const struct value *checkpoint_key(const struct checkpoint *c, const char *name)
+{
+    struct ckpt_key want = {.name = name};
+    const struct ckpt_key *w = &want, **hit;
+
+    hit = bsearch(&w, c->key_by_name, (size_t)c->n_keys, sizeof *c->key_by_name, compare_keys);
+    return hit ? &(*hit)->value : NULL;
+}
+
+const struct ckpt_tensor *checkpoint_tensor(const struct checkpoint *c, const char *name)
+{
+    struct ckpt_tensor want = {.name = name};
+    const struct ckpt_tensor *w = &want, **hit;
+
+    hit = bsearch(&w, c->tensor_by_name, (size_t)c->n_tensors, sizeof *c->tensor_by_name,
+                  compare_tensors);
+    return hit ? *hit : NULL;
+}
+
+bool checkpoint_at(const struct checkpoint *c, const struct value *array, int64_t i,
+                   struct value *out)
+{
+    return c->format->at && c->format->at(array, i, out);
+}
+
+bool checkpoint_strings(const struct checkpoint *c, const struct value *array, struct bytes *out)
+{
+    return c->format->strings && c->format->strings(array, out);
+}
+
+struct tensor checkpoint_view(const struct checkpoint *c, const struct ckpt_tensor *t)
+{
+    void *data = c->map.data ? (void *)(uintptr_t)(c->map.data + t->offset) : NULL;
+    int64_t rows = 1;
+
+    if (t->ndim == 1)
+        return tensor_1d(data, (enum dtype)t->dtype, t->shape[0]);
+    for (int i = 0; i + 1 < t->ndim; i++)
+        rows *= t->shape[i];
+    return tensor_2d(data, (enum dtype)t->dtype, rows, t->shape[t->ndim - 1]);
+}
+
+const char *checkpoint_type_name(const struct ckpt_tensor *t)
+{
+    const char *name;
+
+    if (t->dtype >= 0)
+        return dtype_info((enum dtype)t->dtype)->name;
+    name = dtype_gguf_name(t->type_number);
+    return name ? name : "an unknown type";
+}

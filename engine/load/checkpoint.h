@@ -1,0 +1,93 @@
+/* checkpoint.h - a model file as keys and tensors, whatever its format: a reader fills this, and
+ * hparams.c, bind.c and lexicon.c never see the format itself.
+ *
+ * A format is a row of the table in checkpoint.c. Everything is checked when it is opened: a tensor
+ * that is listed lies wholly inside the file. Immutable and readable from any thread after that. */
+#ifndef ENGINE_LOAD_CHECKPOINT_H
+#define ENGINE_LOAD_CHECKPOINT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/base/arena.h"
+#include "kernels/base/buf.h"
+#include "kernels/base/mem.h"
+#include "kernels/base/status.h"
+#include "kernels/tensor.h"
+
+enum value_kind { VALUE_BOOL, VALUE_INT, VALUE_FLOAT, VALUE_STRING, VALUE_ARRAY };
+
+struct value {
+    enum value_kind kind;
+    int64_t integer;   /* BOOL, INT; unsigned numbers above INT64_MAX read as INT64_MAX */
+    double number;     /* BOOL, INT, FLOAT */
+    struct bytes text; /* STRING; ARRAY: its elements as the file stores them */
+    enum value_kind elem;
+    uint32_t elem_type; /* the format's own number of the element type */
+    int64_t n;          /* ARRAY: elements */
+};
+struct ckpt_key {
+    const char *name;
+    struct value value;
+};
+struct ckpt_tensor {
+    const char *name;
+    int dtype;            /* enum dtype, -1: a type that is not supported here */
+    uint32_t type_number; /* the format's own number, for messages */
+    uint8_t ndim;
+    int64_t shape[4];     /* row-major: shape[ndim - 1] is the innermost */
+    size_t offset, bytes; /* in the file; of unsupported types: up to the next tensor */
+};
+
+/* Which column of the tables of hyper-parameters and weights a file's names follow. */
+enum ckpt_names { NAMES_GGUF, NAMES_HF };
+
+struct checkpoint;
+struct checkpoint_format {
+    const char *name;
+    enum ckpt_names names;
+    bool (*match)(struct bytes file);
+    enum status (*read)(struct checkpoint *c); /* fills keys and tensors from c->map */
+    bool (*at)(const struct value *array, int64_t i, struct value *out);
+    bool (*strings)(const struct value *array, struct bytes *out);
+    /* Formats whose tensors are not in a file as they are used make the bytes here; else NULL. */
+    void (*fill)(const struct checkpoint *c, const struct ckpt_tensor *t, void *out);
+};
+
+struct checkpoint {
+    const struct checkpoint_format *format;
+    const char *path;
+    struct file_map map;
+    bool borrowed; /* map.data is the caller's memory */
+    int version;   /* of the format */
+    struct ckpt_key *key;
+    struct ckpt_tensor *tensor;
+    int n_keys, n_tensors;
+    const struct ckpt_key **key_by_name; /* sorted */
+    const struct ckpt_tensor **tensor_by_name;
+    struct arena arena; /* limited to the file's size and a constant */
+};
+
+/* Errors name the file, and the key or tensor at fault. */
+enum status checkpoint_open(const char *path, struct checkpoint **out);
+/* The same over bytes that outlive it; `name` is for messages. */
+enum status checkpoint_borrow(const char *name, struct bytes file, struct checkpoint **out);
+void checkpoint_close(struct checkpoint *c);
+/* For formats that fill `c` themselves: sorts the names, after which they can be looked up. */
+enum status checkpoint_index(struct checkpoint *c);
+
+const struct value *checkpoint_key(const struct checkpoint *c, const char *name); /* NULL: absent */
+const struct ckpt_tensor *checkpoint_tensor(const struct checkpoint *c, const char *name);
+/* Element i of an array of fixed-size elements; false for arrays of strings and other values. */
+bool checkpoint_at(const struct checkpoint *c, const struct value *array, int64_t i,
+                   struct value *out);
+/* All elements of an array of strings into out[array->n]; false for anything else. */
+bool checkpoint_strings(const struct checkpoint *c, const struct value *array, struct bytes *out);
+/* A view of its bytes in the file (without data where the format has `fill`). Supported types only.
+ */
+struct tensor checkpoint_view(const struct checkpoint *c, const struct ckpt_tensor *t);
+const char *checkpoint_type_name(const struct ckpt_tensor *t); /* "q4_k", or the format's own */
+const char *checkpoint_formats(void);                          /* "gguf ..." for messages */
+
+#endif

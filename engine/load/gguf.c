@@ -1,0 +1,459 @@
+/* gguf.c - GGUF: magic, version, counts; keys with typed values; tensor descriptions; data.
+ *
+ *   u32 "GGUF"  u32 version  u64 n_tensors  u64 n_keys
+ *   n_keys x    { string name, u32 type, value }         string: u64 length, bytes
+ *   n_tensors x { string name, u32 ndim, u64 dim[ndim], u32 type, u64 offset }
+ *   padding to general.alignment, then the data; offsets count from here
+ *
+ * Every number is foreign: it is compared with what is left of the file before it is used, so that
+ * nothing is read outside it and no count makes us allocate more than it has bytes for. Dimensions
+ * are stored innermost first; here they are turned round. */
+#include "engine/load/gguf.h"
+
+#include <string.h>
+
+#include "kernels/base/utf8.h"
+
+enum { VERSION_LEAST = 2, VERSION_MOST = 3 };
+/* Far above any model (a few thousand tensors), small enough to bound the tables. */
+enum { MAX_KEYS = 1 << 16, MAX_TENSORS = 1 << 17, MAX_NAME = 1024 };
+enum { ALIGNMENT_DEFAULT = 32, ALIGNMENT_LEAST = 8, ALIGNMENT_MOST = 1 << 20 };
+/* The least a description can take: an empty name, the type, one byte or one dimension. */
+enum { KEY_BYTES_LEAST = 8 + 4 + 1, TENSOR_BYTES_LEAST = 8 + 4 + 8 + 4 + 8 };
+
+enum gguf_type { /* numbers of the format */
+                 GGUF_U8,
+                 GGUF_I8,
+                 GGUF_U16,
+                 GGUF_I16,
+                 GGUF_U32,
+                 GGUF_I32,
+                 GGUF_F32,
+                 GGUF_BOOL,
+                 GGUF_STRING,
+                 GGUF_ARRAY,
+                 GGUF_U64,
+                 GGUF_I64,
+                 GGUF_F64,
+                 N_GGUF_TYPE
+};
+
+/* clang-format off */
+static const struct { uint8_t bytes; enum value_kind kind; } type_info[N_GGUF_TYPE] = {
+    [GGUF_U8]     = {1, VALUE_INT},
+    [GGUF_I8]     = {1, VALUE_INT},
+    [GGUF_U16]    = {2, VALUE_INT},
+    [GGUF_I16]    = {2, VALUE_INT},
+    [GGUF_U32]    = {4, VALUE_INT},
+    [GGUF_I32]    = {4, VALUE_INT},
+    [GGUF_F32]    = {4, VALUE_FLOAT},
+    [GGUF_BOOL]   = {1, VALUE_BOOL},
+    [GGUF_STRING] = {0, VALUE_STRING},
+    [GGUF_ARRAY]  = {0, VALUE_ARRAY},
+    [GGUF_U64]    = {8, VALUE_INT},
+    [GGUF_I64]    = {8, VALUE_INT},
+    [GGUF_F64]    = {8, VALUE_FLOAT},
+};
+/* clang-format on */
+
+/* Where we are in the file. */
+struct reader {
+    const unsigned char *p;
+    size_t size, at;
+};
+
+static bool read_bytes(struct reader *r, void *out, size_t n)
+{
+    if (n > r->size - r->at)
+        return false;
+    memcpy(out, r->p + r->at, n);
+    r->at += n;
+    return true;
+}
+
+static bool read_u32(struct reader *r, uint32_t *out)
+{
+    return read_bytes(r, out, sizeof *out);
+}
+
+static bool read_u64(struct reader *r, uint64_t *out)
+{
+    return read_bytes(r, out, sizeof *out);
+}
+
+static bool read_string(struct reader *r, struct bytes *out)
+{
+    uint64_t n;
+
+    if (!read_u64(r, &n) || n > r->size - r->at)
+        return false;
+    *out = (struct bytes){(const char *)r->p + r->at, (size_t)n};
+    r->at += (size_t)n;
+    return true;
+}
+
+/* One number of a fixed-size type. */
+static void decode_number(uint32_t type, const void *p, struct value *v)
+{
+    union {
+        uint8_t u8;
+        int8_t i8;
+        uint16_t u16;
+        int16_t i16;
+        uint32_t u32;
+        int32_t i32;
+        uint64_t u64;
+        int64_t i64;
+        float f32;
+        double f64;
+    } n = {0};
+
+    memcpy(&n, p, type_info[type].bytes);
+    *v = (struct value){.kind = type_info[type].kind};
+    switch (type) {
+    case GGUF_U8:
+        v->integer = n.u8;
+        break;
+    case GGUF_I8:
+        v->integer = n.i8;
+        break;
+    case GGUF_U16:
+        v->integer = n.u16;
+        break;
+    case GGUF_I16:
+        v->integer = n.i16;
+        break;
+    case GGUF_U32:
+        v->integer = n.u32;
+        break;
+    case GGUF_I32:
+        v->integer = n.i32;
+        break;
+    case GGUF_BOOL:
+        v->integer = n.u8 != 0;
+        break;
+    case GGUF_U64:
+        v->integer = n.u64 > INT64_MAX ? INT64_MAX : (int64_t)n.u64;
+        break;
+    case GGUF_I64:
+        v->integer = n.i64;
+        break;
+    case GGUF_F32:
+        v->number = n.f32;
+        return;
+    default:
+        v->number = n.f64;
+        return;
+    }
+    v->number = (double)v->integer;
+}
+
+static bool array_at(const struct value *array, int64_t i, struct value *out)
+{
+    size_t bytes;
+
+    if (array->kind != VALUE_ARRAY || i < 0 || i >= array->n)
+        return false;
+    bytes = type_info[array->elem_type].bytes;
+    if (bytes == 0)
+        return false;
+    decode_number(array->elem_type, array->text.p + (size_t)i * bytes, out);
+    return true;
+}
+
+static bool array_strings(const struct value *array, struct bytes *out)
+{
+    struct reader r;
+
+    if (array->kind != VALUE_ARRAY || array->elem != VALUE_STRING)
+        return false;
+    r = (struct reader){(const unsigned char *)array->text.p, array->text.n, 0};
+    for (int64_t i = 0; i < array->n; i++) {
+        if (!read_string(&r, &out[i]))
+            return false;
+    }
+    return true;
+}
+
+static enum status read_array(struct reader *r, struct value *v)
+{
+    uint32_t type;
+    uint64_t n;
+    size_t start;
+
+    if (!read_u32(r, &type) || !read_u64(r, &n))
+        return fail(ERR_FORMAT, "the file ends inside its value");
+    if (type >= N_GGUF_TYPE)
+        return fail(ERR_FORMAT, "array of unknown type %u", type);
+    if (type == GGUF_ARRAY)
+        return fail(ERR_UNSUPPORTED, "arrays of arrays are not supported");
+    start = r->at;
+    if (type == GGUF_STRING) {
+        struct bytes skipped;
+
+        for (uint64_t i = 0; i < n; i++) {
+            if (!read_string(r, &skipped))
+                return fail(ERR_FORMAT, "the file ends inside element %llu of %llu",
+                            (unsigned long long)i, (unsigned long long)n);
+        }
+    } else {
+        if (n > (r->size - r->at) / type_info[type].bytes)
+            return fail(ERR_FORMAT, "claims %llu elements, the file ends before",
+                        (unsigned long long)n);
+        r->at += (size_t)n * type_info[type].bytes;
+    }
+    *v = (struct value){.kind = VALUE_ARRAY, .elem = type_info[type].kind, .elem_type = type};
+    v->n = (int64_t)n;
+    v->text = (struct bytes){(const char *)r->p + start, r->at - start};
+    return OK;
+}
+
+static enum status read_value(struct reader *r, struct value *v)
+{
+    uint32_t type;
+    unsigned char raw[8];
+
+    if (!read_u32(r, &type))
+        return fail(ERR_FORMAT, "the file ends inside its value");
+    if (type >= N_GGUF_TYPE)
+        return fail(ERR_FORMAT, "unknown type %u", type);
+    if (type == GGUF_ARRAY)
+        return read_array(r, v);
+    if (type == GGUF_STRING) {
+        *v = (struct value){.kind = VALUE_STRING};
+        return read_string(r, &v->text) ? OK : fail(ERR_FORMAT, "the file ends inside its value");
+    }
+    if (!read_bytes(r, raw, type_info[type].bytes))
+        return fail(ERR_FORMAT, "the file ends inside its value");
+    decode_number(type, raw, v);
+    return OK;
+}
+
+/* A name fit for messages: valid UTF-8 without control characters. */
+static enum status read_name(struct checkpoint *c, struct reader *r, const char **out)
+{
+    struct bytes s;
+
+    if (!read_string(r, &s))
+        return fail(ERR_FORMAT, "the file ends inside its name");
+    if (s.n == 0 || s.n > MAX_NAME)
+        return fail(ERR_FORMAT, "its name has %zu bytes, expected 1 to %d", s.n, MAX_NAME);
+    if (utf8_valid_prefix(s.p, s.n) != s.n)
+        return fail(ERR_FORMAT, "its name is not UTF-8");
+    for (size_t i = 0; i < s.n; i++) {
+        if ((unsigned char)s.p[i] < 0x20)
+            return fail(ERR_FORMAT, "its name has a control character");
+    }
+    *out = arena_strndup(&c->arena, s.p, s.n);
+    return *out ? OK : fail(ERR_TOO_LARGE, "the header is larger than its file allows");
+}
+
+static enum status read_keys(struct checkpoint *c, struct reader *r)
+{
+    for (int i = 0; i < c->n_keys; i++) {
+        struct ckpt_key *k = &c->key[i];
+        enum status s = read_name(c, r, &k->name);
+
+        if (s != OK)
+            return fail_in(s, "key %d of %d", i + 1, c->n_keys);
+        s = read_value(r, &k->value);
+        if (s != OK)
+            return fail_in(s, "key %s", k->name);
+    }
+    return OK;
+}
+
+/* Dimensions, innermost first in the file; their product must stay countable. */
+static enum status read_shape(struct reader *r, struct ckpt_tensor *t)
+{
+    uint64_t dim[4], count = 1;
+    uint32_t ndim;
+
+    if (!read_u32(r, &ndim))
+        return fail(ERR_FORMAT, "the file ends inside its shape");
+    if (ndim < 1 || ndim > 4)
+        return fail(ERR_FORMAT, "has %u dimensions, expected 1 to 4", ndim);
+    for (uint32_t i = 0; i < ndim; i++) {
+        if (!read_u64(r, &dim[i]))
+            return fail(ERR_FORMAT, "the file ends inside its shape");
+        if (dim[i] < 1 || dim[i] > INT32_MAX)
+            return fail(ERR_FORMAT, "dimension %u is %llu, expected 1 to %d", i,
+                        (unsigned long long)dim[i], INT32_MAX);
+        if (dim[i] > (uint64_t)INT64_MAX / 16 / count)
+            return fail(ERR_FORMAT, "its dimensions multiply to more than 2^59 elements");
+        count *= dim[i];
+    }
+    t->ndim = (uint8_t)ndim;
+    for (uint32_t i = 0; i < ndim; i++)
+        t->shape[i] = (int64_t)dim[ndim - 1 - i];
+    return OK;
+}
+
+static enum status read_tensor(struct reader *r, struct ckpt_tensor *t, size_t alignment)
+{
+    uint64_t offset;
+
+    TRY(read_shape(r, t));
+    if (!read_u32(r, &t->type_number) || !read_u64(r, &offset))
+        return fail(ERR_FORMAT, "the file ends inside its description");
+    if (!dtype_gguf_name(t->type_number))
+        return fail(ERR_FORMAT, "unknown type %u", t->type_number);
+    if (offset % alignment != 0)
+        return fail(ERR_FORMAT, "offset %llu is not a multiple of the alignment %zu",
+                    (unsigned long long)offset, alignment);
+    if (offset > r->size)
+        return fail(ERR_FORMAT, "offset %llu lies outside the file of %zu bytes",
+                    (unsigned long long)offset, r->size);
+    t->dtype = dtype_from_gguf(t->type_number);
+    t->offset = (size_t)offset;
+    return OK;
+}
+
+/* The tensor's bytes, and that they lie inside the file; `data` is where the data begins. */
+static enum status place_tensor(const struct checkpoint *c, struct ckpt_tensor *t, size_t data)
+{
+    const struct dtype_info *d;
+    uint64_t blocks = 1;
+    size_t room;
+
+    if (data > c->map.size || t->offset > c->map.size - data)
+        return fail(ERR_FORMAT, "begins at byte %zu, the file has %zu", data + t->offset,
+                    c->map.size);
+    t->offset += data;
+    room = c->map.size - t->offset;
+    if (t->dtype < 0) { /* its size is not known here: what follows, at most */
+        t->bytes = room;
+        return OK;
+    }
+    d = dtype_info((enum dtype)t->dtype);
+    if (t->shape[t->ndim - 1] % d->block != 0)
+        return fail(ERR_FORMAT,
+                    "its innermost dimension %lld is not a multiple of %d, the block "
+                    "of %s",
+                    (long long)t->shape[t->ndim - 1], d->block, d->name);
+    for (int i = 0; i < t->ndim; i++)
+        blocks *= (uint64_t)t->shape[i];
+    blocks /= (uint64_t)d->block;
+    if (blocks > room / (size_t)d->bytes)
+        return fail(ERR_FORMAT, "needs %.0f bytes from byte %zu on, the file ends at %zu",
+                    (double)blocks * d->bytes, t->offset, c->map.size);
+    t->bytes = (size_t)blocks * (size_t)d->bytes;
+    return OK;
+}
+
+static const struct value *find_key(const struct checkpoint *c, const char *name)
+{
+    for (int i = 0; i < c->n_keys; i++) {
+        if (strcmp(c->key[i].name, name) == 0)
+            return &c->key[i].value;
+    }
+    return NULL;
+}
+
+static enum status read_alignment(const struct checkpoint *c, size_t *out)
+{
+    const struct value *v = find_key(c, "general.alignment");
+
+    *out = ALIGNMENT_DEFAULT;
+    if (!v)
+        return OK;
+    if (v->kind != VALUE_INT || v->integer < ALIGNMENT_LEAST || v->integer > ALIGNMENT_MOST ||
+        (v->integer & (v->integer - 1)) != 0)
+        return fail(ERR_FORMAT, "key general.alignment: expected a power of two from %d to %d",
+                    ALIGNMENT_LEAST, ALIGNMENT_MOST);
+    *out = (size_t)v->integer;
+    return OK;
+}
+
+static enum status read_tensors(struct checkpoint *c, struct reader *r)
+{
+    size_t alignment, data;
+
+    TRY(read_alignment(c, &alignment));
+    for (int i = 0; i < c->n_tensors; i++) {
+        struct ckpt_tensor *t = &c->tensor[i];
+        enum status s = read_name(c, r, &t->name);
+
+        if (s != OK)
+            return fail_in(s, "tensor %d of %d", i + 1, c->n_tensors);
+        s = read_tensor(r, t, alignment);
+        if (s != OK)
+            return fail_in(s, "tensor %s", t->name);
+    }
+    data = (r->at + alignment - 1) / alignment * alignment;
+    for (int i = 0; i < c->n_tensors; i++) {
+        enum status s = place_tensor(c, &c->tensor[i], data);
+
+        if (s != OK)
+            return fail_in(s, "tensor %s", c->tensor[i].name);
+    }
+    return OK;
+}
+
+static enum status read_counts(struct checkpoint *c, struct reader *r)
+{
+    uint64_t n_tensors, n_keys;
+    size_t left;
+
+    if (!read_u64(r, &n_tensors) || !read_u64(r, &n_keys))
+        return fail(ERR_FORMAT, "the file ends inside its header");
+    left = r->size - r->at;
+    if (n_keys > MAX_KEYS || n_keys > left / KEY_BYTES_LEAST)
+        return fail(ERR_FORMAT, "claims %llu keys, which the file of %zu bytes cannot hold",
+                    (unsigned long long)n_keys, r->size);
+    if (n_tensors > MAX_TENSORS || n_tensors > left / TENSOR_BYTES_LEAST)
+        return fail(ERR_FORMAT, "claims %llu tensors, which the file of %zu bytes cannot hold",
+                    (unsigned long long)n_tensors, r->size);
+    c->n_keys = (int)n_keys;
+    c->n_tensors = (int)n_tensors;
+    c->key = arena_calloc(&c->arena, (size_t)n_keys * sizeof *c->key);
+    c->tensor = arena_calloc(&c->arena, (size_t)n_tensors * sizeof *c->tensor);
+    if (!c->key || !c->tensor)
+        return fail(ERR_TOO_LARGE, "the header is larger than its file allows");
+    return OK;
+}
+
+static enum status refuse_split(const struct checkpoint *c)
+{
+    const struct value *v = find_key(c, "split.count");
+
+    if (v && v->kind == VALUE_INT && v->integer > 1)
+        return fail(ERR_UNSUPPORTED,
+                    "is one of %lld files of a split checkpoint (split.count); "
+                    "merge them into one file first",
+                    (long long)v->integer);
+    return OK;
+}
+
+static enum status gguf_read(struct checkpoint *c)
+{
+    struct reader r = {c->map.data, c->map.size, 4};
+    uint32_t version;
+
+    if (!read_u32(&r, &version))
+        return fail(ERR_FORMAT, "the file ends inside its header");
+    if (version != 0 && (version & 0xffff) == 0)
+        return fail(ERR_UNSUPPORTED, "is a big-endian GGUF file; only little-endian is supported");
+    if (version < VERSION_LEAST || version > VERSION_MOST)
+        return fail(ERR_UNSUPPORTED, "has GGUF version %u; versions %d to %d are supported",
+                    version, VERSION_LEAST, VERSION_MOST);
+    c->version = (int)version;
+    TRY(read_counts(c, &r));
+    TRY(read_keys(c, &r));
+    TRY(refuse_split(c));
+    return read_tensors(c, &r);
+}
+
+static bool gguf_match(struct bytes file)
+{
+    return file.n >= 4 && memcmp(file.p, "GGUF", 4) == 0;
+}
+
+const struct checkpoint_format gguf_format = {
+    .name = "gguf",
+    .names = NAMES_GGUF,
+    .match = gguf_match,
+    .read = gguf_read,
+    .at = array_at,
+    .strings = array_strings,
+};

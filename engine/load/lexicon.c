@@ -1,0 +1,167 @@
+/* lexicon.c - the tokenizer.* keys of a GGUF file as a tokenizer_spec.
+ *
+ * Only kinds and lengths of the keys are checked here; what the entries mean is the tokenizer's to
+ * check. The spec borrows the file's bytes, and lives no longer than lexicon_open. */
+#include "engine/load/lexicon.h"
+
+#include <string.h>
+
+#define KEY "tokenizer.ggml."
+
+int64_t lexicon_size(const struct checkpoint *c)
+{
+    const struct value *v = checkpoint_key(c, KEY "tokens");
+
+    return v && v->kind == VALUE_ARRAY ? v->n : 0;
+}
+
+const struct value *lexicon_template(const struct checkpoint *c)
+{
+    const struct value *v = checkpoint_key(c, "tokenizer.chat_template");
+
+    return v && v->kind == VALUE_STRING && v->text.n ? v : NULL;
+}
+
+static bool flag(const struct checkpoint *c, const char *key, bool absent)
+{
+    const struct value *v = checkpoint_key(c, key);
+
+    return v && v->kind == VALUE_BOOL ? v->integer != 0 : absent;
+}
+
+static enum status token_id(const struct checkpoint *c, const char *key, int32_t absent,
+                            const struct tokenizer_spec *s, int32_t *out)
+{
+    const struct value *v = checkpoint_key(c, key);
+
+    *out = absent < s->n_vocab ? absent : -1;
+    if (!v)
+        return OK;
+    if (v->kind != VALUE_INT)
+        return fail(ERR_FORMAT, "%s: key %s is not an integer", c->path, key);
+    if (v->integer == -1 || v->integer == UINT32_MAX) { /* "none", as some writers put it */
+        *out = -1;
+        return OK;
+    }
+    if (v->integer < 0 || v->integer >= s->n_vocab)
+        return fail(ERR_FORMAT, "%s: key %s is %lld, the vocabulary has %d tokens", c->path, key,
+                    (long long)v->integer, s->n_vocab);
+    *out = (int32_t)v->integer;
+    return OK;
+}
+
+static enum status strings(const struct checkpoint *c, const char *key, struct bytes **out, int *n)
+{
+    const struct value *v = checkpoint_key(c, key);
+
+    *n = 0;
+    if (!v)
+        return OK;
+    if (v->kind != VALUE_ARRAY || v->elem != VALUE_STRING || v->n > INT32_MAX)
+        return fail(ERR_FORMAT, "%s: key %s is not an array of strings", c->path, key);
+    *out = xmalloc(((size_t)v->n + 1) * sizeof **out);
+    *n = (int)v->n;
+    checkpoint_strings(c, v, *out);
+    return OK;
+}
+
+/* A numeric array with one element a token; NULL: absent. */
+static enum status numbers(const struct checkpoint *c, const char *key, int n_vocab,
+                           const struct value **out)
+{
+    const struct value *v = checkpoint_key(c, key);
+
+    *out = NULL;
+    if (!v)
+        return OK;
+    if (v->kind != VALUE_ARRAY || (v->elem != VALUE_INT && v->elem != VALUE_FLOAT))
+        return fail(ERR_FORMAT, "%s: key %s is not an array of numbers", c->path, key);
+    if (v->n != n_vocab)
+        return fail(ERR_FORMAT, "%s: key %s has %lld elements, the vocabulary has %d tokens",
+                    c->path, key, (long long)v->n, n_vocab);
+    *out = v;
+    return OK;
+}
+
+struct owned { /* what the spec points to and we free */
+    struct bytes *token, *merge;
+    float *score;
+    int32_t *type;
+};
+
+static enum status read_arrays(const struct checkpoint *c, struct tokenizer_spec *s,
+                               struct owned *o)
+{
+    const struct value *score, *type;
+    struct value e;
+
+    TRY(strings(c, KEY "tokens", &o->token, &s->n_vocab));
+    TRY(strings(c, KEY "merges", &o->merge, &s->n_merges));
+    TRY(numbers(c, KEY "scores", s->n_vocab, &score));
+    TRY(numbers(c, KEY "token_type", s->n_vocab, &type));
+    if (score)
+        o->score = xmalloc(((size_t)s->n_vocab + 1) * sizeof *o->score);
+    if (type)
+        o->type = xmalloc(((size_t)s->n_vocab + 1) * sizeof *o->type);
+    for (int i = 0; score && i < s->n_vocab; i++)
+        o->score[i] = checkpoint_at(c, score, i, &e) ? (float)e.number : 0;
+    for (int i = 0; type && i < s->n_vocab; i++)
+        o->type[i] = checkpoint_at(c, type, i, &e) && e.integer >= 0 && e.integer <= TOKEN_BYTE
+                         ? (int32_t)e.integer
+                         : TOKEN_NORMAL;
+    s->token = o->token;
+    s->merge = o->merge;
+    s->score = o->score;
+    s->type = o->type;
+    return OK;
+}
+
+/* The file's string as one that ends in NUL, cut to the buffer. */
+static const char *text_key(const struct checkpoint *c, const char *key, char *buf, size_t size)
+{
+    const struct value *v = checkpoint_key(c, key);
+    size_t n;
+
+    if (!v || v->kind != VALUE_STRING)
+        return NULL;
+    n = v->text.n < size - 1 ? v->text.n : size - 1;
+    memcpy(buf, v->text.p, n);
+    buf[n] = '\0';
+    return buf;
+}
+
+static enum status read_spec(const struct checkpoint *c, struct owned *o, struct tokenizer **out)
+{
+    struct tokenizer_spec s = {0};
+    char model[64], pre[64];
+    bool sentencepiece;
+
+    s.model = text_key(c, KEY "model", model, sizeof model);
+    s.pre = text_key(c, KEY "pre", pre, sizeof pre);
+    if (!s.model || lexicon_size(c) == 0)
+        return fail(ERR_FORMAT, "%s: it has no vocabulary (keys " KEY "model and tokens)", c->path);
+    sentencepiece = strcmp(s.model, "llama") == 0;
+    TRY(read_arrays(c, &s, o));
+    /* Where keys are absent, what the writers of such files meant: SentencePiece's own ids and its
+     * BOS and leading space; Llama 3 puts BOS, other byte-level vocabularies do not. */
+    TRY(token_id(c, KEY "bos_token_id", sentencepiece ? 1 : -1, &s, &s.bos));
+    TRY(token_id(c, KEY "eos_token_id", sentencepiece ? 2 : -1, &s, &s.eos));
+    TRY(token_id(c, KEY "unknown_token_id", sentencepiece ? 0 : -1, &s, &s.unk));
+    s.add_bos =
+        flag(c, KEY "add_bos_token", sentencepiece || (s.pre && strcmp(s.pre, "llama-bpe") == 0));
+    s.add_eos = flag(c, KEY "add_eos_token", false);
+    s.add_space_prefix = flag(c, KEY "add_space_prefix", sentencepiece);
+    return tokenizer_new(&s, out);
+}
+
+enum status lexicon_open(const struct checkpoint *c, struct tokenizer **out)
+{
+    struct owned o = {0};
+    enum status s = read_spec(c, &o, out);
+
+    xfree(o.token);
+    xfree(o.merge);
+    xfree(o.score);
+    xfree(o.type);
+    return s;
+}

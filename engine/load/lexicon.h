@@ -1,0 +1,13 @@
+/* lexicon.h - a checkpoint's vocabulary and chat template, as the text codecs want them. */
+#ifndef ENGINE_LOAD_LEXICON_H
+#define ENGINE_LOAD_LEXICON_H
+
+#include "engine/load/checkpoint.h"
+#include "engine/text/tokenizer.h"
+
+enum status lexicon_open(const struct checkpoint *c, struct tokenizer **out);
+int64_t lexicon_size(const struct checkpoint *c); /* 0: the file has no vocabulary */
+/* The default template's text, or NULL. */
+const struct value *lexicon_template(const struct checkpoint *c);
+
+#endif

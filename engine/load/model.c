@@ -1,0 +1,392 @@
+/* model.c - opening a checkpoint in order: header, recipe, hyper-parameters, weights by name,
+ * vocabulary, template. Then its text functions.
+ *
+ * Everything here is immutable after model_load; text functions run on any thread. The invariant:
+ * after model_open succeeds, what can still fail is the device. */
+#include "engine/load/model.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "engine/load/bind.h"
+#include "engine/load/hparams.h"
+#include "engine/load/random.h"
+#include "engine/load/recipe.h"
+#include "engine/load/repack.h"
+#include "engine/load/lexicon.h"
+#include "kernels/base/log.h"
+
+enum { TEMPLATE_FILE_MOST = 1 << 20 };
+
+/* ---- opening ----------------------------------------------------------------------------------
+ */
+
+static const char *string_key(const struct checkpoint *c, struct arena *a, const char *key)
+{
+    const struct value *v = checkpoint_key(c, key);
+
+    return v && v->kind == VALUE_STRING ? arena_strndup(a, v->text.p, v->text.n) : NULL;
+}
+
+static enum status model_recipe(const struct checkpoint *c, struct arena *a,
+                                const struct recipe **out)
+{
+    const char *name = string_key(c, a, "general.architecture");
+    struct buf list = {0};
+    enum status s;
+
+    if (!name)
+        return fail(ERR_FORMAT, "%s: key general.architecture is missing", c->path);
+    *out = recipe_find(name);
+    if (*out)
+        return OK;
+    for (int i = 0; recipe_at(i); i++)
+        buf_printf(&list, " %s", recipe_at(i)->architecture);
+    s = fail(ERR_UNSUPPORTED, "%s: architecture %.64s is not supported (supported:%s)", c->path,
+             name, list.data);
+    buf_clear(&list);
+    return s;
+}
+
+/* The vocabulary's size is that of its list; without one, of the embedding table. */
+static void settle_vocab(const struct checkpoint *c, struct hparams *hp)
+{
+    const struct ckpt_tensor *t = checkpoint_tensor(c, "token_embd.weight");
+
+    if (lexicon_size(c) > 0 && lexicon_size(c) < INT32_MAX)
+        hp->n_vocab = (int32_t)lexicon_size(c);
+    else if (!hp->n_vocab && t && t->ndim == 2)
+        hp->n_vocab = (int32_t)t->shape[0];
+}
+
+static enum status open_net(struct model *m)
+{
+    const struct recipe *r = m->recipe;
+    struct net *net = &m->net;
+
+    net->arch = r->arch;
+    TRY(hparams_read(m->ckpt, r->architecture, r->arch->hparams, &net->hp));
+    net->hp.rope_neox = r->rope_neox;
+    settle_vocab(m->ckpt, &net->hp);
+    net->layer = arena_calloc(&m->arena, (size_t)net->hp.n_layer * sizeof *net->layer);
+    m->place = xcalloc(1, sizeof *m->place);
+    return bind_weights(m->ckpt, r, net, m->place);
+}
+
+/* A template that does not parse costs chat, not the model: completions still work. */
+static void open_template(struct model *m, const char *text, size_t n)
+{
+    if (template_parse(text, n, &m->chat) == OK)
+        return;
+    m->chat_error = arena_printf(&m->arena, "the chat template cannot be used: %s", fail_text());
+    log_warn("%s: %s", m->info.path, m->chat_error);
+}
+
+static enum status open_text(struct model *m)
+{
+    const struct value *t = lexicon_template(m->ckpt);
+
+    TRY(lexicon_open(m->ckpt, &m->tok));
+    if (t)
+        open_template(m, t->text.p, t->text.n);
+    return OK;
+}
+
+/* "<id>" for every token of a model that has no vocabulary: its output can still be streamed. */
+static void name_ids(struct model *m)
+{
+    m->id_text = arena_alloc(&m->arena, (size_t)m->net.hp.n_vocab * sizeof *m->id_text);
+    for (int i = 0; i < m->net.hp.n_vocab; i++)
+        snprintf(m->id_text[i], sizeof m->id_text[i], "<%d>", i);
+}
+
+/* ---- what to say about it ---------------------------------------------------------------------
+ */
+
+/* The name to serve under: the file's own when it can stand in a path, else the file's name. */
+static const char *model_id(const struct checkpoint *c, struct arena *a)
+{
+    static const char *const fine =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/:";
+    const char *name = string_key(c, a, "general.name"), *base = strrchr(c->path, '/');
+    size_t n;
+
+    if (name && *name && strspn(name, fine) == strlen(name))
+        return name;
+    base = base ? base + 1 : c->path;
+    n = strlen(base);
+    if (n > 5 && strcmp(base + n - 5, ".gguf") == 0)
+        n -= 5;
+    return arena_strndup(a, base, n);
+}
+
+/* The type that most bytes have. */
+static const char *main_format(const struct checkpoint *c)
+{
+    size_t bytes[N_DTYPE] = {0};
+    int best = DT_F32;
+
+    for (int i = 0; i < c->n_tensors; i++) {
+        if (c->tensor[i].dtype >= 0)
+            bytes[c->tensor[i].dtype] += c->tensor[i].bytes;
+    }
+    for (int t = 0; t < N_DTYPE; t++)
+        best = bytes[t] > bytes[best] ? t : best;
+    return dtype_info((enum dtype)best)->name;
+}
+
+static const char *spelling(const struct model *m, int32_t id)
+{
+    struct bytes b;
+
+    if (!m->tok || id < 0)
+        return "";
+    b = tokenizer_piece(m->tok, id);
+    return arena_strndup((struct arena *)(uintptr_t)&m->arena, b.p, b.n);
+}
+
+static void describe(struct model *m)
+{
+    const struct checkpoint *c = m->ckpt;
+    struct model_info *i = &m->info;
+    struct stat st;
+
+    i->path = arena_strndup(&m->arena, c->path, strlen(c->path));
+    i->created = stat(c->path, &st) == 0 ? (int64_t)st.st_mtime : 0;
+    i->id = model_id(c, &m->arena);
+    i->arch = m->recipe ? m->recipe->architecture : "";
+    i->format = main_format(c);
+    i->context = i->context_trained = m->net.hp.n_ctx;
+    i->n_vocab = m->net.hp.n_vocab;
+    i->device = i->kernels = "";
+    for (int t = 0; t < c->n_tensors; t++) {
+        int64_t n = 1;
+
+        for (int d = 0; d < c->tensor[t].ndim; d++)
+            n *= c->tensor[t].shape[d];
+        i->n_params += n;
+        i->bytes += (int64_t)c->tensor[t].bytes;
+    }
+}
+
+static void describe_text(struct model *m)
+{
+    m->info.has_template = m->chat != NULL;
+    m->info.bos = spelling(m, m->tok ? tokenizer_bos(m->tok) : -1);
+    m->info.eos = spelling(m, m->tok ? tokenizer_eos(m->tok) : -1);
+    if (m->tok)
+        m->info.n_vocab = tokenizer_n_vocab(m->tok);
+}
+
+static enum status open_all(struct model *m, const char *path, const struct random_model *random)
+{
+    TRY(random ? random_open(random, &m->ckpt) : checkpoint_open(path, &m->ckpt));
+    TRY(model_recipe(m->ckpt, &m->arena, &m->recipe));
+    TRY(open_net(m));
+    describe(m);
+    if (random)
+        name_ids(m);
+    else
+        TRY(open_text(m));
+    describe_text(m);
+    if (random)
+        m->info.path = "";
+    return OK;
+}
+
+static struct model *model_new(void)
+{
+    struct model *m = xcalloc(1, sizeof *m);
+
+    arena_init(&m->arena, 0);
+    return m;
+}
+
+enum status model_open(const char *path, const struct random_model *random, struct model **out)
+{
+    struct model *m = model_new();
+    enum status s = open_all(m, path, random);
+
+    *out = m;
+    if (s != OK) {
+        model_close(m);
+        *out = NULL;
+    }
+    return s;
+}
+
+void model_close(struct model *m)
+{
+    if (!m)
+        return;
+    if (m->place)
+        bind_clear(m->place);
+    xfree(m->place);
+    template_free(m->chat);
+    tokenizer_free(m->tok);
+    checkpoint_close(m->ckpt);
+    arena_clear(&m->arena);
+    xfree(m);
+}
+
+/* ---- weights ----------------------------------------------------------------------------------
+ */
+
+enum status model_place(struct model *m, struct device *dev)
+{
+    enum status s = repack_place(m->place, dev, &m->weight_bytes);
+    struct buf report = {0};
+
+    if (s != OK)
+        return fail_in(s, "%s", m->ckpt->path);
+    repack_report(m->place, &report);
+    m->info.kernels = arena_strndup(&m->arena, report.data, report.len);
+    buf_clear(&report);
+    return OK;
+}
+
+enum status model_load(struct model *m, struct device *dev, void *weights,
+                       void (*progress)(void *, double), void *ctx)
+{
+    return repack_load(m->ckpt, m->place, dev, weights, progress, ctx);
+}
+
+enum status model_bind_plan(struct model *m, struct device *dev, void *weights)
+{
+    repack_plan(m->place, dev, weights);
+    return OK;
+}
+
+void model_report(const struct model *m, struct buf *out)
+{
+    buf_puts(out, m->info.kernels);
+}
+
+/* ---- text -------------------------------------------------------------------------------------
+ */
+
+const struct model_info *model_info(const struct model *m)
+{
+    return &m->info;
+}
+
+static bool ends_with(const char *s, const char *end)
+{
+    size_t n = strlen(s), e = strlen(end);
+
+    return n >= e && strcmp(s + n - e, end) == 0;
+}
+
+static enum status open_jinja(struct model *m, const char *path)
+{
+    enum status s;
+    size_t n;
+    char *text;
+
+    TRY(file_read(path, TEMPLATE_FILE_MOST, &text, &n));
+    s = template_parse(text, n, &m->chat);
+    xfree(text);
+    m->info = (struct model_info){.id = "",
+                                  .arch = "",
+                                  .format = "",
+                                  .path = "",
+                                  .bos = "",
+                                  .eos = "",
+                                  .device = "",
+                                  .kernels = "",
+                                  .has_template = true};
+    return s == OK ? OK : fail_in(s, "%s", path);
+}
+
+static enum status open_only_text(struct model *m, const char *path)
+{
+    TRY(checkpoint_open(path, &m->ckpt));
+    describe(m);
+    TRY(open_text(m));
+    describe_text(m);
+    return OK;
+}
+
+enum status model_open_text(const char *path, struct model **out)
+{
+    struct model *m = model_new();
+    enum status s = ends_with(path, ".jinja") ? open_jinja(m, path) : open_only_text(m, path);
+
+    *out = m;
+    if (s != OK) {
+        model_close(m);
+        *out = NULL;
+    }
+    return s;
+}
+
+void model_close_text(struct model *m)
+{
+    model_close(m);
+}
+
+/* `vars` and before its members bos_token and eos_token, unless it has them itself. The list is
+ * shared: only the new heads are ours. */
+static const struct json *add_tokens(const struct model *m, const struct json *vars,
+                                     struct json extra[2], struct json *root)
+{
+    static const char *const keys[2] = {"bos_token", "eos_token"};
+    const char *text[2] = {m->info.bos, m->info.eos};
+
+    *root = (struct json){.type = JSON_OBJECT};
+    if (vars && vars->type == JSON_OBJECT) {
+        root->first = vars->first;
+        root->count = vars->count;
+    }
+    for (int i = 0; i < 2; i++) {
+        if (json_get(vars, keys[i]))
+            continue;
+        extra[i] = (struct json){
+            .type = JSON_STRING, .text = bytes_of(text[i]), .key = keys[i], .next = root->first};
+        root->first = &extra[i];
+        root->count++;
+    }
+    return root;
+}
+
+enum status model_render(const struct model *m, const struct json *vars, struct buf *out)
+{
+    struct json extra[2], root;
+
+    if (!m->chat)
+        return fail(ERR_TEMPLATE, "%s",
+                    m->chat_error ? m->chat_error : "this model has no chat template");
+    return template_render(m->chat, add_tokens(m, vars, extra, &root), NULL, out);
+}
+
+enum status model_tokenize(const struct model *m, struct arena *a, struct bytes text, bool special,
+                           bool bos, struct token_list *out)
+{
+    struct tokens t = {0};
+    enum status s;
+
+    if (!m->tok)
+        return fail(ERR_UNSUPPORTED,
+                    "this model has no vocabulary: give token ids instead of text");
+    s = tokenizer_encode(m->tok, text, (special ? ENCODE_SPECIAL : 0) | (bos ? ENCODE_BOS : 0), &t);
+    if (s == OK) {
+        out->id = arena_alloc(a, ((size_t)t.n + 1) * sizeof *out->id);
+        out->n = t.n;
+        if (!out->id)
+            s = fail(ERR_TOO_LARGE, "the text has %d tokens, more than this request may hold", t.n);
+        else if (t.n)
+            memcpy(out->id, t.id, (size_t)t.n * sizeof *out->id);
+    }
+    tokens_clear(&t);
+    return s;
+}
+
+struct bytes model_piece(const struct model *m, int32_t token)
+{
+    if (m->tok)
+        return tokenizer_piece(m->tok, token);
+    if (!m->id_text || token < 0 || token >= m->net.hp.n_vocab)
+        return (struct bytes){NULL, 0};
+    return bytes_of(m->id_text[token]);
+}

@@ -1,0 +1,253 @@
+/* repack.c - the loading loop: one weight after another, source pages dropped as they are done.
+ *
+ * The host holds at most one weight in a second copy, and that only for formats whose bytes are
+ * made here. Vectors are small and many: they lie together behind the matrices and go over in one
+ * copy. The invariant: place, plan and load agree on every offset, since only place computes them.
+ */
+#include "engine/load/repack.h"
+
+#include <string.h>
+
+enum { ALIGN = 256 }; /* of each weight in the region */
+
+static size_t align_up(size_t n)
+{
+    return (n + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+static bool is_vector(const struct bound *b)
+{
+    return b->kind == WEIGHT_VECTOR || b->kind == WEIGHT_BIAS;
+}
+
+static enum status choose(struct bound *b, struct device *dev)
+{
+    struct op_case look = {OP_embed, DT_F32, b->dtype, 0, b->n, b->k};
+    struct op_case multiply = {OP_linear, DT_F32, b->dtype, 0, b->n, b->k};
+    bool table = b->kind == WEIGHT_TABLE;
+
+    if (table && !dev->backend->can(dev, &look, &b->choice))
+        return fail(ERR_UNSUPPORTED, "tensor %s: %s has no kernel that looks up rows of %s",
+                    b->src[0]->name, dev->backend->name, dtype_info(b->dtype)->name);
+    if ((!table || b->also) && !dev->backend->can(dev, &multiply, &b->choice))
+        return fail(ERR_UNSUPPORTED, "tensor %s: %s has no kernel for %s [%lld, %lld]",
+                    b->src[0]->name, dev->backend->name, dtype_info(b->dtype)->name,
+                    (long long)b->n, (long long)b->k);
+    b->bytes = b->choice.bytes;
+    return OK;
+}
+
+enum status repack_place(struct placement *p, struct device *dev, size_t *total)
+{
+    size_t at = 0;
+
+    for (int i = 0; i < p->n; i++) {
+        struct bound *b = &p->bound[i];
+
+        if (is_vector(b))
+            continue;
+        TRY(choose(b, dev));
+        b->offset = at;
+        at = align_up(at + b->bytes);
+    }
+    for (int i = 0; i < p->n; i++) {
+        struct bound *b = &p->bound[i];
+
+        if (!is_vector(b))
+            continue;
+        b->bytes = (size_t)b->n * sizeof(float);
+        b->offset = at;
+        at = align_up(at + b->bytes);
+    }
+    *total = at;
+    return OK;
+}
+
+/* The view of a weight that is, or would be, at `data`. */
+static struct tensor view_of(const struct bound *b, void *data)
+{
+    struct tensor t;
+
+    if (is_vector(b))
+        return tensor_1d(data, DT_F32, b->n);
+    t = tensor_2d(data, b->dtype, b->n, b->k);
+    t.layout = (uint8_t)b->choice.layout;
+    if (t.layout != LAYOUT_ROWS)
+        memset(t.stride, 0, sizeof t.stride);
+    return t;
+}
+
+static void set_view(const struct bound *b, const struct device *dev, struct tensor t)
+{
+    t.dev = (int8_t)dev->index;
+    *b->dst = t;
+    if (b->also)
+        *b->also = t;
+}
+
+void repack_plan(const struct placement *p, const struct device *dev, char *weights)
+{
+    for (int i = 0; i < p->n; i++)
+        set_view(&p->bound[i], dev, view_of(&p->bound[i], weights + p->bound[i].offset));
+}
+
+/* The bytes of a source tensor: in the file, or made into `scratch`. */
+static struct tensor source(const struct checkpoint *c, const struct ckpt_tensor *t, void *scratch)
+{
+    struct tensor v = checkpoint_view(c, t);
+
+    if (c->format->fill) {
+        c->format->fill(c, t, scratch);
+        v.data = scratch;
+    }
+    return v;
+}
+
+static size_t source_bytes(const struct bound *b)
+{
+    size_t n = 0;
+
+    for (int i = 0; i < b->n_src; i++)
+        n += b->src[i]->bytes;
+    return n;
+}
+
+static enum status pack(const struct checkpoint *c, const struct bound *b, struct device *dev,
+                        char *weights, char *scratch)
+{
+    struct tensor src[WEIGHT_PARTS], dst = view_of(b, weights + b->offset);
+    enum status s;
+
+    for (int i = 0; i < b->n_src; i++) {
+        src[i] = source(c, b->src[i], scratch);
+        scratch += c->format->fill ? b->src[i]->bytes : 0;
+    }
+    s = dev->backend->pack(dev, src, b->n_src, &b->choice, &dst);
+    if (s != OK)
+        return fail_in(s, "%s: tensor %s", c->path, b->src[0]->name);
+    set_view(b, dev, dst);
+    for (int i = 0; i < b->n_src && !c->format->fill; i++)
+        file_map_drop(&c->map, b->src[i]->offset, b->src[i]->bytes);
+    return OK;
+}
+
+/* All vectors as f32 into `host`, which mirrors the region from `first` on. */
+static void gather_vectors(const struct checkpoint *c, const struct placement *p, char *host,
+                           size_t first)
+{
+    for (int i = 0; i < p->n; i++) {
+        const struct bound *b = &p->bound[i];
+        float *at = (float *)(void *)(host + (b->offset - first));
+
+        if (!is_vector(b))
+            continue;
+        if (b->host)
+            memcpy(at, b->host, b->bytes);
+        for (int j = 0; j < b->n_src; j++) {
+            char *scratch = c->format->fill ? xmalloc(b->src[j]->bytes) : NULL;
+            struct tensor t = source(c, b->src[j], scratch);
+
+            dtype_decode((enum dtype)t.dtype, t.data, at, t.shape[0]);
+            at += t.shape[0];
+            xfree(scratch);
+        }
+    }
+}
+
+static enum status load_vectors(const struct checkpoint *c, const struct placement *p,
+                                struct device *dev, char *weights)
+{
+    struct queue *q = dev->backend->queue(dev);
+    size_t first = SIZE_MAX, end = 0;
+    struct fence f;
+    enum status s;
+    char *host;
+
+    for (int i = 0; i < p->n; i++) {
+        const struct bound *b = &p->bound[i];
+
+        if (!is_vector(b))
+            continue;
+        first = b->offset < first ? b->offset : first;
+        end = b->offset + b->bytes > end ? b->offset + b->bytes : end;
+        set_view(b, dev, view_of(b, weights + b->offset));
+    }
+    host = xcalloc(1, end - first);
+    gather_vectors(c, p, host, first);
+    s = dev->backend->copy(q, weights + first, host, end - first, COPY_TO_DEVICE);
+    if (s == OK)
+        s = dev->backend->record(q, &f);
+    if (s == OK)
+        s = dev->backend->wait(q, &f);
+    xfree(host);
+    return s;
+}
+
+enum status repack_load(const struct checkpoint *c, const struct placement *p, struct device *dev,
+                        char *weights, void (*progress)(void *, double), void *ctx)
+{
+    size_t total = 0, done = 0, most = 0;
+    enum status s = OK;
+    void *scratch = NULL;
+
+    for (int i = 0; i < p->n; i++) {
+        size_t n = source_bytes(&p->bound[i]);
+
+        total += n;
+        most = n > most ? n : most;
+    }
+    if (c->format->fill)
+        TRY(big_alloc(most, &scratch));
+    for (int i = 0; i < p->n && s == OK; i++) {
+        if (!is_vector(&p->bound[i]))
+            s = pack(c, &p->bound[i], dev, weights, scratch);
+        done += source_bytes(&p->bound[i]);
+        if (progress)
+            progress(ctx, (double)done / (double)total);
+    }
+    big_free(scratch, most);
+    return s == OK ? load_vectors(c, p, dev, weights) : s;
+}
+
+/* Is an earlier weight of the same class as i? */
+static bool reported(const struct placement *p, int i)
+{
+    for (int j = 0; j < i; j++) {
+        if (!is_vector(&p->bound[j]) && p->bound[j].dtype == p->bound[i].dtype &&
+            strcmp(p->bound[j].choice.kernel, p->bound[i].choice.kernel) == 0)
+            return true;
+    }
+    return false;
+}
+
+void repack_report(const struct placement *p, struct buf *out)
+{
+    size_t vectors = 0;
+    int n_vectors = 0;
+
+    for (int i = 0; i < p->n; i++) {
+        const struct bound *b = &p->bound[i];
+        size_t bytes = 0;
+        int n = 0;
+
+        if (is_vector(b)) {
+            vectors += b->bytes;
+            n_vectors++;
+            continue;
+        }
+        if (!b->choice.kernel || reported(p, i))
+            continue;
+        for (int j = i; j < p->n; j++) {
+            const struct bound *o = &p->bound[j];
+
+            if (!is_vector(o) && o->dtype == b->dtype &&
+                strcmp(o->choice.kernel, b->choice.kernel) == 0) {
+                bytes += o->bytes;
+                n++;
+            }
+        }
+        buf_printf(out, "%-5s %4d matrices %8.1f MiB  %s\n", dtype_info(b->dtype)->name, n,
+                   (double)bytes / (1 << 20), b->choice.kernel);
+    }
+    buf_printf(out, "f32   %4d vectors  %8.1f MiB\n", n_vectors, (double)vectors / (1 << 20));
+}

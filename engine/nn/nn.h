@@ -1,0 +1,43 @@
+/* nn.h - the words a forward is written in.
+ *
+ * Each is an op, or a few, on tensors of the pass's workspace, and does nothing once the pass has
+ * failed. Results that a word returns are new workspace, in stack order. R: rows of the batch, or
+ * of what nn_want left of them; E: n_embd; W: wanted rows. */
+#ifndef ENGINE_NN_NN_H
+#define ENGINE_NN_NN_H
+
+#include "engine/nn/net.h"
+
+/* The rows of `b` become the rows at hand. */
+void nn_begin(struct pass *p, const struct batch *b);
+/* A layer begins: x moves to the layer's device, a capture segment may close here. */
+void nn_layer(struct pass *p, int l, struct tensor *x);
+
+/* [R, E] of the batch's tokens, or rows of batch.embed, or what the sampler chose last */
+struct tensor nn_embed(struct pass *p, const struct net *net, float scale);
+/* y = rmsnorm(x) * weight */
+void nn_rmsnorm(struct pass *p, struct tensor x, struct tensor weight, float eps, struct tensor y);
+/* x += delta; y = rmsnorm(x) * weight */
+void nn_add_rmsnorm(struct pass *p, struct tensor x, struct tensor delta, struct tensor weight,
+                    float eps, struct tensor y);
+/* [R, N] = x W^T + bias, over the parts of w */
+struct tensor nn_linear(struct pass *p, const struct weight *w, struct tensor x);
+/* The same into given memory, [R, N]. */
+void nn_linear_into(struct pass *p, const struct weight *w, struct tensor x, struct tensor y);
+
+/* [R, (Hq + 2 Hkv) D]: queries, keys, values of layer l, normed and rotated; K and V are stored. */
+struct tensor nn_qkv(struct pass *p, const struct net *net, int l, struct tensor x);
+/* [R, Hq D]: attention of the queries in `qkv` over everything stored of their sequences */
+struct tensor nn_attention(struct pass *p, const struct net *net, int l, struct tensor qkv);
+/* [R, E]: down(act(gate x) * up x) */
+struct tensor nn_glu(struct pass *p, const struct layer *layer, enum act act, struct tensor x);
+
+/* [W, cols]: the wanted rows of x */
+struct tensor nn_gather(struct pass *p, struct tensor x);
+/* From here on the rows at hand are the wanted ones. */
+void nn_want(struct pass *p);
+
+/* The pages of layer l. */
+struct kv_view nn_kv(const struct pass *p, const struct net *net, int l);
+
+#endif

@@ -1,0 +1,105 @@
+/* vocab.c - pieces lie in one block, so that 150 000 tokens cost four allocations; the table holds
+ * ids only and compares with the piece. Invariant: a token that text must not become (control,
+ * unknown, byte fallback) is not in the table, so no merge and no lookup can ever produce it. */
+#include "engine/text/vocab.h"
+
+#include <string.h>
+
+#include "kernels/base/map.h"
+#include "kernels/base/mem.h"
+
+enum { MAX_VOCAB = 1 << 24 }; /* 16 million tokens; the largest known has 262 144 */
+
+/* In this order, so that of two tokens with the same bytes the ordinary one is found. */
+static const uint8_t findable[] = {TOKEN_NORMAL, TOKEN_USER, TOKEN_UNUSED};
+
+struct bytes vocab_piece(const struct vocab *v, int32_t id)
+{
+    return (struct bytes){v->text + v->at[id], v->at[id + 1] - v->at[id]};
+}
+
+int32_t vocab_find(const struct vocab *v, const char *p, size_t n)
+{
+    uint32_t i = (uint32_t)hash_bytes(p, n, 0) & v->mask;
+    for (; v->slot[i]; i = (i + 1) & v->mask) {
+        int32_t id = (int32_t)v->slot[i] - 1;
+        struct bytes piece = vocab_piece(v, id);
+        if (piece.n == n && memcmp(piece.p, p, n) == 0)
+            return id;
+    }
+    return -1;
+}
+
+static void add(struct vocab *v, int32_t id)
+{
+    struct bytes piece = vocab_piece(v, id);
+    if (piece.n == 0 || vocab_find(v, piece.p, piece.n) >= 0)
+        return;
+    uint32_t i = (uint32_t)hash_bytes(piece.p, piece.n, 0) & v->mask;
+    while (v->slot[i])
+        i = (i + 1) & v->mask;
+    v->slot[i] = (uint32_t)id + 1;
+}
+
+/* A file without token types still says which ids are special. */
+static enum token_type type_of(const struct tokenizer_spec *spec, int32_t id)
+{
+    if (spec->type)
+        return (enum token_type)spec->type[id];
+    if (id == spec->unk)
+        return TOKEN_UNKNOWN;
+    return id == spec->bos || id == spec->eos ? TOKEN_CONTROL : TOKEN_NORMAL;
+}
+
+static enum status spell_all(struct vocab *v, const struct tokenizer_spec *spec, vocab_spell *spell)
+{
+    struct buf all = {0};
+    for (int32_t id = 0; id < v->n; id++) {
+        enum token_type type = type_of(spec, id);
+        v->at[id] = (uint32_t)all.len;
+        v->type[id] = (uint8_t)type;
+        if (type < TOKEN_NORMAL || type > TOKEN_BYTE) {
+            buf_clear(&all);
+            return fail(ERR_FORMAT, "tokenizer: token %d has type %d, expected 1 to 6", id,
+                        (int)type);
+        }
+        spell(spec->token[id], type, &all);
+        if (all.len > INT32_MAX) {
+            buf_clear(&all);
+            return fail(ERR_FORMAT, "tokenizer: the tokens have more than 2 GiB of text");
+        }
+    }
+    v->at[v->n] = (uint32_t)all.len;
+    buf_putc(&all, 0); /* so that data is never NULL */
+    v->text = all.data;
+    return OK;
+}
+
+enum status vocab_init(struct vocab *v, const struct tokenizer_spec *spec, vocab_spell *spell)
+{
+    if (spec->n_vocab <= 0 || spec->n_vocab > MAX_VOCAB || !spec->token)
+        return fail(ERR_FORMAT, "tokenizer: %d tokens, expected 1 to %d", spec->n_vocab, MAX_VOCAB);
+    v->n = spec->n_vocab;
+    v->at = xcalloc((size_t)v->n + 1, sizeof *v->at);
+    v->type = xcalloc((size_t)v->n, 1);
+    uint32_t slots = 16;
+    while (slots < 2 * (uint32_t)v->n)
+        slots *= 2;
+    v->slot = xcalloc(slots, sizeof *v->slot);
+    v->mask = slots - 1;
+    TRY(spell_all(v, spec, spell));
+    for (size_t pass = 0; pass < sizeof findable; pass++)
+        for (int32_t id = 0; id < v->n; id++)
+            if (v->type[id] == findable[pass])
+                add(v, id);
+    return OK;
+}
+
+void vocab_clear(struct vocab *v)
+{
+    xfree(v->text);
+    xfree(v->at);
+    xfree(v->type);
+    xfree(v->slot);
+    *v = (struct vocab){0};
+}
