@@ -72,6 +72,7 @@ CPU_OP(kv_write, struct op_kv_write, false)
 CPU_OP(attention, struct op_attention, false)
 CPU_OP(glu, struct op_glu, false)
 CPU_OP(add, struct op_add, false)
+CPU_OP(conv1d, struct op_conv1d, false)
 CPU_OP(gather, struct op_gather, false)
 CPU_OP(sample, struct op_sample, false)
 CPU_OP(count, struct op_count, false)
@@ -252,6 +253,7 @@ const struct backend backend_cpu = {
             .attention = run_attention,
             .glu = run_glu,
             .add = run_add,
+            .conv1d = run_conv1d,
             .gather = run_gather,
             .sample = run_sample,
             .count = run_count},
