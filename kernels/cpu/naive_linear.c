@@ -1,13 +1,14 @@
 /* naive_linear.c - the definition of y = x W^T + bias for every weight type.
  *
  * Block formats: both sides are integers in groups of 32 with float scales. A group of activations
- * is top = max|x|, q = round(x * (127 / top)) to nearest even, d = top / 127;
- * all zero when top < 2^-100, where 127 / top would end. In ascending groups, with sums exact in
- * int32, f = fma((float)sum(qa * qw) * d_a, d_w, f) f = fma(m, d_a * (float)sum(qa), f) formats
- * with a minimum (w = d q + m) Q6_K has an integer scale for each 16 weights: its sum is sc0 * low
- * half + sc1 * high half. Plain types: one chain f = fma(x[k], w[k], f) in ascending k; bf16
- * weights round x to bf16 first. Any order inside an exact sum gives the same bits, so vector code
- * may choose it freely. */
+ * is top = max|x|, q = round(x * (127 / top)) to nearest even, d = top / 127; it is all zero when
+ * top < 2^-100, where 127 / top would end. In ascending groups, with sums exact in int32:
+ *     f = fma((float)sum(qa * qw) * d_a, d_w, f)
+ *     f = fma(m, d_a * (float)sum(qa), f)                formats with a minimum (w = d q + m)
+ * Q6_K has an integer scale for each 16 weights: its sum is sc0 * low half + sc1 * high half.
+ *
+ * Plain types: one chain f = fma(x[k], w[k], f) in ascending k; bf16 weights round x to bf16 first.
+ * Any order inside an exact sum gives the same bits, so vector code may choose it freely. */
 #include "kernels/cpu/naive.h"
 
 #include <math.h>

@@ -18,6 +18,9 @@
 
 enum { FEW = 1024, BUCKETS = 2048 };
 
+/* Below it 1 / temperature could overflow; only the likeliest has any mass long before. */
+static const float TEMPERATURE_MIN = 1e-30f;
+
 /* Candidates: n logits in ascending order of id, -INFINITY where none. */
 struct field {
     const float *logit;
@@ -254,7 +257,7 @@ static void sample_row(const struct op_sample *a, int64_t r)
     int32_t best = settle(logit, n);
     if (row->forced >= 0)
         out->token = row->forced;
-    else if (best < 0 || row->temperature <= 0)
+    else if (best < 0 || row->temperature < TEMPERATURE_MIN)
         out->token = best < 0 ? 0 : best;
     else
         out->token = draw(logit, n, logit[best], row);
