@@ -1,0 +1,114 @@
+#!/usr/bin/env python3
+"""run.py against made-up programs: what fails, crashes, hangs, leaks or skips is counted as that.
+
+And the fuzz driver against a target with a planted bug: it is found, kept, and found again.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.join(HERE, '..', '..')
+
+OK = '[ RUN      ] a\\n[       OK ] a\\n'
+SKIPPED = '[ RUN      ] b\\nSKIP no data\\n[  SKIPPED ] b\\n'
+FAILED = '[ RUN      ] c\\n[  FAILED  ] c\\n'
+STARTED = '[ RUN      ] d\\n'
+
+TARGET = '''
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
+int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
+{
+    if (n > 3 && memcmp(p, "bu", 2) == 0 && p[2] == 'h')
+        abort();
+    return 0;
+}
+'''
+
+
+class Run(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.mkdtemp()
+
+    def tearDown(self):
+        shutil.rmtree(self.folder)
+
+    def program(self, script, name='test_x'):
+        path = os.path.join(self.folder, name)
+        with open(path, 'w', encoding='utf-8') as f:
+            f.write('#!/bin/bash\n' + script)
+        os.chmod(path, 0o755)
+        return path
+
+    def last(self, *args):
+        """Exit status and last line of the runner."""
+        command = [sys.executable, os.path.join(HERE, 'run.py'), *args]
+        got = subprocess.run(command, cwd=self.folder, capture_output=True, text=True)
+        return got.returncode, got.stdout.splitlines()[-1]
+
+    def test_passes(self):
+        path = self.program(f'printf "{OK}{OK}"')
+        self.assertEqual(self.last(path), (0, '2 passed, 0 failed, 0 skipped'))
+
+    def test_failures(self):
+        for script, want in [
+            (f'printf "{OK}{FAILED}"; exit 1', '1 passed, 1 failed, 0 skipped'),
+            (f'printf "{OK}"; exit 1', '1 passed, 1 failed, 0 skipped'),  # a leak at exit
+            (f'printf "{OK}{STARTED}"; kill -SEGV $$', '1 passed, 1 failed, 0 skipped'),
+            ('exit 0', '0 passed, 1 failed, 0 skipped'),  # no test at all
+            (f'printf "{OK}{STARTED}"; sleep 60 & wait', '1 passed, 1 failed, 0 skipped'),
+        ]:
+            with self.subTest(script=script):
+                path = self.program(script)
+                self.assertEqual(self.last('--timeout', '1', path), (1, want))
+
+    def test_skips(self):
+        path = self.program(f'printf "{OK}{SKIPPED}"')
+        self.assertEqual(self.last(path), (0, '1 passed, 0 failed, 1 skipped'))
+        silent = '[ RUN      ] b\\nSKIP no data\\n[       OK ] b\\n'  # printed SKIP and returned
+        path = self.program(f'printf "{OK}{silent}"')
+        self.assertEqual(self.last(path), (0, '1 passed, 0 failed, 1 skipped'))
+
+    def test_sums(self):
+        good = self.program(f'printf "{OK}"', 'test_good')
+        bad = self.program(f'printf "{FAILED}"; exit 1', 'test_bad')
+        check = self.program('exit(1)', 'check.py')
+        skipped = self.program('print("SKIP no such tool")', 'skip.py')
+        fuzz = self.program('[ "$1" = -seconds=7 ]', 'fuzz_x')
+        args = ['--jobs', '2', '--check', check, '--check', skipped, '--fuzz-seconds', '7']
+        self.assertEqual(self.last(*args, good, bad, fuzz), (1, '2 passed, 2 failed, 1 skipped'))
+
+    def test_fuzz_driver(self):
+        source, program = (os.path.join(self.folder, n) for n in ('t.c', 'fuzz_t'))
+        corpus = os.path.join(self.folder, 'tests', 'fuzz', 'corpus', 't')
+        os.makedirs(corpus)
+        os.mkdir(os.path.join(self.folder, 'build'))
+        for name, text in ('a', 'xx but x'), ('b', 'bu_y'):
+            with open(os.path.join(corpus, name), 'w', encoding='utf-8') as f:
+                f.write(text)
+        with open(source, 'w', encoding='utf-8') as f:
+            f.write(TARGET)
+        driver = os.path.join(ROOT, 'tests', 'fuzz', 'driver.c')
+        command = ['cc', '-O1', '-D_GNU_SOURCE', '-o', program, source, driver]
+        subprocess.run(command, check=True)
+
+        def run(*args):
+            return subprocess.run([program, *args], cwd=self.folder, capture_output=True, text=True)
+
+        self.assertEqual(run('-seconds=0').returncode, 0)
+        got = run('-seconds=60', '-seed=1')
+        self.assertNotEqual(got.returncode, 0)
+        self.assertIn('seed 1', got.stdout)
+        self.assertIn('build/crash-fuzz_t', got.stderr)
+        self.assertNotEqual(run('-seconds=0', 'build/crash-fuzz_t').returncode, 0)
+
+
+if __name__ == '__main__':
+    unittest.main()
