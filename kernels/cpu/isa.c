@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kernels/cpu/avx2.h"
 #include "kernels/cpu/avx512.h"
 #include "kernels/cpu/linear.h"
 
@@ -66,24 +67,50 @@ const struct cpu_isa isa_scalar = {
     },
 };
 
+const struct cpu_isa isa_avx2 = {
+    .name = "avx2",
+    .act = act_avx2,
+    .linear = {
+        [DT_F32] = linear_avx2_F32,             [DT_F16] = linear_avx2_F16,
+        [DT_BF16] = linear_avx2_BF16,           [DT_Q8_0] = linear_avx2_Q8_0,
+        [DT_Q4_0] = linear_avx2_Q4_0,           [DT_Q4_1] = linear_avx2_Q4_1,
+        [DT_Q5_0] = linear_avx2_Q5_0,           [DT_Q5_1] = linear_avx2_Q5_1,
+        [DT_Q4_K] = linear_avx2_Q4_K,           [DT_Q5_K] = linear_avx2_Q5_K,
+        [DT_Q6_K] = linear_avx2_Q6_K,
+    },
+};
+
 const struct cpu_isa isa_avx512 = {
     .name = "avx512",
     .act = act_avx512,
     .linear = {
-        [DT_F32]  = linear_avx512_F32,  [DT_F16]  = linear_avx512_F16,
-        [DT_BF16] = linear_avx512_BF16, [DT_Q8_0] = linear_avx512_Q8_0,
-        [DT_Q4_0] = linear_avx512_Q4_0, [DT_Q4_1] = linear_avx512_Q4_1,
-        [DT_Q5_0] = linear_avx512_Q5_0, [DT_Q5_1] = linear_avx512_Q5_1,
-        [DT_Q4_K] = linear_avx512_Q4_K, [DT_Q5_K] = linear_avx512_Q5_K,
+        [DT_F32] = linear_avx512_F32,           [DT_F16] = linear_avx512_F16,
+        [DT_BF16] = linear_avx512_BF16,         [DT_Q8_0] = linear_avx512_Q8_0,
+        [DT_Q4_0] = linear_avx512_Q4_0,         [DT_Q4_1] = linear_avx512_Q4_1,
+        [DT_Q5_0] = linear_avx512_Q5_0,         [DT_Q5_1] = linear_avx512_Q5_1,
+        [DT_Q4_K] = linear_avx512_Q4_K,         [DT_Q5_K] = linear_avx512_Q5_K,
         [DT_Q6_K] = linear_avx512_Q6_K,
+    },
+};
+
+const struct cpu_isa isa_avx512bf16 = {
+    .name = "avx512bf16",
+    .act = act_avx512,
+    .linear = {
+        [DT_F32] = linear_avx512_F32,           [DT_F16] = linear_avx512_F16,
+        [DT_Q8_0] = linear_avx512_Q8_0,         [DT_Q4_0] = linear_avx512_Q4_0,
+        [DT_Q4_1] = linear_avx512_Q4_1,         [DT_Q5_0] = linear_avx512_Q5_0,
+        [DT_Q5_1] = linear_avx512_Q5_1,         [DT_Q4_K] = linear_avx512_Q4_K,
+        [DT_Q5_K] = linear_avx512_Q5_K,         [DT_Q6_K] = linear_avx512_Q6_K,
+        [DT_BF16] = linear_avx512bf16,
     },
 };
 /* clang-format on */
 
 const struct cpu_isa *isa_select(const char *forced)
 {
-    static const struct cpu_isa *const tables[] = {&isa_scalar, &isa_scalar, &isa_avx512,
-                                                   &isa_avx512};
+    static const struct cpu_isa *const tables[] = {&isa_scalar, &isa_avx2, &isa_avx512,
+                                                   &isa_avx512bf16};
     int n = level();
 
     if (!forced)

@@ -1,0 +1,13 @@
+/* avx2.h - the functions that the AVX2 table gathers. Call them only through the table that
+ * isa_select gave. */
+#ifndef KERNELS_CPU_AVX2_H
+#define KERNELS_CPU_AVX2_H
+
+#include "kernels/cpu/isa.h"
+
+linear_fn linear_avx2_Q8_0, linear_avx2_Q4_0, linear_avx2_Q4_1, linear_avx2_Q5_0, linear_avx2_Q5_1,
+    linear_avx2_Q4_K, linear_avx2_Q5_K, linear_avx2_Q6_K;
+linear_fn linear_avx2_F32, linear_avx2_F16, linear_avx2_BF16;
+void act_avx2(enum dtype t, const float *x, int64_t k, void *out);
+
+#endif
