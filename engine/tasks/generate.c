@@ -39,6 +39,7 @@ static enum status gen_open(struct worker *w, struct task_state **out)
     for (int i = 0; i < RING; i++)
         g->plan[i].part = xcalloc((size_t)g->max.seqs, sizeof(struct part));
     g->waiting_end = &g->waiting;
+    g->reuse = g->net->hp.n_kind[MEMORY_STATE] == 0;
     find_ends(g);
     gauge_set(&w->stats.kv_pages_total, w->need.n_pages);
     *out = g;

@@ -98,6 +98,7 @@ struct task_state {
     int n_jobs, cap_jobs;
     int32_t *end; /* [n_ends] tokens that end a turn */
     int n_ends;
+    bool reuse; /* pages can be shared: no layer keeps a state beside them */
     uint64_t next_order;
     double row_seconds; /* moving average over prefill steps; 0: none yet */
     struct step_plan plan[RING];

@@ -101,7 +101,9 @@ static enum status plan_pages(const struct hparams *hp, const struct device_info
      */
     int64_t free = dev->synchronous ? l->free_bytes / 2 : l->free_bytes - l->free_bytes / 32;
     int64_t budget = l->kv_bytes ? l->kv_bytes : free - other - state;
-    int64_t fit = budget > 0 ? budget / n->page_bytes : 0;
+    int64_t fit = INT32_MAX; /* pages of nothing: a network without attention */
+    if (n->page_bytes > 0)
+        fit = budget > 0 ? budget / n->page_bytes : 0;
     bool chosen = l->context > 0;
     if (!chosen) {
         l->context = hp->n_ctx < CONTEXT_DEFAULT ? hp->n_ctx : CONTEXT_DEFAULT;

@@ -103,10 +103,10 @@ static int free_slot(const struct task_state *g)
 }
 
 /* Choices after the first wait until its prompt is computed, then find it in the pages. */
-static bool must_wait(const struct seq *s)
+static bool must_wait(const struct task_state *g, const struct seq *s)
 {
     const struct seq *first = &s->of->seq[0];
-    return s->choice > 0 && s->n_tok == s->n_prompt && first->state != SEQ_ENDED &&
+    return g->reuse && s->choice > 0 && s->n_tok == s->n_prompt && first->state != SEQ_ENDED &&
            first->n_computed < first->n_prompt;
 }
 
@@ -120,7 +120,7 @@ static bool admit(struct task_state *g, struct seq *s, int slot)
 {
     struct gen_job *gj = s->of;
     bool scores = s->job->spec.prompt_logprobs && s->choice == 0 && s->n_tok == s->n_prompt;
-    int cached = scores ? 0 : kv_match(g->kv, &s->pages, s->tok, s->n_tok - 1);
+    int cached = scores || !g->reuse ? 0 : kv_match(g->kv, &s->pages, s->tok, s->n_tok - 1);
     if (!kv_reserve(g->kv, &s->pages, min64(s->limit, (int64_t)s->n_tok + GROWTH_TOKENS))) {
         kv_release(g->kv, &s->pages);
         return false;
@@ -150,7 +150,7 @@ static void admit_waiting(struct task_state *g)
         int slot = free_slot(g);
         if (slot < 0)
             return;
-        if (must_wait(s)) {
+        if (must_wait(g, s)) {
             at = &s->next;
             continue;
         }
