@@ -70,13 +70,16 @@ $(B)/%.o: %.c Makefile
 #   make build/tests/kernels/test_json && build/tests/kernels/test_json
 TESTS := $(patsubst %.c,$(B)/%,$(wildcard tests/*/test_*.c))
 FUZZERS := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/fuzz_$(or $(FUZZ),*).c))
-SUPPORT := $(patsubst %.c,$(B)/%.o,$(wildcard tests/support/*.c))
+SUPPORT := $(B)/libsupport.a
 DRIVER ?= $(B)/tests/fuzz/driver.o
 # The api floor is tested over a scripted engine, which stands before the real one on the link line.
 FAKE := $(patsubst %.c,$(B)/%.o,$(wildcard tests/api/fake/*.c))
 
+$(SUPPORT): $(patsubst %.c,$(B)/%.o,$(wildcard tests/support/*.c))
+	$(Q)rm -f $@; ar rcs $@ $^
+
 $(TESTS): $(B)/%: $(B)/%.o $(SUPPORT) $(LIB)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) -lcmocka $(LDLIBS)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(SUPPORT) $(LIB) -lcmocka $(LDLIBS)
 
 $(FUZZERS): $(B)/%: $(B)/%.o $(DRIVER) $(LIB)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(LDLIBS)
@@ -161,4 +164,4 @@ run: deps-run
 clean:
 	rm -rf build
 
--include $(OBJ:.o=.d) $(TESTS:=.d) $(FUZZERS:=.d) $(SUPPORT:.o=.d)
+-include $(OBJ:.o=.d) $(TESTS:=.d) $(FUZZERS:=.d) $(patsubst %.c,$(B)/%.d,$(wildcard tests/support/*.c))
