@@ -1,0 +1,767 @@
+/* test_http.c - the HTTP server over real sockets, under a scripted api: what a call does is chosen
+ * by its path, and a producer thread plays the engine (an event added to an empty queue wakes,
+ * under the queue's lock). The api_* functions here stand in for those of api/. */
+#include "server/http.h"
+
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "kernels/base/clock.h"
+#include "kernels/base/mem.h"
+#include "kernels/base/thread.h"
+#include "tests/support/test.h"
+
+enum { MAX_BODY = 1 << 20, PATIENCE_MS = 20000 };
+
+/* ---- the scripted api ------------------------------------------------------------------------
+ */
+
+struct talk { /* a queue of events that are only numbers */
+    pthread_mutex_t lock;
+    int made, taken, total; /* total < 0: nothing ever comes */
+    bool stream;
+    void (*wake)(void *);
+    void *ctx;
+    struct talk *next;
+};
+
+struct api {
+    int unused;
+};
+
+static struct api the_api;
+static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t list_changed = PTHREAD_COND_INITIALIZER;
+static struct talk *list;
+static bool producing;
+static atomic_int heads, ends, unfinished;
+
+size_t api_max_body(const struct api *a)
+{
+    (void)a;
+    return MAX_BODY;
+}
+
+static void reply(struct call *c, int status)
+{
+    c->status = status;
+    c->type = "text/plain";
+    c->phase = PHASE_REPLY;
+}
+
+static void count_call(struct call *c)
+{
+    c->started = clock_now();
+    atomic_fetch_add(&heads, 1);
+}
+
+void api_refuse(struct api *a, struct call *c, enum status s)
+{
+    (void)a;
+    if (!c->started) /* refused before api_head: a broken path */
+        count_call(c);
+    buf_reset(&c->out);
+    buf_puts(&c->out, fail_text());
+    reply(c, s == ERR_TOO_LARGE ? 413 : 400);
+}
+
+enum status api_head(struct api *a, struct call *c, int64_t length)
+{
+    count_call(c);
+    if (length > MAX_BODY) {
+        fail(ERR_TOO_LARGE, "announced");
+        api_refuse(a, c, ERR_TOO_LARGE);
+        return ERR_TOO_LARGE;
+    }
+    if (!strcmp(c->path, "/secret")) {
+        buf_puts(&c->out, "no key");
+        c->reply[c->n_reply++] = (struct header){"WWW-Authenticate", "Bearer"};
+        reply(c, 401);
+        return ERR_AUTH;
+    }
+    return OK;
+}
+
+static int number(const char *query)
+{
+    const char *n = strstr(query, "n=");
+    return n ? (int)strtol(n + 2, NULL, 10) : 1;
+}
+
+void api_begin(struct api *a, struct call *c)
+{
+    (void)a;
+    if (!strcmp(c->path, "/timer")) {
+        c->wake_at = clock_now() + 0.05;
+        c->phase = PHASE_WAIT;
+        return;
+    }
+    if (strcmp(c->path, "/wait") && strcmp(c->path, "/stream") && strcmp(c->path, "/hang")) {
+        uint64_t sum = 0;
+        for (size_t i = 0; i < c->body.n; i++)
+            sum = sum * 31 + (unsigned char)c->body.p[i];
+        buf_printf(&c->out, "%s %s?%s %zu %llx %s %s", c->method, c->path, c->query, c->body.n,
+                   (unsigned long long)sum, c->id ? c->id : "-", c->peer);
+        reply(c, 200);
+        return;
+    }
+    struct talk *t = xcalloc(1, sizeof *t);
+    pthread_mutex_init(&t->lock, NULL);
+    t->total = strcmp(c->path, "/hang") ? number(c->query) : -1;
+    t->stream = strcmp(c->path, "/wait") != 0 && !strstr(c->query, "quiet");
+    t->wake = c->wake;
+    t->ctx = c->wake_ctx;
+    c->state = t;
+    c->phase = PHASE_WAIT;
+    if (t->total < 0 && t->stream) { /* hangs in the middle of a stream */
+        c->status = 200;
+        c->type = "text/event-stream";
+        c->phase = PHASE_STREAM;
+        buf_puts(&c->out, "hello\n");
+    }
+    pthread_mutex_lock(&list_lock);
+    t->next = list;
+    list = t;
+    pthread_cond_broadcast(&list_changed);
+    pthread_mutex_unlock(&list_lock);
+}
+
+void api_resume(struct api *a, struct call *c)
+{
+    struct talk *t = c->state;
+    (void)a;
+    if (!t) {
+        if (clock_now() >= c->wake_at)
+            reply(c, 200);
+        return;
+    }
+    pthread_mutex_lock(&t->lock);
+    for (; t->taken < t->made; t->taken++)
+        buf_printf(&c->out, "%d\n", t->taken);
+    bool all = t->taken == t->total;
+    pthread_mutex_unlock(&t->lock);
+    if (!c->out.len)
+        return;
+    if (!t->stream && all) {
+        reply(c, 200);
+    } else if (t->stream) {
+        c->status = 200;
+        c->type = "text/event-stream";
+        c->phase = all ? PHASE_END : PHASE_STREAM;
+    }
+}
+
+bool api_suspend(struct api *a, struct call *c, void (*suspend)(void *), void *ctx)
+{
+    struct talk *t = c->state;
+    (void)a;
+    if (!t) {
+        suspend(ctx);
+        return true;
+    }
+    pthread_mutex_lock(&t->lock);
+    bool empty = t->taken == t->made;
+    if (empty)
+        suspend(ctx);
+    pthread_mutex_unlock(&t->lock);
+    return empty;
+}
+
+void api_end(struct api *a, struct call *c)
+{
+    struct talk *t = c->state;
+    (void)a;
+    atomic_fetch_add(&ends, 1);
+    if (t) {
+        pthread_mutex_lock(&list_lock);
+        for (struct talk **p = &list; *p; p = &(*p)->next) {
+            if (*p == t) {
+                *p = t->next;
+                break;
+            }
+        }
+        pthread_mutex_unlock(&list_lock);
+        if (t->taken != t->total)
+            atomic_fetch_add(&unfinished, 1);
+        pthread_mutex_destroy(&t->lock);
+        xfree(t);
+    }
+    buf_clear(&c->out);
+    arena_clear(&c->arena);
+}
+
+/* One event for every talk, again and again, as fast as it can while there is something to do. */
+static void *produce(void *arg)
+{
+    pthread_mutex_lock(&list_lock);
+    while (producing) {
+        int added = 0;
+        for (struct talk *t = list; t; t = t->next) {
+            pthread_mutex_lock(&t->lock);
+            if (t->made < t->total) {
+                added++;
+                if (t->made++ == t->taken)
+                    t->wake(t->ctx);
+            }
+            pthread_mutex_unlock(&t->lock);
+        }
+        if (!added)
+            pthread_cond_wait(&list_changed, &list_lock);
+        pthread_mutex_unlock(&list_lock); /* let api_end and api_begin in */
+        pthread_mutex_lock(&list_lock);
+    }
+    pthread_mutex_unlock(&list_lock);
+    return arg;
+}
+
+/* ---- server and client -----------------------------------------------------------------------
+ */
+
+static struct http *http;
+static int port;
+static pthread_t producer;
+
+static int set_up(void **state)
+{
+    int fd;
+    (void)state;
+    heads = ends = unfinished = 0;
+    producing = true;
+    assert_int_equal(http_listen("127.0.0.1", 0, &fd, &port), OK);
+    struct http_options o = {.api = &the_api, .fd = fd, .threads = 3};
+    assert_int_equal(http_open(&o, &http), OK);
+    return pthread_create(&producer, NULL, produce, NULL);
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    if (http)
+        http_close(http);
+    http = NULL;
+    pthread_mutex_lock(&list_lock);
+    producing = false;
+    pthread_cond_broadcast(&list_changed);
+    pthread_mutex_unlock(&list_lock);
+    pthread_join(producer, NULL);
+    assert_int_equal(heads, ends);
+    assert_null(list);
+    return 0;
+}
+
+struct client {
+    int fd;
+    struct buf in;
+};
+
+static struct client dial(void)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    struct client c = {.fd = socket(AF_INET, SOCK_STREAM, 0)};
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    assert_int_equal(connect(c.fd, (struct sockaddr *)&at, sizeof at), 0);
+    return c;
+}
+
+static void hang_up(struct client *c)
+{
+    close(c->fd);
+    buf_clear(&c->in);
+}
+
+static void say(struct client *c, const char *text, size_t n)
+{
+    for (size_t at = 0; at < n;) {
+        ssize_t k = send(c->fd, text + at, n - at, MSG_NOSIGNAL);
+        if (k < 0 && (errno == EPIPE || errno == ECONNRESET))
+            return; /* the server has seen enough */
+        assert_true(k > 0);
+        at += (size_t)k;
+    }
+}
+
+static void ask(struct client *c, const char *text)
+{
+    say(c, text, strlen(text));
+}
+
+/* Receives more; false at the end of the connection. */
+static bool more(struct client *c)
+{
+    char piece[16384];
+    struct pollfd p = {c->fd, POLLIN, 0};
+    if (poll(&p, 1, PATIENCE_MS) != 1)
+        fail_msg("no bytes for %d ms: a lost wake-up?", PATIENCE_MS);
+    ssize_t n = recv(c->fd, piece, sizeof piece, 0);
+    if (n > 0)
+        buf_append(&c->in, piece, (size_t)n);
+    return n > 0;
+}
+
+/* The position behind the first `mark` at or after `from`, receiving until it is there; 0: end. */
+static size_t find(struct client *c, size_t from, const char *mark)
+{
+    for (;;) {
+        char *at = c->in.len > from ? strstr(c->in.data + from, mark) : NULL;
+        if (at)
+            return (size_t)(at - c->in.data) + strlen(mark);
+        if (!more(c))
+            return 0;
+    }
+}
+
+/* Reads one reply; its status, or 0 when the connection ended before its end. `body` may be NULL.
+ */
+static int hear(struct client *c, bool head_only, struct buf *body)
+{
+    size_t end = find(c, 0, "\r\n\r\n"), length = 0;
+    if (!end)
+        return 0;
+    char *head = xstrndup(c->in.data, end);
+    int status = (int)strtol(head + 9, NULL, 10);
+    char *cl = strcasestr(head, "\nContent-Length:");
+    if (body)
+        buf_reset(body);
+    if (strcasestr(head, "\nTransfer-Encoding: chunked") && !head_only) {
+        for (;;) {
+            size_t line = find(c, end, "\r\n");
+            size_t n = line ? strtoul(c->in.data + end, NULL, 16) : 0;
+            while (line && c->in.len < line + n + 2 && more(c))
+                continue;
+            if (!line || c->in.len < line + n + 2) {
+                status = 0;
+                break;
+            }
+            if (body)
+                buf_append(body, c->in.data + line, n);
+            end = line + n + 2;
+            if (!n)
+                break;
+        }
+    } else if (cl && !head_only) {
+        length = strtoul(cl + 16, NULL, 10);
+        while (c->in.len < end + length && more(c))
+            continue;
+        if (c->in.len < end + length)
+            status = 0;
+        else if (body)
+            buf_append(body, c->in.data + end, length);
+        end += length;
+    } else if (!head_only && status >= 200) { /* until the connection ends */
+        while (more(c))
+            continue;
+        if (body)
+            buf_append(body, c->in.data + end, c->in.len - end);
+        end = c->in.len;
+    }
+    xfree(head);
+    buf_drop(&c->in, end < c->in.len ? end : c->in.len);
+    return status;
+}
+
+static int round_trip(struct client *c, const char *request, struct buf *body)
+{
+    ask(c, request);
+    return hear(c, false, body);
+}
+
+static void wait_until(atomic_int *n, int value)
+{
+    double start = clock_now();
+    while (atomic_load(n) != value && clock_now() - start < PATIENCE_MS / 1000.0)
+        usleep(500);
+    assert_int_equal(atomic_load(n), value);
+    print_message("    after %.1f ms\n", (clock_now() - start) * 1000);
+}
+
+#define GET(path) "GET " path " HTTP/1.1\r\nHost: x\r\n\r\n"
+
+/* ---- requests --------------------------------------------------------------------------------
+ */
+
+static void test_requests_on_one_connection(void **state)
+{
+    struct client c = dial();
+    struct buf b = {0};
+    (void)state;
+    assert_int_equal(round_trip(&c, GET("/a/b%20c%2Fd?x=%41&y"), &b), 200);
+    assert_string_equal(b.data, "GET /a/b c/d?x=%41&y 0 0 - 127.0.0.1");
+    assert_int_equal(round_trip(&c,
+                                "POST /p HTTP/1.1\r\nHost: x\r\nX-Request-Id: abc\r\n"
+                                "Content-Length: 3\r\n\r\nabc",
+                                &b),
+                     200);
+    assert_string_equal(b.data, "POST /p? 3 17862 abc 127.0.0.1");
+    assert_int_equal(round_trip(&c, "DELETE /d HTTP/1.1\r\nHost: x\r\n\r\n", &b), 200);
+    assert_string_equal(b.data, "DELETE /d? 0 0 - 127.0.0.1");
+    ask(&c, "HEAD /h HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_int_equal(hear(&c, true, NULL), 200);
+    assert_int_equal(round_trip(&c, GET("http://other/q?z"), &b), 200); /* absolute form */
+    assert_string_equal(b.data, "GET /q?z 0 0 - 127.0.0.1");
+    assert_int_equal(round_trip(&c, GET("/broken%zz"), &b), 400);
+    assert_int_equal(round_trip(&c, GET("/nul%00"), &b), 400);
+    assert_int_equal(round_trip(&c, GET("/secret"), &b), 401);
+    assert_int_equal(round_trip(&c, GET("/timer"), &b), 200);
+    assert_int_equal(round_trip(&c, GET("/still/here"), &b), 200);
+    hang_up(&c);
+    buf_clear(&b);
+}
+
+static void test_bodies(void **state)
+{
+    struct client c = dial();
+    struct buf b = {0}, request = {0};
+    (void)state;
+    ask(&c, "POST /c HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+    ask(&c, "1\r\na\r\n");
+    usleep(20000);
+    assert_int_equal(round_trip(&c, "2;ext=1\r\nbc\r\n0\r\nTrailer: t\r\n\r\n", &b), 200);
+    assert_string_equal(b.data, "POST /c? 3 17862 - 127.0.0.1");
+    const char *slow = "POST /s HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc";
+    for (size_t i = 0; slow[i]; i++) {
+        say(&c, slow + i, 1);
+        usleep(300);
+    }
+    assert_int_equal(hear(&c, false, &b), 200);
+    assert_string_equal(b.data, "POST /s? 3 17862 - 127.0.0.1");
+    buf_printf(&request, "POST /big HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", MAX_BODY);
+    for (int i = 0; i < MAX_BODY; i++)
+        buf_putc(&request, 'x');
+    assert_int_equal(round_trip(&c, request.data, &b), 200);
+    assert_non_null(strstr(b.data, " 1048576 "));
+    ask(&c, "POST /e HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n");
+    assert_int_equal(hear(&c, true, NULL), 100);
+    assert_int_equal(round_trip(&c, "abc", &b), 200);
+    ask(&c, "POST /secret HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n"
+            "Expect: 100-continue\r\n\r\n");
+    assert_int_equal(hear(&c, false, &b), 401); /* without the body */
+    assert_false(more(&c));
+    hang_up(&c);
+    buf_clear(&b);
+    buf_clear(&request);
+}
+
+static void test_refused_bodies_are_read_to_their_end(void **state)
+{
+    struct client c = dial();
+    struct buf b = {0}, request = {0};
+    (void)state;
+    buf_printf(&request, "POST /big HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n",
+               MAX_BODY + 1);
+    for (int i = 0; i <= MAX_BODY; i++)
+        buf_putc(&request, 'x');
+    assert_int_equal(round_trip(&c, request.data, &b), 413);
+    assert_string_equal(b.data, "announced");
+    assert_int_equal(round_trip(&c, GET("/next"), &b), 200);
+    ask(&c, "POST /chunks HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+    for (int i = 0; i < 3; i++) {
+        ask(&c, "80000\r\n");
+        say(&c, request.data + request.len - 0x80000, 0x80000);
+        ask(&c, "\r\n");
+    }
+    assert_int_equal(round_trip(&c, "0\r\n\r\n", &b), 413);
+    assert_int_equal(round_trip(&c, GET("/next"), &b), 200);
+    /* too much even to throw away */
+    assert_int_equal(round_trip(&c,
+                                "POST /huge HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999999\r\n"
+                                "\r\n",
+                                &b),
+                     413);
+    hang_up(&c);
+    buf_clear(&b);
+    buf_clear(&request);
+}
+
+static void test_pipelined(void **state)
+{
+    struct client c = dial();
+    struct buf b = {0};
+    (void)state;
+    for (int i = 0; i < 20; i++)
+        ask(&c, GET("/wait") GET("/e") GET("/stream?n=3"));
+    for (int i = 0; i < 20; i++) {
+        assert_int_equal(hear(&c, false, &b), 200);
+        assert_string_equal(b.data, "0\n");
+        assert_int_equal(hear(&c, false, &b), 200);
+        assert_string_equal(b.data, "GET /e? 0 0 - 127.0.0.1");
+        assert_int_equal(hear(&c, false, &b), 200);
+        assert_string_equal(b.data, "0\n1\n2\n");
+    }
+    hang_up(&c);
+    buf_clear(&b);
+}
+
+static void test_http_1_0(void **state)
+{
+    struct client c = dial();
+    struct buf b = {0};
+    (void)state;
+    assert_int_equal(round_trip(&c, "GET /stream?n=5 HTTP/1.0\r\n\r\n", &b), 200);
+    assert_string_equal(b.data, "0\n1\n2\n3\n4\n");
+    hang_up(&c);
+    buf_clear(&b);
+}
+
+static void test_malformed(void **state)
+{
+    /* clang-format off */
+    static const char *const bad[] = {
+        "GET\r\n\r\n", "nonsense\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "GET  HTTP/1.1\r\n\r\n",
+        "GET / HTTP/1.1\r\nno colon\r\n\r\n", "GET / HTTP/1.1\r\n: v\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999999\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: abc\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffffff\r\n",
+    };
+    /* never complete: the server waits, and forgets them when they go */
+    static const char *const partial[] = {
+        "\x16\x03\x01\x02", "GET / HT", "GET / HTTP/1.1\r\nHost: x\r\n",
+        "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nshort",
+        "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+    };
+    /* clang-format on */
+    struct buf b = {0}, big = {0};
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct client c = dial();
+        ask(&c, bad[i]);
+        int status = hear(&c, false, NULL);         /* 0: closed without a word */
+        assert_true(status < 500 || status == 505); /* 505: HTTP version */
+        hang_up(&c);
+    }
+    for (size_t i = 0; i < sizeof partial / sizeof *partial; i++) {
+        struct client c = dial();
+        ask(&c, partial[i]);
+        usleep(2000);
+        hang_up(&c);
+    }
+    struct client c = dial();
+    buf_puts(&big, "GET / HTTP/1.1\r\nHost: x\r\nX-Big: ");
+    for (int i = 0; i < 100000; i++)
+        buf_putc(&big, 'x');
+    buf_puts(&big, "\r\n\r\n");
+    ask(&c, big.data);
+    int status = hear(&c, false, NULL);
+    assert_true(status == 431 || status == 413);
+    hang_up(&c);
+    c = dial();
+    assert_int_equal(round_trip(&c, GET("/alive"), &b), 200);
+    hang_up(&c);
+    buf_clear(&b);
+    buf_clear(&big);
+}
+
+/* ---- clients that leave ----------------------------------------------------------------------
+ */
+
+static void test_client_leaves(void **state)
+{
+    struct client c;
+    (void)state;
+    c = dial();
+    ask(&c, GET("/hang?quiet")); /* before any reply */
+    usleep(20000);
+    assert_int_equal(ends, 0);
+    hang_up(&c);
+    wait_until(&ends, 1);
+    c = dial();
+    ask(&c, GET("/hang")); /* in the middle of a stream */
+    find(&c, 0, "hello");
+    usleep(20000);
+    assert_int_equal(ends, 1);
+    hang_up(&c);
+    wait_until(&ends, 2);
+    c = dial();
+    ask(&c, GET("/hang") GET("/pipelined"));
+    find(&c, 0, "hello");
+    shutdown(c.fd, SHUT_WR); /* half closed counts as gone */
+    wait_until(&ends, 3);
+    hang_up(&c);
+    c = dial(); /* reset */
+    ask(&c, GET("/hang"));
+    find(&c, 0, "hello");
+    struct linger hard = {1, 0};
+    setsockopt(c.fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
+    hang_up(&c);
+    wait_until(&ends, 4);
+    c = dial(); /* gone before the server looks */
+    ask(&c, GET("/hang"));
+    hang_up(&c);
+    wait_until(&ends, 5);
+    assert_int_equal(unfinished, 5);
+}
+
+/* ---- many at once ----------------------------------------------------------------------------
+ */
+
+enum { STREAMS = 64, PIECES = 300 };
+
+static void *listen_to_streams(void *arg)
+{
+    struct buf b = {0};
+    struct client c = dial();
+    intptr_t bad = 0;
+    for (int round = 0; round < 3; round++) {
+        char request[100];
+        int n = PIECES / 3 * (round + 1);
+        snprintf(request, sizeof request, GET("/stream?n=%d"), n);
+        bad += round_trip(&c, request, &b) != 200;
+        char *at = b.data;
+        for (int i = 0; i < n; i++)
+            bad += strtol(at, &at, 10) != i;
+        bad += *at != '\n' || at[1];
+    }
+    hang_up(&c);
+    buf_clear(&b);
+    (void)arg;
+    return (void *)bad;
+}
+
+static void test_parallel_streams(void **state)
+{
+    pthread_t t[STREAMS];
+    void *bad;
+    (void)state;
+    for (int i = 0; i < STREAMS; i++)
+        assert_int_equal(pthread_create(&t[i], NULL, listen_to_streams, NULL), 0);
+    for (int i = 0; i < STREAMS; i++) {
+        pthread_join(t[i], &bad);
+        assert_null(bad);
+    }
+    assert_int_equal(unfinished, 0);
+}
+
+/* Streams to clients that leave at random moments, many short ones, all at once. */
+static void *come_and_go(void *arg)
+{
+    unsigned seed = (unsigned)(uintptr_t)arg;
+    for (int i = 0; i < 150; i++) {
+        struct client c = dial();
+        int what = rand_r(&seed) % 4;
+        ask(&c, what == 0 ? GET("/hang?quiet") : what == 1 ? GET("/hang") : GET("/stream?n=40"));
+        if (what == 2)
+            hear(&c, false, NULL);
+        else
+            usleep((useconds_t)(rand_r(&seed) % 1500));
+        hang_up(&c);
+    }
+    return NULL;
+}
+
+static int open_descriptors(void)
+{
+    int n = 0;
+    DIR *d = opendir("/proc/self/fd");
+    while (readdir(d))
+        n++;
+    closedir(d);
+    return n;
+}
+
+static void test_thousands_of_clients(void **state)
+{
+    pthread_t t[8];
+    int before = open_descriptors();
+    (void)state;
+    for (uintptr_t i = 0; i < 8; i++)
+        assert_int_equal(pthread_create(&t[i], NULL, come_and_go, (void *)(i + 1)), 0);
+    for (int i = 0; i < 8; i++)
+        pthread_join(t[i], NULL);
+    struct client c = dial();
+    for (int i = 0; i < 3000; i++)
+        assert_int_equal(round_trip(&c, i % 3 ? GET("/e") : GET("/wait"), NULL), 200);
+    hang_up(&c);
+    double start = clock_now();
+    while ((http_active(http) || open_descriptors() > before) && clock_now() - start < 20)
+        usleep(1000);
+    assert_int_equal(http_active(http), 0);
+    assert_int_equal(open_descriptors(), before);
+    assert_int_equal(heads, ends);
+}
+
+/* ---- the end ---------------------------------------------------------------------------------
+ */
+
+static void test_drain_and_abort(void **state)
+{
+    struct client a = dial(), b = dial(), c = dial();
+    (void)state;
+    ask(&a, GET("/hang"));
+    ask(&b, GET("/hang?quiet"));
+    find(&a, 0, "hello");
+    assert_int_equal(round_trip(&c, GET("/e"), NULL), 200);
+    http_drain(http); /* answers go on, but end their connection */
+    ask(&c, GET("/e"));
+    assert_int_not_equal(find(&c, 0, "Connection: close"), 0);
+    while (more(&c))
+        continue;
+    double start = clock_now();
+    while (http_active(http) != 2 && clock_now() - start < 20)
+        usleep(1000);
+    assert_int_equal(http_active(http), 2);
+    http_abort(http);
+    while (more(&a))
+        continue;
+    assert_int_equal(hear(&b, false, NULL), 0);
+    wait_until(&ends, 4);
+    struct client d = dial(); /* comes too late: nothing may hang any more */
+    assert_int_equal(round_trip(&d, GET("/hang?quiet"), NULL), 0);
+    hang_up(&a), hang_up(&b), hang_up(&c), hang_up(&d);
+}
+
+static void test_close_under_load(void **state)
+{
+    struct client c[32];
+    (void)state;
+    for (int i = 0; i < 32; i++) {
+        c[i] = dial();
+        ask(&c[i], i % 2 ? GET("/hang") : GET("/stream?n=2000000000"));
+    }
+    usleep(50000);
+    http_close(http);
+    http = NULL;
+    for (int i = 0; i < 32; i++)
+        hang_up(&c[i]);
+}
+
+static void test_port_in_use(void **state)
+{
+    int fd, bound;
+    (void)state;
+    assert_int_equal(http_listen("127.0.0.1", port, &fd, &bound), ERR_IO);
+    char expected[64];
+    snprintf(expected, sizeof expected, "port %d of 127.0.0.1 is in use", port);
+    assert_non_null(strstr(fail_text(), expected));
+    assert_int_equal(http_listen("no such host", 0, &fd, &bound), ERR_INVALID);
+    assert_non_null(strstr(fail_text(), "\"no such host\""));
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_requests_on_one_connection),
+        TEST(test_bodies),
+        TEST(test_refused_bodies_are_read_to_their_end),
+        TEST(test_pipelined),
+        TEST(test_http_1_0),
+        TEST(test_malformed),
+        TEST(test_client_leaves),
+        TEST(test_parallel_streams),
+        TEST(test_thousands_of_clients),
+        TEST(test_drain_and_abort),
+        TEST(test_close_under_load),
+        TEST(test_port_in_use),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
