@@ -1,0 +1,20 @@
+/* jinja_filters.h - filters and tests by name. The tables of text filters, of sequence filters and of
+ * tests lie in their own files; jinja_filters.c has the others and the look-up. */
+#ifndef ENGINE_TEXT_JINJA_FILTERS_H
+#define ENGINE_TEXT_JINJA_FILTERS_H
+
+#include "engine/text/jinja_value.h"
+
+const struct jfunc *jf_filter(const char *name, size_t n); /* NULL: no such filter */
+const struct jfunc *jf_test(const char *name, size_t n);
+
+/* One table; ends with a row without a name. */
+extern const struct jfunc jf_text_filters[];
+extern const struct jfunc jf_sequence_filters[];
+
+const struct jfunc *jf_find(const struct jfunc *table, const char *name, size_t n);
+
+/* json.dumps; arguments as in jinja_tojson.c. */
+struct jval jf_tojson(struct jinja *j, struct jval v, const struct jargs *a);
+
+#endif
