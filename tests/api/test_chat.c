@@ -1,53 +1,24 @@
 /* test_chat.c - /v1/chat/completions: answers and streams byte for byte. */
-#include <string.h>
-
-#include "api/api.h"
-#include "kernels/base/log.h"
 #include "kernels/base/mem.h"
-#include "tests/api/fake/client.h"
-#include "tests/api/fake/fake_engine.h"
+#include "tests/api/fake/floor.h"
 #include "tests/support/test.h"
-
-#define TEXT(i, s)                                                                                 \
-    {                                                                                              \
-        .kind = EVENT_TEXT, .choice = (i), .text = { s, sizeof s - 1 }                             \
-    }
-#define FINISH(i, r)                                                                               \
-    {                                                                                              \
-        .kind = EVENT_FINISH, .choice = (i), .reason = (r)                                         \
-    }
-#define DONE                                                                                       \
-    {                                                                                              \
-        .kind = EVENT_DONE, .usage = {.cached = 3 }                                                \
-    }
-#define SCRIPT(s) fake_script(s, sizeof s / sizeof *s)
 
 static const struct event hello[] = {TEXT(0, "Hi"), TEXT(0, ""), TEXT(0, " \"you\"\n"),
                                      FINISH(0, FINISH_STOP), DONE};
 static struct api *api;
 
-static void quiet(void *ctx, enum log_level level, const char *line)
-{
-    (void)ctx, (void)level, (void)line;
-}
-
 static int set_up(void **state)
 {
-    static const struct api_options o = {.version = "1.2"};
-
     (void)state;
-    log_set_sink(quiet, NULL, LOG_ERROR);
-    fake_reset();
+    api = floor_open(NULL);
     SCRIPT(hello);
-    api = api_open(fake_engine(), &o);
     return 0;
 }
 
 static int tear_down(void **state)
 {
     (void)state;
-    api_close(api);
-    fake_reset();
+    floor_close(api);
     return 0;
 }
 
@@ -85,8 +56,8 @@ static void whole(void **state)
     (void)state;
     expect(ASK "}", 200,
            HEAD "{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"Hi \\\"you\\\"\\n\""
-                ",\"refusal\":null},\"logprobs\":null,\"finish_reason\":\"stop\"}]," USAGE(77, 9,
-                                                                                           86) "}");
+                ",\"refusal\":null},\"logprobs\":null,\"finish_reason\":\"stop\"}]," USAGE(75, 9,
+                                                                                           84) "}");
     assert_true(fake_job(0)->put);
     assert_false(fake_job(0)->cancelled);
 }
