@@ -13,13 +13,18 @@ static void keep(void *ctx, enum log_level level, const char *line)
     buf_printf(&lines, "%s\n", line);
 }
 
+void floor_script(void)
+{
+    SCRIPT(hi);
+}
+
 struct api *floor_open(const struct api_options *o)
 {
     static const struct api_options plain = {.version = "1.2"};
 
     log_set_sink(keep, NULL, LOG_INFO);
     fake_reset();
-    SCRIPT(hi);
+    floor_script();
     return api_open(fake_engine(), o ? o : &plain);
 }
 

@@ -22,6 +22,7 @@
 
 /* A fresh fake engine whose jobs say "Hi" and stop, and an api over it. Log lines are kept. */
 struct api *floor_open(const struct api_options *o); /* NULL: version "1.2", open to all */
+void floor_script(void);                             /* that script once more, after a fake_reset */
 void floor_close(struct api *a);
 const char *floor_log(void); /* every line since floor_open, each ended by a line feed */
 
