@@ -28,12 +28,12 @@ static const struct { const char *name; float bound; } models[] = {
     {"qwen3",        1e-4f},
     {"qwen2-f16",    1e-4f},
     {"qwen2-bf16",   2e-2f},
-    {"qwen2-q8_0",   3e-2f},
-    {"qwen2-q4_0",   3e-2f},
-    {"qwen2-q4_1",   3e-2f},
-    {"qwen2-q5_0",   3e-2f},
-    {"qwen2-q5_1",   3e-2f},
-    {"llama-k",      3e-2f},
+    {"qwen2-q8_0",   4e-2f},
+    {"qwen2-q4_0",   4e-2f},
+    {"qwen2-q4_1",   4e-2f},
+    {"qwen2-q5_0",   4e-2f},
+    {"qwen2-q5_1",   4e-2f},
+    {"llama-k",      4e-2f},
 };
 /* clang-format on */
 enum { N_MODELS = sizeof models / sizeof models[0] };

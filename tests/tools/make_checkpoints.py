@@ -1,7 +1,7 @@
 """tests/data/models/*.gguf and *.bin: tiny random checkpoints of each family with the logits that
 Transformers computes in float32, for tests/engine/test_models.c.
 
-    python -m venv v && v/bin/pip install torch==2.13.0 transformers==5.14.1 gguf==0.19.0 numpy
+    python -m venv v && v/bin/pip install torch==2.13.0 transformers==5.23.0 gguf==0.19.0 numpy
     v/bin/python tests/tools/make_checkpoints.py [name ...]
 
 A quantised file's reference has the weights that the gguf package decodes from that same file's
@@ -87,8 +87,9 @@ def vocabulary():
     return tokens, merges, special
 
 
-def random_state(model, rng):
-    """Weights of a spread like a trained network's, so that every part of it matters."""
+def random_state(model, rng, gain):
+    """Weights of a spread like a trained network's, so that every part of it matters. A smaller gain
+    makes attention softer, which amplifies the rounding of activations less."""
     state = {}
     for name, p in model.state_dict().items():
         shape = tuple(p.shape)
@@ -98,7 +99,7 @@ def random_state(model, rng):
         elif name.endswith("bias"):
             w = 0.3 * w
         elif "embed" not in name or model.config.tie_word_embeddings:
-            w = w / np.sqrt(shape[-1]) * (2 if "proj" in name else 1)
+            w = w / np.sqrt(shape[-1]) * (gain if "proj" in name else 1)
         state[name] = w.astype(np.float32)
     if model.config.tie_word_embeddings:
         state["lm_head.weight"] = state["model.embed_tokens.weight"]
@@ -195,7 +196,7 @@ def make(name, seed):
     settings.setdefault("tie_word_embeddings", False)
     cfg = config(vocab_size=n_vocab, attn_implementation="eager", **settings)
     model = network(cfg).float().eval()
-    state = random_state(model, rng)
+    state = random_state(model, rng, 2 if kind == Q.F32 else 1)
 
     path = f"{OUT}/{name}.gguf"
     g = GGUFWriter(path, arch)
@@ -232,4 +233,4 @@ def make(name, seed):
 os.makedirs(OUT, exist_ok=True)
 for i, name in enumerate(MODELS):
     if len(sys.argv) < 2 or name in sys.argv[1:]:
-        make(name, 1000 + i)
+        make(name, 2000 + i)
