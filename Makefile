@@ -135,8 +135,16 @@ libfuzzer: $(FUZZERS)
 	    echo "== $$t"; $$f -max_total_time=$(FUZZ_SECONDS) -timeout=20 -print_final_stats=1 \
 	        -artifact_prefix=$(B)/crash-$$t- $(B)/corpus/$$t tests/fuzz/corpus/$$t || exit 1; done
 
+# Weights of a real shape, random, made in memory; no file is needed. tests/bench/*.c measure single parts:
+#   make build/tests/bench/bench_tokenizer
+SHAPE ?= qwen2.5-0.5b
+FORMATS ?= q8_0 q4_0 bf16
 bench: all
-	$(Q)tests/bench/run.sh
+	$(Q)for f in $(FORMATS); do $(B)/inferd bench --random $(SHAPE) --format $$f || exit 1; done
+
+BENCHES := $(patsubst %.c,$(B)/%,$(wildcard tests/bench/bench_*.c))
+$(BENCHES): $(B)/%: $(B)/%.o $(SUPPORT) $(LIB)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) -lcmocka $(LDLIBS)
 
 container-test:
 	$(Q)docker/smoke.sh
@@ -164,4 +172,5 @@ run: deps-run
 clean:
 	rm -rf build
 
--include $(OBJ:.o=.d) $(TESTS:=.d) $(FUZZERS:=.d) $(patsubst %.c,$(B)/%.d,$(wildcard tests/support/*.c))
+-include $(OBJ:.o=.d) $(TESTS:=.d) $(FUZZERS:=.d) $(BENCHES:=.d) $(FAKE:.o=.d) \
+    $(patsubst %.c,$(B)/%.d,$(wildcard tests/support/*.c))
