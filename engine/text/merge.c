@@ -32,12 +32,8 @@ struct word { /* n == 0: empty */
     int32_t id[WORD_IDS];
 };
 
-struct symbol {
-    int32_t id, prev, next; /* prev, next: -1 at the ends */
-    int32_t rank;           /* of the pair with the next symbol, NO_RANK: none, or joined away */
-};
 struct place {
-    int32_t at;   /* index of the left symbol */
+    int32_t at;   /* where the pair's left symbol begins */
     int32_t next; /* the next place in the bucket, 0: last; also links the free ones */
 };
 enum bucket_state { SORTED, UNSORTED, DRAINING };
@@ -51,8 +47,9 @@ struct merge_work { /* belongs to one thread */
     struct word *cache;
     uint32_t cache_mask;
     struct bucket *bucket; /* [n_ranks], made when the first long word comes */
-    struct symbol *symbol;
-    int cap_symbols;
+    int32_t *id;           /* of the word being joined; -1: joined to the symbol on its left */
+    int32_t *span;         /* a symbol's length in places, at its first and at its last place */
+    int32_t n, cap_span;
     struct place *place;
     int32_t n_places, cap_places, free_place;
     int32_t *queue; /* a heap of the ranks whose bucket is in use; the lowest first */
@@ -121,7 +118,7 @@ void merge_work_free(struct merge_work *w)
 {
     xfree(w->cache);
     xfree(w->bucket);
-    xfree(w->symbol);
+    xfree(w->span);
     xfree(w->place);
     xfree(w->queue);
     xfree(w->sort);
@@ -289,27 +286,29 @@ static void bucket_sort(struct merge_work *w, struct bucket *b)
         w->place[i].at = w->sort[n++];
 }
 
-/* Looks up the pair that now begins at symbol i. */
-static void pair_update(struct merge_work *w, int32_t i)
+static const struct merge_pair *pair_at(const struct merge_work *w, int32_t i)
 {
-    struct symbol *s = &w->symbol[i];
-    const struct merge_pair *pair = s->next < 0 ? NULL : find(w->m, s->id, w->symbol[s->next].id);
-    s->rank = pair ? pair->rank : NO_RANK;
+    int32_t next = i + w->span[i];
+    return next < w->n ? find(w->m, w->id[i], w->id[next]) : NULL;
+}
+
+static void pair_queue(struct merge_work *w, int32_t i)
+{
+    const struct merge_pair *pair = pair_at(w, i);
     if (pair)
         bucket_add(w, pair->rank, i);
 }
 
-static void join(struct merge_work *w, int32_t i)
+static void join(struct merge_work *w, int32_t i, int32_t merged)
 {
-    struct symbol *s = &w->symbol[i], *gone = &w->symbol[s->next];
-    s->id = find(w->m, s->id, gone->id)->merged;
-    s->next = gone->next;
-    gone->rank = NO_RANK;
-    if (s->next >= 0)
-        w->symbol[s->next].prev = i;
-    if (s->prev >= 0)
-        pair_update(w, s->prev);
-    pair_update(w, i);
+    int32_t next = i + w->span[i];
+    int32_t span = w->span[i] + w->span[next];
+    w->id[i] = merged;
+    w->id[next] = -1;
+    w->span[i] = w->span[i + span - 1] = span;
+    if (i > 0)
+        pair_queue(w, i - w->span[i - 1]);
+    pair_queue(w, i);
 }
 
 static void drain(struct merge_work *w)
@@ -329,27 +328,36 @@ static void drain(struct merge_work *w)
         b->first = w->place[i].next;
         w->place[i].next = w->free_place;
         w->free_place = i;
-        if (w->symbol[at].rank == rank) /* otherwise a neighbour was joined away meanwhile */
-            join(w, at);
+        /* A neighbour may have joined another meanwhile: then it is another pair, or none. */
+        const struct merge_pair *pair = w->id[at] >= 0 ? pair_at(w, at) : NULL;
+        if (pair && pair->rank == rank)
+            join(w, at, pair->merged);
     }
 }
 
 static int run_long(struct merge_work *w, int32_t *id, int n)
 {
+    int32_t first = 0; /* before it no two symbols join at once, so nothing is queued */
+    while (first + 1 < n && !find(w->m, id[first], id[first + 1]))
+        first++;
+    if (first + 1 == n)
+        return n;
     if (!w->bucket)
         w->bucket = xcalloc((size_t)w->m->n_ranks, sizeof *w->bucket);
-    if (n > w->cap_symbols) {
-        w->symbol = xrealloc(w->symbol, (size_t)n * sizeof *w->symbol);
-        w->cap_symbols = n;
+    if (n > w->cap_span) {
+        w->span = xrealloc(w->span, (size_t)n * sizeof *w->span);
+        w->cap_span = n;
     }
+    w->id = id;
+    w->n = n;
     for (int32_t i = 0; i < n; i++)
-        w->symbol[i] = (struct symbol){id[i], i - 1, i + 1 < n ? i + 1 : -1, NO_RANK};
-    for (int32_t i = 0; i < n; i++)
-        pair_update(w, i);
+        w->span[i] = 1;
+    for (int32_t i = first; i < n; i++)
+        pair_queue(w, i);
     drain(w);
     int left = 0;
-    for (int32_t i = 0; i >= 0; i = w->symbol[i].next)
-        id[left++] = w->symbol[i].id;
+    for (int32_t i = 0; i < n; i += w->span[i])
+        id[left++] = id[i];
     return left;
 }
 
