@@ -143,12 +143,11 @@ static enum status read_spec(const struct checkpoint *c, struct owned *o, struct
     sentencepiece = strcmp(s.model, "llama") == 0;
     TRY(read_arrays(c, &s, o));
     /* Where keys are absent, what the writers of such files meant: SentencePiece's own ids and its
-     * BOS and leading space; Llama 3 puts BOS, other byte-level vocabularies do not. */
+     * BOS and leading space; of byte-level vocabularies some put BOS. */
     TRY(token_id(c, KEY "bos_token_id", sentencepiece ? 1 : -1, &s, &s.bos));
     TRY(token_id(c, KEY "eos_token_id", sentencepiece ? 2 : -1, &s, &s.eos));
     TRY(token_id(c, KEY "unknown_token_id", sentencepiece ? 0 : -1, &s, &s.unk));
-    s.add_bos =
-        flag(c, KEY "add_bos_token", sentencepiece || (s.pre && strcmp(s.pre, "llama-bpe") == 0));
+    s.add_bos = flag(c, KEY "add_bos_token", tokenizer_default_bos(s.model, s.pre));
     s.add_eos = flag(c, KEY "add_eos_token", false);
     s.add_space_prefix = flag(c, KEY "add_space_prefix", sentencepiece);
     return tokenizer_new(&s, out);

@@ -20,7 +20,7 @@
 
 static struct tokenizer *open_or_skip(const char *path)
 {
-    struct tokenizer *t = vocab_file_tokenizer(path);
+    struct tokenizer *t = vocab_tokenizer(path);
     if (!t)
         SKIP("%s is not there", path);
     return t;
