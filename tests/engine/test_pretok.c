@@ -1,0 +1,147 @@
+/* test_pretok.c - the words each rule cuts, and that length has no limit. Agreement on random
+ * Unicode with the `tokenizers` package is test_tokenizer.c's matter. */
+#include "engine/text/pretok.h"
+
+#include <string.h>
+
+#include "kernels/base/mem.h"
+#include "tests/support/test.h"
+
+/* `cut` is the text with '|' between words. */
+static void expect(const char *name, const char *cut)
+{
+    struct pretok *p;
+    struct buf text = {0}, got = {0};
+    assert_int_equal(pretok_new(name, &p), OK);
+    struct pretok_scan *s = pretok_scan_new(p);
+    for (const char *c = cut; *c; c++)
+        if (*c != '|')
+            buf_putc(&text, *c);
+    for (size_t at = 0, end; at < text.len; at = end) {
+        end = pretok_next(s, (struct bytes){text.data, text.len}, at);
+        assert_true(end > at && end <= text.len);
+        buf_append(&got, text.data + at, end - at);
+        if (end < text.len)
+            buf_putc(&got, '|');
+    }
+    assert_string_equal(got.data, cut);
+    buf_clear(&text);
+    buf_clear(&got);
+    pretok_scan_free(s);
+    pretok_free(p);
+}
+
+static void test_words(void **state)
+{
+    (void)state;
+    expect("gpt-2", "It|'s| 12345|!?|  | a|\n|\n|b|'|S");
+    expect(NULL, "a| b| 1234| $| %%|  ");
+    expect("smollm", "It|'s| |1|2|3|4|5|!?|  | a|  |7| x");
+    expect("llama-bpe", "It|'s| |123|45|!?\n\n|   | a|\n \n| b|'S|.word|\tx");
+    expect("qwen2", "It|'s| |1|2|3|!?\n\n|   | a|\n \n| b|'S|.word");
+    /* U+180E is no blank (it is to PCRE2's \s), U+0085 and U+3000 are. */
+    expect("gpt-2", "a|\xe1\xa0\x8e|b|\xc2\x85|c|\xe3\x80\x80|d");
+    /* The long s is an s to (?i: ) */
+    expect("qwen2", "a|'\xc5\xbf");
+}
+
+static void test_unknown_name(void **state)
+{
+    (void)state;
+    struct pretok *p = NULL;
+    assert_int_equal(pretok_new("gpt-17", &p), ERR_UNSUPPORTED);
+    assert_null(p);
+    assert_non_null(strstr(fail_text(), "gpt-17"));
+    assert_non_null(strstr(fail_text(), "llama-bpe"));
+    assert_null(pretok_rule("gpt-17"));
+    assert_true(pretok_rule("llama-bpe")->whole_word);
+    assert_true(pretok_rule("qwen2")->nfc);
+}
+
+/* One word of 10 MB, whichever branch of the pattern takes it: no limit of PCRE2 is met. */
+static void test_long_runs(void **state)
+{
+    (void)state;
+    static const char *const rules[] = {"gpt-2", "smollm", "llama-bpe", "qwen2"};
+    static const char unit[] = {'a', ' ', '.', '\n'};
+    const size_t n = 10000000;
+    char *text = xmalloc(n);
+    for (size_t r = 0; r < sizeof rules / sizeof rules[0]; r++) {
+        struct pretok *p;
+        assert_int_equal(pretok_new(rules[r], &p), OK);
+        struct pretok_scan *s = pretok_scan_new(p);
+        for (size_t u = 0; u < sizeof unit; u++) {
+            memset(text, unit[u], n);
+            assert_int_equal(pretok_next(s, (struct bytes){text, n}, 0), n);
+            text[n - 1] =
+                'x'; /* blanks: the last goes with the letter, so the run is walked back */
+            size_t end = pretok_next(s, (struct bytes){text, n}, 0);
+            assert_int_equal(end, unit[u] == 'a'    ? n
+                                  : unit[u] == ' '  ? n - 2
+                                  : unit[u] == '\n' ? n - (r < 2 ? 2 : 1)
+                                                    : n - 1);
+        }
+        pretok_scan_free(s);
+        pretok_free(p);
+    }
+    xfree(text);
+}
+
+static void nfc(const char *in, const char *want)
+{
+    struct buf out = {0};
+    bool changed = pretok_nfc(bytes_of(in), &out);
+    assert_string_equal(changed ? out.data : in, want);
+    buf_clear(&out);
+}
+
+static void test_nfc(void **state)
+{
+    (void)state;
+    nfc("plain \xc3\xa9 \xe4\xb8\xad", "plain \xc3\xa9 \xe4\xb8\xad");
+    nfc("e\xcc\x81!", "\xc3\xa9!");
+    nfc("\xe2\x84\xab", "\xc3\x85");                             /* the Angstrom sign */
+    nfc("a\xcc\x87\xcc\xa3", "\xe1\xba\xa1\xcc\x87");            /* ordered, then composed */
+    nfc("\xe0\xa5\x98", "\xe0\xa4\x95\xe0\xa4\xbc");             /* excluded from composition */
+    nfc("\xe1\x84\x92\xe1\x85\xa1\xe1\x86\xab", "\xed\x95\x9c"); /* Hangul */
+}
+
+/* A stretch of marks out of order, which sorting by neighbours would take hours for. */
+static void test_nfc_hostile(void **state)
+{
+    (void)state;
+    struct buf text = {0}, out = {0};
+    buf_putc(&text, 'a');
+    for (int i = 0; i < 250000; i++)
+        buf_puts(&text, i % 2 ? "\xcc\xa3" : "\xcc\x81");
+    assert_true(pretok_nfc((struct bytes){text.data, text.len}, &out));
+    assert_true(out.len > text.len / 2 && out.len <= text.len);
+    buf_clear(&text);
+    buf_clear(&out);
+}
+
+/* Cutting long text into pieces changes nothing. */
+static void test_nfc_long(void **state)
+{
+    (void)state;
+    struct buf text = {0}, want = {0}, out = {0};
+    for (int i = 0; i < 30000; i++) {
+        buf_puts(&text, "e\xcc\x81 a\xcc\x87\xcc\xa3x");
+        buf_puts(&want, "\xc3\xa9 \xe1\xba\xa1\xcc\x87x");
+    }
+    assert_true(pretok_nfc((struct bytes){text.data, text.len}, &out));
+    assert_string_equal(out.data, want.data);
+    buf_clear(&text);
+    buf_clear(&want);
+    buf_clear(&out);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_words),       cmocka_unit_test(test_unknown_name),
+        cmocka_unit_test(test_long_runs),   cmocka_unit_test(test_nfc),
+        cmocka_unit_test(test_nfc_hostile), cmocka_unit_test(test_nfc_long),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
