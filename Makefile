@@ -38,7 +38,8 @@ LDLIBS = $(PKG_LIBS) -lm
 
 # Files named *_avx2.c and *_avx512.c may use those instructions; they are entered only through the
 # table that cpuid filled (kernels/cpu/isa.c).
-AVX2 := -mavx2 -mfma -mf16c -O3
+# -g1: following variables through unrolled tiles would take gcc minutes.
+AVX2 := -mavx2 -mfma -mf16c -O3 -g1
 AVX512 := $(AVX2) -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mprefer-vector-width=512
 ISA_CFLAGS = $(if $(filter %_avx2.c,$<),$(AVX2))$(if $(filter %_avx512.c,$<),$(AVX512))$(if $(filter %_avx512bf16.c,$<),$(AVX512) -mavx512bf16)
 
