@@ -145,7 +145,7 @@ bench: all
 
 BENCHES := $(patsubst %.c,$(B)/%,$(wildcard tests/bench/bench_*.c))
 $(BENCHES): $(B)/%: $(B)/%.o $(SUPPORT) $(LIB)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) -lcmocka $(LDLIBS)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $< $(SUPPORT) $(LIB) -lcmocka $(LDLIBS)
 
 container-test:
 	$(Q)docker/smoke.sh
