@@ -86,6 +86,12 @@ static struct jname dotted_name(struct parser *ps)
     return (struct jname){.p = s, .n = n, .id = -1};
 }
 
+static void note_unknown(struct parser *ps, const struct jnode *n)
+{
+    if (!n->func && !ps->soft && !ps->unknown)
+        ps->unknown = n;
+}
+
 struct jnode *jp_filter(struct parser *ps, struct jnode *input, bool inline_start)
 {
     while (inline_start || jp_skip_op(ps, "|")) {
@@ -94,8 +100,7 @@ struct jnode *jp_filter(struct parser *ps, struct jnode *input, bool inline_star
         n->a = input;
         n->name = dotted_name(ps);
         n->func = jf_filter(n->name.p, n->name.n);
-        if (!n->func && !ps->soft)
-            jinja_raise(ps->j, "No filter named '%.*s'.", (int)n->name.n, n->name.p);
+        note_unknown(ps, n);
         if (jp_is_op(ps->t, "("))
             parse_arguments(ps, n);
         input = jp_done(ps, n);
@@ -124,8 +129,7 @@ static struct jnode *parse_test(struct parser *ps, struct jnode *input)
     n->a = input;
     n->name = dotted_name(ps);
     n->func = jf_test(n->name.p, n->name.n);
-    if (!n->func && !ps->soft)
-        jinja_raise(ps->j, "No test named '%.*s'.", (int)n->name.n, n->name.p);
+    note_unknown(ps, n);
     if (jp_is_op(ps->t, "(")) {
         parse_arguments(ps, n);
     } else if (argument_follows(ps->t)) {
@@ -451,9 +455,11 @@ struct jnode *jp_expression(struct parser *ps)
 {
     jinja_enter(ps->j);
     bool soft = ps->soft;
+    const struct jnode *unknown = ps->unknown;
     struct jnode *n = NULL, *then = parse_or(ps);
     while (jp_skip_name(ps, "if")) {
         ps->soft = true;
+        ps->unknown = unknown; /* what stands before `if` is conditional too */
         n = jp_node(ps, JN_COND);
         n->b = then;
         n->a = parse_or(ps);

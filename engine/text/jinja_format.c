@@ -368,6 +368,9 @@ static void put_value(struct jinja *j, struct jval v, const struct jstr *text)
         put_float(j, s, v.f);
     } else if (jv_is_integer(v) && (!s.type || strchr("bdnoxX", s.type)) && s.precision < 0) {
         put_integer(j, s, jv_as_int(v));
+    } else if (jv_is_integer(v) && s.type == 'c') {
+        s.align = s.align ? s.align : '>';
+        put_percent_char(j, s, v);
     } else if (number) {
         jinja_raise(j, "Unknown format code '%c' for object of type '%s'", s.type ? s.type : '.',
                     jv_type_name(v));

@@ -129,6 +129,16 @@ static bool ends_here(const struct jtoken *t, const char *const *ends)
     return false;
 }
 
+static void check_known(struct parser *ps)
+{
+    const struct jnode *n = ps->unknown;
+    if (!n)
+        return;
+    ps->j->line = n->line;
+    jinja_raise(ps->j, "No %s named '%.*s'.", n->kind == JN_FILTER ? "filter" : "test",
+                n->name.n > 80 ? 80 : (int)n->name.n, n->name.p);
+}
+
 /* Statements up to a tag named in `ends` (NULL: to the end of the text); the current token is then
  * that tag's name. */
 static struct jnode *parse_until(struct parser *ps, const char *const *ends)
@@ -153,6 +163,7 @@ static struct jnode *parse_until(struct parser *ps, const char *const *ends)
             expect_block_end(ps);
         }
         *tail = jp_done(ps, n);
+        check_known(ps);
     }
     if (ends)
         jinja_raise(ps->j, "unexpected end of template; looking for '%s'", ends[0]);

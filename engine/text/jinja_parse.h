@@ -18,6 +18,8 @@ struct parser {
     /* Filters and tests are looked up while parsing, and an unknown one is an error there, except
      * directly inside an `if`: Jinja lets such templates load and fails when the branch runs. */
     bool soft;
+    const struct jnode
+        *unknown; /* the first unknown one outside, unless it turns out conditional */
     int loops;    /* `for` around, within this macro */
     uint8_t uses; /* enum juse read since the innermost macro began, its inner macros included */
 };
