@@ -79,6 +79,23 @@ static void wake_before_suspend(void **state)
     client_end(&client);
 }
 
+/* The same at the worst moment: api_resume has found the queue empty and is about to return. */
+static void wake_behind_look(void **state)
+{
+    struct call *c = &client.call;
+
+    (void)state;
+    begin(STREAM);
+    assert_false(client_pump(&client));
+    fake_release_behind_look();
+    api_resume(api, c);
+    assert_int_equal(c->phase, PHASE_WAIT);
+    assert_false(api_suspend(api, c, NULL, NULL));
+    client_pump(&client);
+    assert_non_null(strstr(client.answer.data, "\"text\":\"Hi\""));
+    client_end(&client);
+}
+
 /* What is not streamed waits for all of it. */
 static void whole_waits(void **state)
 {
@@ -248,8 +265,8 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        T(step_by_step), T(wake_before_suspend), T(whole_waits), T(long_prefill),
-        T(keep_alive),   T(batch_fails),         T(threads),
+        T(step_by_step), T(wake_before_suspend), T(wake_behind_look), T(whole_waits),
+        T(long_prefill), T(keep_alive),          T(batch_fails),      T(threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,6 +13,7 @@ enum { MAX_JOBS = 600, MAX_TOKENS = 256 };
 
 struct job {
     struct fake_job seen;
+    int index;
     const struct event *script;
     int n_script, n_visible, n_taken;
     int64_t completion;
@@ -26,7 +27,7 @@ struct engine {
     struct engine_stats stats;
     const struct event *script;
     int n_script;
-    bool manual;
+    bool manual, behind_look;
     int refuse_at;
     enum status refuse;
     const char *refuse_message;
@@ -108,6 +109,11 @@ bool fake_release(int i)
         j->wake(j->ctx);
     pthread_mutex_unlock(&lock);
     return more;
+}
+
+void fake_release_behind_look(void)
+{
+    engine.behind_look = true;
 }
 
 void fake_refuse(int k, enum status s, const char *message)
@@ -282,6 +288,7 @@ enum status engine_submit(struct engine *e, const struct job_spec *spec, void (*
     j->n_visible = e->manual ? 0 : e->n_script;
     j->wake = wake;
     j->ctx = ctx;
+    j->index = e->n_jobs;
     e->job[e->n_jobs++] = j;
     *out = j;
     if (!e->manual && e->n_script)
@@ -311,6 +318,10 @@ bool job_next(struct job *j, struct event *out)
     if (some)
         *out = j->script[j->n_taken++];
     pthread_mutex_unlock(&lock);
+    if (!some && engine.behind_look) {
+        engine.behind_look = false;
+        fake_release(j->index);
+    }
     if (!some)
         return false;
     if (out->kind == EVENT_TEXT && out->n_tokens == 0)

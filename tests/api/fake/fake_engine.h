@@ -1,8 +1,8 @@
 /* fake_engine.h - an engine.h whose jobs do what the test wrote down: texts, log probabilities,
  * errors, and when each becomes visible. Its model's tokens are the 256 bytes, then a few longer
  * ones; its template prints the variables as JSON, so that a test sees what a template would. */
-#ifndef TESTS_API_FAKE_ENGINE_H
-#define TESTS_API_FAKE_ENGINE_H
+#ifndef TESTS_API_FAKE_FAKE_ENGINE_H
+#define TESTS_API_FAKE_FAKE_ENGINE_H
 
 #include "engine/engine.h"
 
@@ -28,6 +28,9 @@ void fake_script(const struct event *event, int n);
 void fake_automatic(bool on);
 /* Adds the next event of job i (in order of submission) to its queue; false: it has none left. */
 bool fake_release(int i);
+/* The next job_next that finds its queue empty is followed at once by fake_release of that job: an
+ * event that comes just behind the look. */
+void fake_release_behind_look(void);
 /* Jobs from the k-th on (0: the next) fail to be submitted. */
 void fake_refuse(int k, enum status s, const char *message);
 
