@@ -19,7 +19,9 @@
 
 enum { BLOCK = 64, DIM_MAX = 1024, LANES = 16 };
 
+/* One query row and head: what it sees, and its running sums. */
 struct state {
+    int slot, head, lo, hi; /* of the keys; positions [lo, hi] */
     float m, l;
     float q[DIM_MAX], o[DIM_MAX];
 };
@@ -42,16 +44,15 @@ static float cap(float s, float c)
     return c - 2 * c / (1 + cpu_exp2(s / c * (2 * EXP2_LOG2E)));
 }
 
-static void block(const struct op_attention *a, int slot, int head, int t0, int lo, int hi,
-                  struct state *st)
+static void block(const struct op_attention *a, int t0, struct state *st)
 {
     const struct kv_view *kv = &a->kv;
-    int dim = kv->head_dim;
+    int dim = kv->head_dim, lo = st->lo, hi = st->hi;
     float p[BLOCK], lane[LANES] = {0}, top = -INFINITY;
     for (int t = t0; t < t0 + BLOCK; t++) {
         float s = -INFINITY;
         if (t >= lo && t <= hi) {
-            const char *k = page_head(kv, slot, t, head);
+            const char *k = page_head(kv, st->slot, t, st->head);
             s = 0;
             for (int d = 0; d < dim; d++)
                 s = fmaf(st->q[d], get(kv, k, page_k(kv, t % kv->page_tokens, d)), s);
@@ -75,7 +76,7 @@ static void block(const struct op_attention *a, int slot, int head, int t0, int 
     for (int d = 0; d < dim; d++)
         st->o[d] *= fix;
     for (int t = t0 < lo ? lo : t0; t < t0 + BLOCK && t <= hi; t++) {
-        const char *v = page_head(kv, slot, t, head) + page_half(kv);
+        const char *v = page_head(kv, st->slot, t, st->head) + page_half(kv);
         for (int d = 0; d < dim; d++)
             st->o[d] = fmaf(p[t - t0], get(kv, v, page_v(kv, t % kv->page_tokens, d)), st->o[d]);
     }
@@ -97,9 +98,11 @@ void naive_attention(const struct op_attention *a, int64_t first, int64_t last)
     struct state st;
     for (int64_t item = first; item < last; item++) {
         int64_t r = item / heads;
-        int h = (int)(item % heads), slot = a->r.seq_slot[a->r.row_seq[r]], pos = a->r.pos[r];
-        int lo = kv->window > 0 && pos >= kv->window ? pos - kv->window + 1 : 0;
-        int hi = a->r.span ? a->r.span[r] : pos;
+        int h = (int)(item % heads), pos = a->r.pos[r];
+        st.slot = a->r.seq_slot[a->r.row_seq[r]];
+        st.head = h / group;
+        st.lo = kv->window > 0 && pos >= kv->window ? pos - kv->window + 1 : 0;
+        st.hi = a->r.span ? a->r.span[r] : pos;
         const float *q = (const float *)((char *)tensor_row(&a->q, r) + h * a->q.stride[1]);
         float *y = (float *)((char *)tensor_row(&a->y, r) + h * a->y.stride[1]);
         st.m = sink ? sink[h] * EXP2_LOG2E : -1e30f;
@@ -108,8 +111,8 @@ void naive_attention(const struct op_attention *a, int64_t first, int64_t last)
             st.q[d] = round_like(kv, q[d] * scale);
             st.o[d] = 0;
         }
-        for (int t = lo / BLOCK * BLOCK; t <= hi; t += BLOCK)
-            block(a, slot, h / group, t, lo, hi, &st);
+        for (int t = st.lo / BLOCK * BLOCK; t <= st.hi; t += BLOCK)
+            block(a, t, &st);
         for (int d = 0; d < dim; d++)
             y[d] = st.o[d] / st.l;
     }

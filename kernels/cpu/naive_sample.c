@@ -2,10 +2,11 @@
  *
  * top_k, top_p and min_p each keep a prefix of the candidates in descending order (ties: smaller id
  * first), and the draw is a point of that order too. So nothing is ever sorted: `cut_at` finds the
- * candidate where a running count or probability mass crosses an amount, by three passes over
- * histograms of an order-preserving integer key (11 + 11 + 10 bits) and one over equal keys. Masses
- * are summed in double in ascending order of id, so a row has one result. Once at most FEW
- * candidates are left they are copied out, and the passes cost nothing.
+ * candidate where a running count or probability mass crosses a goal. A histogram of the first 11
+ * bits of an order-preserving integer key tells its bucket, whose candidates (if at most FEW, copied
+ * out) are searched by the other bits, 11 and 10, then by id. Masses are summed in double in
+ * ascending order of id, so a row has one result. A prefix of at most FEW candidates is copied out
+ * too, and the steps after it cost nothing.
  *
  * One row of 152k logits: greedy is one pass; every cut without top_k is one pass of expf. */
 #include "kernels/cpu/naive.h"
@@ -16,7 +17,7 @@
 
 #include "kernels/base/rng.h"
 
-enum { FEW = 1024, BUCKETS = 2048 };
+enum { FEW = 4096, BUCKETS = 2048 };
 
 /* Below it 1 / temperature could overflow; only the likeliest has any mass long before. */
 static const float TEMPERATURE_MIN = 1e-30f;
@@ -58,49 +59,92 @@ static double mass_of(const struct field *f, int64_t i)
     return (double)expf((f->logit[i] - f->max) * f->inv_temp);
 }
 
+struct few {
+    float logit[FEW];
+    int32_t id[FEW];
+};
+
 enum measure { COUNT, MASS };
 
-/* Within `in`, the first candidate in descending order where the running measure reaches `amount`:
- * a number of candidates, or a share of the whole mass. The last one when none does. */
-static struct cut cut_at(const struct field *f, struct cut in, enum measure what, double amount)
+/* What cut_at has narrowed its search to: candidates whose key agrees with `known` in `mask`. */
+struct search {
+    struct field f; /* all candidates, or a few copied out with their index as id */
+    struct cut in;
+    uint32_t known, mask;
+    double before; /* measure of all candidates above them */
+};
+
+static bool sought(const struct search *s, int64_t i)
 {
-    static const int shift[] = {21, 10, 0}, bits[] = {11, 11, 10};
-    double hist[BUCKETS], sum = 0, goal = amount;
-    uint32_t known = 0, mask = 0;
-    for (int level = 0; level < 3; level++) {
-        uint32_t low = (1u << bits[level]) - 1;
-        memset(hist, 0, sizeof hist);
-        for (int64_t i = 0; i < f->n; i++) {
-            uint32_t key = key_of(f->logit[i]);
-            if ((key & mask) == known && inside(f, i, in))
-                hist[key >> shift[level] & low] += what == COUNT ? 1 : mass_of(f, i);
-        }
-        if (level == 0 && what == MASS) {
-            double total = 0;
-            for (int b = 0; b < BUCKETS; b++)
-                total += hist[b];
-            goal = amount * total;
-        }
-        int at = -1;
-        for (int b = (int)low; b >= 0; b--) {
-            if (hist[b] == 0)
-                continue;
-            at = b;
-            if (sum + hist[b] >= goal)
-                break;
-            sum += hist[b];
-        }
-        if (at < 0) /* no mass at all: masses so small that they are 0, or no candidates */
-            return in;
-        mask |= low << shift[level];
-        known |= (uint32_t)at << shift[level];
-    }
-    struct cut out = {known, 0};
-    for (int64_t i = 0; i < f->n; i++) {
-        if (key_of(f->logit[i]) != known || !inside(f, i, in))
+    return (key_of(s->f.logit[i]) & s->mask) == s->known && inside(&s->f, i, s->in);
+}
+
+static double measure_of(const struct search *s, enum measure what, int64_t i)
+{
+    return what == COUNT ? 1 : mass_of(&s->f, i);
+}
+
+/* Settles `bits` more bits of the key; `goal` below 0: -goal is a share of all. Its value. */
+static double refine(struct search *s, enum measure what, double goal, int shift, int bits)
+{
+    uint32_t low = (1u << bits) - 1;
+    double hist[BUCKETS] = {0}, total = 0;
+    int at = 0;
+    for (int64_t i = 0; i < s->f.n; i++)
+        if (sought(s, i))
+            hist[key_of(s->f.logit[i]) >> shift & low] += measure_of(s, what, i);
+    for (int b = 0; goal < 0 && b < BUCKETS; b++)
+        total += hist[b];
+    goal = goal < 0 ? -goal * total : goal;
+    double sum = s->before;
+    for (int b = (int)low; b >= 0; b--) {
+        if (hist[b] == 0)
             continue;
-        out.last = i;
-        sum += what == COUNT ? 1 : mass_of(f, i);
+        at = b;
+        s->before = sum;
+        sum += hist[b];
+        if (sum >= goal)
+            break;
+    }
+    s->mask |= low << shift;
+    s->known |= (uint32_t)at << shift;
+    return goal;
+}
+
+/* Copies the sought candidates out if they are few. */
+static void copy_out(struct search *s, struct few *few)
+{
+    int64_t n = 0;
+    for (int64_t i = 0; i < s->f.n; i++) {
+        if (!sought(s, i))
+            continue;
+        if (n == FEW)
+            return;
+        few->logit[n] = s->f.logit[i];
+        few->id[n++] = (int32_t)i;
+    }
+    s->f = (struct field){few->logit, few->id, n, s->f.max, s->f.inv_temp};
+    s->in = EVERYTHING;
+}
+
+/* Within `in`, the first candidate in descending order where the running measure reaches `goal`: a
+ * number of candidates, or (below 0) a share of all mass. The last one when none does. */
+static struct cut cut_at(const struct field *f, struct cut in, enum measure what, double goal)
+{
+    struct search s = {.f = *f, .in = in};
+    struct few few;
+    goal = refine(&s, what, goal, 21, 11);
+    s.f.id = NULL;
+    copy_out(&s, &few);
+    refine(&s, what, goal, 10, 11);
+    refine(&s, what, goal, 0, 10);
+    struct cut out = {s.known, 0};
+    double sum = s.before;
+    for (int64_t i = 0; i < s.f.n; i++) {
+        if (!sought(&s, i))
+            continue;
+        out.last = s.f.id ? s.f.id[i] : i;
+        sum += measure_of(&s, what, i);
         if (sum >= goal)
             break;
     }
@@ -114,11 +158,6 @@ static struct cut least(struct cut a, struct cut b)
         return a.key > b.key ? a : b;
     return a.last < b.last ? a : b;
 }
-
-struct few {
-    float logit[FEW];
-    int32_t id[FEW];
-};
 
 /* Copies the candidates inside `c` out, if they are few, and makes them the field. */
 static void narrow(struct field *f, struct cut *c, struct few *few)
@@ -148,7 +187,7 @@ static int32_t draw(const float *logit, int64_t n, float max, const struct sampl
         narrow(&f, &c, &few);
     }
     if (row->top_p < 1) {
-        c = least(c, cut_at(&f, c, MASS, (double)row->top_p));
+        c = least(c, cut_at(&f, c, MASS, -(double)row->top_p));
         narrow(&f, &c, &few);
     }
     if (row->min_p > 0) { /* p >= min_p * p of the likeliest */
@@ -158,7 +197,7 @@ static int32_t draw(const float *logit, int64_t n, float max, const struct sampl
         narrow(&f, &c, &few);
     }
     float u = rng_uniform(rng_philox(row->seed, row->counter, 0).v[0]);
-    struct cut at = cut_at(&f, c, MASS, (double)u);
+    struct cut at = cut_at(&f, c, MASS, -(double)u);
     return f.id ? f.id[at.last] : (int32_t)at.last;
 }
 

@@ -126,10 +126,11 @@ static struct tensor mat(void *p, int64_t rows, int64_t cols)
     return tensor_2d(p, DT_F32, rows, cols);
 }
 
-static void linear(struct net *n, void *x, int i, int rows, int outs, int ins, void *y)
+/* y = x W^T with the weight of that number. */
+static void linear(struct net *n, struct tensor x, int number, struct tensor y)
 {
     struct op_linear a = {
-        mat(x, rows, ins), mat(n->m->weights[i], outs, ins), {0}, mat(y, rows, outs), n->m->live};
+        x, mat(n->m->weights[number], y.shape[1], x.shape[1]), {0}, y, n->m->live};
     assert_int_equal(op_linear(n->q, &a), OK);
 }
 
@@ -153,9 +154,9 @@ static void net_forward(struct net *n, int rows)
     struct op_embed embed = {mat(m->weights[0], V, K), {0}, r, m->token, m->last,
                              mat(m->x, rows, K),       1};
     assert_int_equal(op_embed(n->q, &embed), OK);
-    linear(n, m->x, 5, rows, K, K, m->delta);
+    linear(n, mat(m->x, rows, K), 5, mat(m->delta, rows, K));
     add_norm(n, rows);
-    linear(n, m->y, 1, rows, QKV, K, m->qkv);
+    linear(n, mat(m->y, rows, K), 1, mat(m->qkv, rows, QKV));
     struct tensor qkv = mat(m->qkv, rows, QKV), norm = tensor_1d(m->head_norm, DT_F32, D);
     struct tensor q = tensor_heads(tensor_cols(qkv, 0, HQ * D), HQ, D);
     struct tensor k = tensor_heads(tensor_cols(qkv, HQ * D, HKV * D), HKV, D);
@@ -168,16 +169,16 @@ static void net_forward(struct net *n, int rows)
                                 .scale = 0.25f,
                                 .y = tensor_heads(mat(m->mix, rows, HQ * D), HQ, D)};
     assert_int_equal(op_attention(n->q, &attn), OK);
-    linear(n, m->mix, 2, rows, K, HQ * D, m->delta);
+    linear(n, mat(m->mix, rows, HQ * D), 2, mat(m->delta, rows, K));
     add_norm(n, rows);
-    linear(n, m->y, 3, rows, 2 * F, K, m->up);
+    linear(n, mat(m->y, rows, K), 3, mat(m->up, rows, 2 * F));
     struct op_glu glu = {mat(m->up, rows, 2 * F), mat(m->act, rows, F), ACT_SILU, m->live};
     assert_int_equal(op_glu(n->q, &glu), OK);
-    linear(n, m->act, 4, rows, K, F, m->delta);
+    linear(n, mat(m->act, rows, F), 4, mat(m->delta, rows, K));
     add_norm(n, rows);
     struct op_gather gather = {mat(m->y, rows, K), mat(m->tail, SEQS, K), m->want, &m->live[1]};
     assert_int_equal(op_gather(n->q, &gather), OK);
-    linear(n, m->tail, 0, SEQS, V, K, m->logits);
+    linear(n, mat(m->tail, SEQS, K), 0, mat(m->logits, SEQS, V));
 }
 
 static void net_sample(struct net *n, int s)

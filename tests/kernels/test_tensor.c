@@ -1,3 +1,4 @@
+/* Views: shapes, strides and sizes of slices, heads and blocks. */
 #include "kernels/tensor.h"
 
 #include "tests/support/test.h"

@@ -1,3 +1,5 @@
+/* fixture.c - reads the heads of 96 bytes that tests/tools/fixture.py writes; data is borrowed from
+ * the file's bytes. */
 #include "tests/support/fixture.h"
 
 #include <stdbool.h>

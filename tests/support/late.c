@@ -1,3 +1,5 @@
+/* late.c - a list of recorded ops and copies, and how much of it has run. Generated from OP_LIST,
+ * so a new op is late too. */
 #include "tests/support/late.h"
 
 #include <string.h>

@@ -1,3 +1,4 @@
+/* refuse.c - every call goes on to a CPU device; only the table of ops has holes. */
 #include "tests/support/refuse.h"
 
 #include "kernels/base/mem.h"
