@@ -10,4 +10,11 @@ linear_fn linear_avx2_Q8_0, linear_avx2_Q4_0, linear_avx2_Q4_1, linear_avx2_Q5_0
 linear_fn linear_avx2_F32, linear_avx2_F16, linear_avx2_BF16;
 void act_avx2(enum dtype t, const float *x, int64_t k, void *out);
 
+attn_fn attn_scores_avx2_f32, attn_scores_avx2_bf16, attn_values_avx2_f32, attn_values_avx2_bf16,
+    attn_softmax_avx2;
+void rmsnorm_avx2(const float *x, const float *w, int64_t n, float eps, float *y);
+void glu_avx2(const float *gate, const float *up, int64_t n, enum act act, float *y);
+void add_avx2(const float *a, const float *b, int64_t n, float *y);
+void rope_avx2(float *x, const float *cos, const float *sin, int n, bool neox);
+
 #endif

@@ -11,4 +11,10 @@ linear_fn linear_avx512_F32, linear_avx512_F16, linear_avx512_BF16;
 linear_fn linear_avx512bf16;
 void act_avx512(enum dtype t, const float *x, int64_t k, void *out);
 
+attn_fn attn_scores_avx512_f32, attn_scores_avx512_bf16, attn_values_avx512_f32,
+    attn_values_avx512_bf16, attn_softmax_avx512;
+attn_fn attn_scores_avx512bf16, attn_values_avx512bf16;
+void rmsnorm_avx512(const float *x, const float *w, int64_t n, float eps, float *y);
+void glu_avx512(const float *gate, const float *up, int64_t n, enum act act, float *y);
+
 #endif

@@ -22,7 +22,7 @@ static int64_t least(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-static void reserve(struct fast *f, size_t bytes)
+void fast_reserve(struct fast *f, size_t bytes)
 {
     if (bytes <= f->scratch_bytes)
         return;
@@ -44,6 +44,8 @@ enum status fast_open(struct fast *f, int threads, const char *isa)
 void fast_close(struct fast *f)
 {
     pool_close(f->pool);
+    rope_cache_free(&f->rope[0]);
+    rope_cache_free(&f->rope[1]);
     xfree(f->memory);
     *f = (struct fast){.isa = NULL};
 }
@@ -86,7 +88,7 @@ void fast_pack(struct fast *f, const struct tensor *src, int n, struct tensor *d
     *dst = tensor_2d(dst->data, t, rows, k);
     dst->layout = LAYOUT_PANEL;
     dst->stride[0] = dst->stride[1] = 0;
-    reserve(f, ACT_ROWS * act_stride(t, k));
+    fast_reserve(f, ACT_ROWS * act_stride(t, k));
 }
 
 /* --- linear */
@@ -146,7 +148,7 @@ bool fast_linear(struct fast *f, const struct op_linear *a)
                                 .bias = a->bias.data};
     s.panels = panel_count(s.job.n);
     s.per = panels_a_chunk(f, s.panels, s.job.panel);
-    reserve(f, (size_t)least(rows, ACT_ROWS) * s.job.xs);
+    fast_reserve(f, (size_t)least(rows, ACT_ROWS) * s.job.xs);
     s.job.x = f->scratch;
     for (s.row = 0; s.row < rows; s.row += ACT_ROWS) {
         s.job.m = least(rows - s.row, ACT_ROWS);

@@ -10,12 +10,25 @@
 #include "kernels/cpu/isa.h"
 #include "kernels/cpu/pool.h"
 
+/* Sines and cosines of the rows of a step, which all layers share; found again by content. */
+struct rope_cache {
+    int rows, n_freq, room; /* room: floats and positions there is memory for, in rows x n_freq */
+    float factor;
+    int32_t *pos;    /* [rows] */
+    float *inv_freq; /* [n_freq] */
+    float *turn;     /* [rows][2][n_freq] cosines, then sines */
+};
+void rope_cache_free(struct rope_cache *c);
+
 struct fast {
     const struct cpu_isa *isa;
     struct pool *pool;
     void *scratch, *memory; /* of the op that runs: packed activations, partial attention */
     size_t scratch_bytes;
+    struct rope_cache rope[2]; /* two: some models turn by two tables */
+    int rope_next;
 };
+void fast_reserve(struct fast *f, size_t bytes); /* of scratch; its contents are lost */
 
 /* isa NULL: the best. ERR_UNSUPPORTED names what this CPU has. */
 enum status fast_open(struct fast *f, int threads, const char *isa);
@@ -32,7 +45,6 @@ bool fast_rmsnorm(struct fast *f, const struct op_rmsnorm *a);
 bool fast_add_rmsnorm(struct fast *f, const struct op_add_rmsnorm *a);
 bool fast_linear(struct fast *f, const struct op_linear *a);
 bool fast_rope(struct fast *f, const struct op_rope *a);
-bool fast_kv_write(struct fast *f, const struct op_kv_write *a);
 bool fast_rope_kv(struct fast *f, const struct op_rope_kv *a);
 bool fast_attention(struct fast *f, const struct op_attention *a);
 bool fast_glu(struct fast *f, const struct op_glu *a);

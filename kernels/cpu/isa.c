@@ -70,6 +70,13 @@ const struct cpu_isa isa_scalar = {
 const struct cpu_isa isa_avx2 = {
     .name = "avx2",
     .act = act_avx2,
+    .scores = {[DT_F32] = attn_scores_avx2_f32, [DT_BF16] = attn_scores_avx2_bf16},
+    .values = {[DT_F32] = attn_values_avx2_f32, [DT_BF16] = attn_values_avx2_bf16},
+    .softmax = attn_softmax_avx2,
+    .rmsnorm = rmsnorm_avx2,
+    .glu = glu_avx2,
+    .add = add_avx2,
+    .rope = rope_avx2,
     .linear = {
         [DT_F32] = linear_avx2_F32,             [DT_F16] = linear_avx2_F16,
         [DT_BF16] = linear_avx2_BF16,           [DT_Q8_0] = linear_avx2_Q8_0,
@@ -83,6 +90,13 @@ const struct cpu_isa isa_avx2 = {
 const struct cpu_isa isa_avx512 = {
     .name = "avx512",
     .act = act_avx512,
+    .scores = {[DT_F32] = attn_scores_avx512_f32, [DT_BF16] = attn_scores_avx512_bf16},
+    .values = {[DT_F32] = attn_values_avx512_f32, [DT_BF16] = attn_values_avx512_bf16},
+    .softmax = attn_softmax_avx512,
+    .rmsnorm = rmsnorm_avx512,
+    .glu = glu_avx512,
+    .add = add_avx2,
+    .rope = rope_avx2,
     .linear = {
         [DT_F32] = linear_avx512_F32,           [DT_F16] = linear_avx512_F16,
         [DT_BF16] = linear_avx512_BF16,         [DT_Q8_0] = linear_avx512_Q8_0,
@@ -96,6 +110,14 @@ const struct cpu_isa isa_avx512 = {
 const struct cpu_isa isa_avx512bf16 = {
     .name = "avx512bf16",
     .act = act_avx512,
+    .scores = {[DT_F32] = attn_scores_avx512_f32, [DT_BF16] = attn_scores_avx512bf16},
+    .values = {[DT_F32] = attn_values_avx512_f32, [DT_BF16] = attn_values_avx512bf16},
+    .softmax = attn_softmax_avx512,
+    .q_bf16 = true,
+    .rmsnorm = rmsnorm_avx512,
+    .glu = glu_avx512,
+    .add = add_avx2,
+    .rope = rope_avx2,
     .linear = {
         [DT_F32] = linear_avx512_F32,           [DT_F16] = linear_avx512_F16,
         [DT_Q8_0] = linear_avx512_Q8_0,         [DT_Q4_0] = linear_avx512_Q4_0,

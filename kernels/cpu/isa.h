@@ -28,35 +28,40 @@ struct linear_job {
 };
 typedef void linear_fn(const struct linear_job *j, int64_t first, int64_t last);
 
-/* Up to ATTN_ROWS query rows that share one KV head, against positions [t0, t1) of its pages. */
-enum { ATTN_ROWS = 64, ATTN_DIM_MAX = 256, ATTN_BLOCK = 64, ATTN_PIECE = 1024 };
+/* Up to 4 query rows that share one KV head against 64 positions, 4 pages. `scores` makes s from q
+ * and K; `softmax` masks s, moves the state and leaves p and fix; `values` does out = out * fix + p
+ * V. Contents of positions outside [first, last) are never used, and no row sees them. */
+enum { ATTN_TILE = 4, ATTN_BLOCK = 64, ATTN_PAGES = 4, ATTN_DIM_MAX = 256 };
 struct attn_state {
     float top, sum; /* running maximum (base 2) and sum of 2^(s - top) */
 };
-struct attn_job {
-    const char *kv; /* page p of this head: K at kv + p * page_bytes, then V */
-    int64_t page_bytes;
-    const int32_t *table; /* page of each 16 positions */
+struct attn_tile {
+    const char *page[ATTN_PAGES]; /* K of the pages; V lies v_at bytes behind */
+    int64_t v_at;
     int dim, rows;
-    float softcap;              /* 0: none; q then is scaled for the natural logarithm */
-    const int32_t *first, *len; /* [rows] sees positions [first, len) */
-    const void *q;              /* [rows][dim] f32 scaled, or bf16 where the table says so */
-    struct attn_state *state;   /* [rows] in and out */
-    float *out;                 /* [rows][dim] in and out, not normalised */
+    int first, last;                  /* positions of the block that some row sees */
+    int lo[ATTN_TILE], hi[ATTN_TILE]; /* that each row sees: [lo, hi) */
+    float softcap;                    /* 0: none; else s is not yet times log2 e */
+    bool round_p;                     /* p to bf16, as the definition has it for bf16 pages */
+    const void *q;                    /* [rows, dim] f32, or bf16 where the table says so */
+    struct attn_state *state;         /* [rows] */
+    float *out;                       /* [rows, dim], not yet divided by sum */
+    _Alignas(64) float s[ATTN_TILE][ATTN_BLOCK]; /* scores, then p */
+    float fix[ATTN_TILE];
 };
-typedef void attn_fn(const struct attn_job *j, int t0, int t1);
+typedef void attn_fn(struct attn_tile *t);
 
 struct cpu_isa {
     const char *name;
     void (*act)(enum dtype t, const float *x, int64_t k, void *out); /* act_pack, equal bits */
     linear_fn *linear[N_DTYPE];
-    attn_fn *attn_f32, *attn_bf16; /* by type of the KV pages */
-    bool attn_q_bf16;              /* attn_bf16 wants q rounded to bf16 */
+    attn_fn *scores[N_DTYPE], *values[N_DTYPE], *softmax; /* by type of the KV pages */
+    bool q_bf16; /* with bf16 pages, q is bf16 and p need not be rounded before */
     void (*rmsnorm)(const float *x, const float *w, int64_t n, float eps, float *y);
+    /* any activation but ACT_GELU_ERF */
     void (*glu)(const float *gate, const float *up, int64_t n, enum act act, float *y);
     void (*add)(const float *a, const float *b, int64_t n, float *y);
-    int64_t (*argmax)(const float *x, int64_t n); /* the first of the largest; NaN never */
-    double (*sum_exp)(const float *x, int64_t n, float top); /* sum of e^(x - top) */
+    void (*rope)(float *x, const float *cos, const float *sin, int n, bool neox);
 };
 
 extern const struct cpu_isa isa_scalar, isa_avx2, isa_avx512, isa_avx512bf16;

@@ -1,5 +1,6 @@
 /* rows_avx2.c - what is done to one row of numbers, with the bits of the naive definitions. */
 #include <immintrin.h>
+#include <math.h>
 
 #include "kernels/cpu/avx2.h"
 
@@ -52,4 +53,68 @@ void act_avx2(enum dtype t, const float *x, int64_t k, void *out)
         quantize(x + i, f->zero, t == DT_Q6_K, b++);
     for (int64_t i = k; i < padded; i += ACT_GROUP)
         *b++ = (struct act_group){.d = 0};
+}
+
+void rmsnorm_avx2(const float *x, const float *w, int64_t n, float eps, float *y)
+{
+    __m256 a = _mm256_setzero_ps(), b = a; /* lanes 0-7 and 8-15 of the definition */
+    _Alignas(32) float lane[2 * LANES];
+    int64_t whole = n / (2 * LANES) * (2 * LANES), i;
+
+    for (i = 0; i < whole; i += 2 * LANES) {
+        __m256 u = _mm256_loadu_ps(x + i), v = _mm256_loadu_ps(x + i + LANES);
+        a = _mm256_fmadd_ps(u, u, a);
+        b = _mm256_fmadd_ps(v, v, b);
+    }
+    _mm256_store_ps(lane, a);
+    _mm256_store_ps(lane + LANES, b);
+    for (; i < n; i++)
+        lane[i - whole] = fmaf(x[i], x[i], lane[i - whole]);
+    for (int half = LANES; half > 0; half /= 2)
+        for (int j = 0; j < half; j++)
+            lane[j] += lane[j + half];
+    float scale = 1 / sqrtf(lane[0] / (float)n + eps);
+    for (i = 0; i + LANES <= n; i += LANES)
+        _mm256_storeu_ps(y + i,
+                         _mm256_mul_ps(_mm256_mul_ps(_mm256_loadu_ps(x + i), _mm256_set1_ps(scale)),
+                                       _mm256_loadu_ps(w + i)));
+    for (; i < n; i++)
+        y[i] = x[i] * scale * w[i];
+}
+
+void add_avx2(const float *a, const float *b, int64_t n, float *y)
+{
+    int64_t i = 0;
+
+    for (; i + LANES <= n; i += LANES)
+        _mm256_storeu_ps(y + i, _mm256_add_ps(_mm256_loadu_ps(a + i), _mm256_loadu_ps(b + i)));
+    for (; i < n; i++)
+        y[i] = a[i] + b[i];
+}
+
+/* Pairs (i, i + n) or (2 i, 2 i + 1) turned; each product and sum is rounded, as defined. */
+void rope_avx2(float *x, const float *cos, const float *sin, int n, bool neox)
+{
+    const __m256i twice = _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3);
+    int i = 0, step = neox ? n : 1, pair = neox ? 1 : 2;
+
+    for (; neox && i + LANES <= n; i += LANES) {
+        __m256 u = _mm256_loadu_ps(x + i), v = _mm256_loadu_ps(x + n + i);
+        __m256 c = _mm256_loadu_ps(cos + i), s = _mm256_loadu_ps(sin + i);
+        _mm256_storeu_ps(x + i, _mm256_sub_ps(_mm256_mul_ps(u, c), _mm256_mul_ps(v, s)));
+        _mm256_storeu_ps(x + n + i, _mm256_add_ps(_mm256_mul_ps(v, c), _mm256_mul_ps(u, s)));
+    }
+    for (; !neox && i + LANES / 2 <= n; i += LANES / 2) {
+        __m256 v = _mm256_loadu_ps(x + 2 * i), other = _mm256_permute_ps(v, 0xb1);
+        __m256 c = _mm256_castps128_ps256(_mm_loadu_ps(cos + i));
+        __m256 s = _mm256_castps128_ps256(_mm_loadu_ps(sin + i));
+        v = _mm256_mul_ps(v, _mm256_permutevar8x32_ps(c, twice));
+        other = _mm256_mul_ps(other, _mm256_permutevar8x32_ps(s, twice));
+        _mm256_storeu_ps(x + 2 * i, _mm256_addsub_ps(v, other));
+    }
+    for (; i < n; i++) {
+        float *p = x + i * pair, u = p[0], v = p[step];
+        p[0] = u * cos[i] - v * sin[i];
+        p[step] = v * cos[i] + u * sin[i];
+    }
 }

@@ -1,8 +1,11 @@
 /* rows_avx512.c - what is done to one row of numbers, 16 lanes at a time, with the bits of the
  * naive definitions (naive.c sums in 16 lanes and folds them in halves). */
 #include <immintrin.h>
+#include <math.h>
 
 #include "kernels/cpu/avx512.h"
+
+enum { LANES = 16 };
 
 /* 32 activations at x, see panel.h. NaN counts for nothing in the maximum and becomes 0. */
 static void quantize(const float *x, int zero, bool halves, struct act_group *b)
@@ -24,10 +27,37 @@ static void quantize(const float *x, int zero, bool halves, struct act_group *b)
     b->z[1] = halves ? -zero * high : 0;
 }
 
+/* bf16 as half_to_bf16: nearest even, NaN stays NaN. */
+static __m256i narrow(__m512 v)
+{
+    __m512i u = _mm512_castps_si512(v), top = _mm512_srli_epi32(u, 16);
+    __mmask16 nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
+    __m512i odd = _mm512_and_si512(top, _mm512_set1_epi32(1));
+
+    u = _mm512_add_epi32(u, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+    u = _mm512_srli_epi32(u, 16);
+    return _mm512_cvtepi32_epi16(_mm512_mask_or_epi32(u, nan, top, _mm512_set1_epi32(64)));
+}
+
+static void act_bf16(const float *x, int64_t k, uint16_t *out)
+{
+    int64_t padded = panel_steps(DT_BF16, k) * panel_format(DT_BF16)->step;
+
+    for (int64_t i = 0; i < padded; i += LANES) {
+        int64_t in = k - i < LANES ? k - i : LANES, to = padded - i < LANES ? padded - i : LANES;
+        __m512 v = _mm512_maskz_loadu_ps((__mmask16)((1u << in) - 1), x + i);
+        _mm256_mask_storeu_epi16(out + i, (__mmask16)((1u << to) - 1), narrow(v));
+    }
+}
+
 void act_avx512(enum dtype t, const float *x, int64_t k, void *out)
 {
     const struct panel_format *f = panel_format(t);
 
+    if (t == DT_BF16) {
+        act_bf16(x, k, out);
+        return;
+    }
     if (!f->pair) {
         act_pack(t, x, k, out);
         return;
@@ -38,4 +68,28 @@ void act_avx512(enum dtype t, const float *x, int64_t k, void *out)
         quantize(x + i, f->zero, t == DT_Q6_K, b++);
     for (int64_t i = k; i < padded; i += ACT_GROUP)
         *b++ = (struct act_group){.d = 0};
+}
+
+void rmsnorm_avx512(const float *x, const float *w, int64_t n, float eps, float *y)
+{
+    __m512 lane = _mm512_setzero_ps();
+    int64_t whole = n / LANES * LANES;
+    __mmask16 rest = (__mmask16)((1u << (n - whole)) - 1);
+
+    for (int64_t i = 0; i < whole; i += LANES) {
+        __m512 v = _mm512_loadu_ps(x + i);
+        lane = _mm512_fmadd_ps(v, v, lane);
+    }
+    __m512 tail = _mm512_maskz_loadu_ps(rest, x + whole);
+    lane = _mm512_fmadd_ps(tail, tail, lane);
+    __m256 a = _mm256_add_ps(_mm512_castps512_ps256(lane), _mm512_extractf32x8_ps(lane, 1));
+    __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    b = _mm_add_ps(b, _mm_movehl_ps(b, b));
+    float sum = _mm_cvtss_f32(_mm_add_ss(b, _mm_movehdup_ps(b)));
+    __m512 scale = _mm512_set1_ps(1 / sqrtf(sum / (float)n + eps));
+    for (int64_t i = 0; i < whole; i += LANES)
+        _mm512_storeu_ps(y + i, _mm512_mul_ps(_mm512_mul_ps(_mm512_loadu_ps(x + i), scale),
+                                              _mm512_loadu_ps(w + i)));
+    tail = _mm512_mul_ps(_mm512_mul_ps(tail, scale), _mm512_maskz_loadu_ps(rest, w + whole));
+    _mm512_mask_storeu_ps(y + whole, rest, tail);
 }
