@@ -320,7 +320,7 @@ static enum status compose_rope_kv(struct queue *q, const struct op_rope_kv *a)
     return op_kv_write(q, &write);
 }
 
-static enum status compose(struct queue *q, enum op op, const void *a)
+enum status op_compose(struct queue *q, enum op op, const void *a)
 {
     switch (op) {
     case OP_add_rmsnorm:
@@ -338,7 +338,7 @@ static enum status compose(struct queue *q, enum op op, const void *a)
     {                                                                                              \
         TRY(check_##name(a));                                                                      \
         enum status (*run)(struct queue *, const args *) = q->dev->backend->ops.name;              \
-        return run ? run(q, a) : compose(q, OP_##name, a);                                         \
+        return run ? run(q, a) : op_compose(q, OP_##name, a);                                      \
     }
 OP_LIST(OP_CALL)
 #undef OP_CALL

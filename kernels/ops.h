@@ -240,6 +240,9 @@ enum op { OP_LIST(OP_ENUM) N_OP };
 #undef OP_ENUM
 const char *op_name(enum op op);
 
+/* Runs an op as the ones it is composed of; for backends too, which have it in some cases only. */
+enum status op_compose(struct queue *q, enum op op, const void *args);
+
 struct ops {
 #define OP_POINTER(name, args) enum status (*name)(struct queue *, const args *);
     OP_LIST(OP_POINTER)

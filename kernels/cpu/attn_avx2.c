@@ -10,7 +10,7 @@ enum { LINE = 64, LANES = 8, PAGE = 16 };
 
 INLINE __m256 widen(const char *p, bool odd)
 {
-    __m256i v = _mm256_load_si256((const void *)p);
+    __m256i v = _mm256_loadu_si256((const void *)p);
 
     v = odd ? _mm256_and_si256(v, _mm256_set1_epi32((int)0xffff0000)) : _mm256_slli_epi32(v, 16);
     return _mm256_castsi256_ps(v);
@@ -33,8 +33,8 @@ INLINE void scores(struct attn_tile *t, int rows, bool bf16)
                 k0 = widen(line, d % 2);
                 k1 = widen(line + LINE / 2, d % 2);
             } else {
-                k0 = _mm256_load_ps((const float *)(const void *)line);
-                k1 = _mm256_load_ps((const float *)(const void *)(line + LINE / 2));
+                k0 = _mm256_loadu_ps((const float *)(const void *)line);
+                k1 = _mm256_loadu_ps((const float *)(const void *)(line + LINE / 2));
             }
 #pragma GCC unroll 8
             for (int i = 0; i < rows; i++) {
@@ -58,7 +58,7 @@ INLINE __m256 value(const struct attn_tile *t, int p, int d, bool bf16)
 
     p %= PAGE;
     if (!bf16)
-        return _mm256_load_ps((const float *)(const void *)v + p * t->dim + d);
+        return _mm256_loadu_ps((const float *)(const void *)v + p * t->dim + d);
     return widen(v + p / 2 * t->dim * 4 + d * 4, p % 2);
 }
 

@@ -27,12 +27,12 @@ INLINE void scores(struct attn_tile *t, int rows, bool bf16)
 #pragma GCC unroll 8
         for (int j = 0; j < ATTN_PAGES; j++) {
             if (bf16) {
-                __m512i v = _mm512_load_si512(t->page[j] + d / 2 * LINE);
+                __m512i v = _mm512_loadu_si512(t->page[j] + d / 2 * LINE);
                 v = d % 2 ? _mm512_and_si512(v, _mm512_set1_epi32((int)0xffff0000))
                           : _mm512_slli_epi32(v, 16);
                 k[j] = _mm512_castsi512_ps(v);
             } else {
-                k[j] = _mm512_load_ps(t->page[j] + d * LINE);
+                k[j] = _mm512_loadu_ps(t->page[j] + d * LINE);
             }
         }
 #pragma GCC unroll 8
@@ -58,8 +58,8 @@ INLINE __m512 value(const struct attn_tile *t, int p, int d, bool bf16)
 
     p %= LANES;
     if (!bf16)
-        return _mm512_load_ps((const float *)(const void *)v + p * t->dim + d);
-    __m512i u = _mm512_load_si512(v + p / 2 * t->dim * 4 + d * 4);
+        return _mm512_loadu_ps((const float *)(const void *)v + p * t->dim + d);
+    __m512i u = _mm512_loadu_si512(v + p / 2 * t->dim * 4 + d * 4);
     u = p % 2 ? _mm512_and_si512(u, _mm512_set1_epi32((int)0xffff0000)) : _mm512_slli_epi32(u, 16);
     return _mm512_castsi512_ps(u);
 }

@@ -26,7 +26,7 @@ INLINE void scores(struct attn_tile *t, int rows)
         __m512i k[ATTN_PAGES];
 #pragma GCC unroll 8
         for (int j = 0; j < ATTN_PAGES; j++)
-            k[j] = _mm512_load_si512(t->page[j] + d * LINE);
+            k[j] = _mm512_loadu_si512(t->page[j] + d * LINE);
 #pragma GCC unroll 8
         for (int i = 0; i < rows; i++) {
             __m512i x = _mm512_set1_epi32(q[i * n + d]);
@@ -57,7 +57,7 @@ INLINE void pairs(const struct attn_tile *t, struct strip z, int p0, int p1, int
         __m512i v[GROUP];
 #pragma GCC unroll 8
         for (int j = 0; j < z.n; j++) {
-            v[j] = _mm512_load_si512(line + j * LINE);
+            v[j] = _mm512_loadu_si512(line + j * LINE);
             if (mask != -1)
                 v[j] = _mm512_and_si512(v[j], _mm512_set1_epi32(mask));
         }

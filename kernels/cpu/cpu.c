@@ -65,18 +65,28 @@ static struct fast *fast_of(struct queue *q)
         return OK;                                                                                 \
     }
 CPU_OP(embed, struct op_embed, fast_embed(f, a))
-CPU_OP(rmsnorm, struct op_rmsnorm, false)
+CPU_OP(rmsnorm, struct op_rmsnorm, fast_rmsnorm(f, a))
 CPU_OP(linear, struct op_linear, fast_linear(f, a))
-CPU_OP(rope, struct op_rope, false)
+CPU_OP(rope, struct op_rope, fast_rope(f, a))
 CPU_OP(kv_write, struct op_kv_write, false)
-CPU_OP(attention, struct op_attention, false)
-CPU_OP(glu, struct op_glu, false)
-CPU_OP(add, struct op_add, false)
+CPU_OP(attention, struct op_attention, fast_attention(f, a))
+CPU_OP(glu, struct op_glu, fast_glu(f, a))
+CPU_OP(add, struct op_add, fast_add(f, a))
 CPU_OP(conv1d, struct op_conv1d, false)
 CPU_OP(gather, struct op_gather, false)
 CPU_OP(sample, struct op_sample, false)
 CPU_OP(count, struct op_count, false)
 #undef CPU_OP
+
+static enum status run_add_rmsnorm(struct queue *q, const struct op_add_rmsnorm *a)
+{
+    return fast_add_rmsnorm(fast_of(q), a) ? OK : op_compose(q, OP_add_rmsnorm, a);
+}
+
+static enum status run_rope_kv(struct queue *q, const struct op_rope_kv *a)
+{
+    return fast_rope_kv(fast_of(q), a) ? OK : op_compose(q, OP_rope_kv, a);
+}
 
 /* --- device */
 
@@ -247,9 +257,11 @@ const struct backend backend_cpu = {
     .pack = cpu_pack,
     .ops = {.embed = run_embed,
             .rmsnorm = run_rmsnorm,
+            .add_rmsnorm = run_add_rmsnorm,
             .linear = run_linear,
             .rope = run_rope,
             .kv_write = run_kv_write,
+            .rope_kv = run_rope_kv,
             .attention = run_attention,
             .glu = run_glu,
             .add = run_add,

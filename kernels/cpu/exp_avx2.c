@@ -1,6 +1,7 @@
 /* exp_avx2.c - what needs 2^x: the softmax of attention, and gated activations.
  *
- * Each step is that of cpu_exp2 and of the naive definitions (naive_attn.c, naive.c): equal bits. */
+ * Each step is that of cpu_exp2 and of the naive definitions (naive_attn.c, naive.c), so the bits
+ * are equal. */
 #include <immintrin.h>
 #include <math.h>
 

@@ -51,7 +51,7 @@ INLINE int lines_in_16_bits(enum dtype f)
 
 INLINE __m256i load(const uint8_t *p)
 {
-    return _mm256_load_si256((const void *)p);
+    return _mm256_loadu_si256((const void *)p);
 }
 
 INLINE __m256 halves(const uint8_t *p)

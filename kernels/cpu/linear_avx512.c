@@ -66,15 +66,15 @@ INLINE __m512i shift(__m512i v, int left)
 INLINE __m512i line(enum dtype f, const uint8_t *q, int h, int g)
 {
     if (f == DT_Q8_0)
-        return _mm512_load_si512(q + (h * 8 + g) * LINE);
-    __m512i v = _mm512_load_si512(q + g * LINE);
+        return _mm512_loadu_si512(q + (h * 8 + g) * LINE);
+    __m512i v = _mm512_loadu_si512(q + g * LINE);
     v = _mm512_and_si512(h ? _mm512_srli_epi16(v, 4) : v, _mm512_set1_epi8(15));
     if (has_fifth(f)) { /* 0xf8: v | (high & mask) */
-        __m512i high = shift(_mm512_load_si512(q + PLANES + h * LINE), 4 - g);
+        __m512i high = shift(_mm512_loadu_si512(q + PLANES + h * LINE), 4 - g);
         v = _mm512_ternarylogic_epi64(v, high, _mm512_set1_epi8(16), 0xf8);
     }
     if (f == DT_Q6_K) {
-        __m512i high = _mm512_load_si512(q + PLANES + (2 * h + g / 4) * LINE);
+        __m512i high = _mm512_loadu_si512(q + PLANES + (2 * h + g / 4) * LINE);
         v = _mm512_ternarylogic_epi64(v, shift(high, 4 - g % 4 * 2), _mm512_set1_epi8(48), 0xf8);
     }
     return v;

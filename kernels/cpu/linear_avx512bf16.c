@@ -4,7 +4,7 @@
  * time. There are no scales, so K is one plain loop and a tile may be 6 rows x 4 panels. The
  * instruction adds both products of a pair in its own order and flushes subnormals: results differ
  * from the f32 chain of the other ISAs by rounding, but not with M, threads or chunks.
- * Roof: 96 % of the instruction's peak was reached from cache, 94-105 % of the read rate at M = 1. */
+ * Roof: the peak of the instruction (96 % reached from cache); the read rate at M = 1. */
 #include <immintrin.h>
 
 #include "kernels/cpu/avx512.h"
@@ -56,7 +56,7 @@ INLINE void tile(struct shape z, const struct linear_job *j, int64_t panel, int6
             __m512i w[NR_MAX];
 #pragma GCC unroll 8
             for (int n = 0; n < z.nr; n++)
-                w[n] = _mm512_load_si512(p + (size_t)n * j->panel + g * LINE);
+                w[n] = _mm512_loadu_si512(p + (size_t)n * j->panel + g * LINE);
 #pragma GCC unroll 8
             for (int i = 0; i < z.mr; i++) {
                 const int32_t *row_x = (const void *)(x + (size_t)i * j->xs);

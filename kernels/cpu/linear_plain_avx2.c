@@ -14,10 +14,10 @@ enum { MR_MAX = 4, LINE = 64, STEP_BYTES = 256, LANES = 8 };
 INLINE __m256 weights(enum dtype f, const uint8_t *step, int at, int side)
 {
     if (f == DT_F32)
-        return _mm256_load_ps((const float *)(const void *)(step + at * LINE) + side * LANES);
+        return _mm256_loadu_ps((const float *)(const void *)(step + at * LINE) + side * LANES);
     if (f == DT_F16)
-        return _mm256_cvtph_ps(_mm_load_si128((const void *)(step + at * 32 + side * 16)));
-    __m256i v = _mm256_load_si256((const void *)(step + at / 2 * LINE + side * 32));
+        return _mm256_cvtph_ps(_mm_loadu_si128((const void *)(step + at * 32 + side * 16)));
+    __m256i v = _mm256_loadu_si256((const void *)(step + at / 2 * LINE + side * 32));
     v = at % 2 ? _mm256_and_si256(v, _mm256_set1_epi32((int)0xffff0000)) : _mm256_slli_epi32(v, 16);
     return _mm256_castsi256_ps(v);
 }

@@ -18,10 +18,10 @@ enum { MR_MAX = TILE_ROWS, NR_MAX = TILE_PANELS, LINE = 64, STEP_BYTES = 256 };
 INLINE __m512 weights(enum dtype f, const uint8_t *step, int at)
 {
     if (f == DT_F32)
-        return _mm512_load_ps(step + at * LINE);
+        return _mm512_loadu_ps(step + at * LINE);
     if (f == DT_F16)
-        return _mm512_cvtph_ps(_mm256_load_si256((const void *)(step + at * 32)));
-    __m512i v = _mm512_load_si512(step + at / 2 * LINE);
+        return _mm512_cvtph_ps(_mm256_loadu_si256((const void *)(step + at * 32)));
+    __m512i v = _mm512_loadu_si512(step + at / 2 * LINE);
     v = at % 2 ? _mm512_and_si512(v, _mm512_set1_epi32((int)0xffff0000)) : _mm512_slli_epi32(v, 16);
     return _mm512_castsi512_ps(v);
 }

@@ -168,6 +168,8 @@ void pool_close(struct pool *p)
 {
     if (!p)
         return;
+    if (p->in_step)
+        pool_end(p);
     atomic_store(&p->stop, true);
     ring(p);
     for (int i = 1; i < p->threads; i++)
