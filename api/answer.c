@@ -197,7 +197,7 @@ static enum status take_event(struct api *a, struct call *c, int job, const stru
         break;
     }
     an->live--;
-    return fail(e->status, "%s", e->message);
+    return fail(e->status, "%s", e->message ? e->message : status_name(e->status));
 }
 
 /* ---- the call ---- */

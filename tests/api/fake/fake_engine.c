@@ -100,10 +100,11 @@ void fake_automatic(bool on)
 
 bool fake_release(int i)
 {
-    struct job *j = engine.job[i];
+    struct job *j;
     bool more;
 
     pthread_mutex_lock(&lock);
+    j = engine.job[i];
     more = j->n_visible < j->n_script && !j->seen.put;
     if (more && j->n_visible++ == j->n_taken)
         j->wake(j->ctx);
@@ -125,7 +126,12 @@ void fake_refuse(int k, enum status s, const char *message)
 
 int fake_n_jobs(void)
 {
-    return engine.n_jobs;
+    int n;
+
+    pthread_mutex_lock(&lock);
+    n = engine.n_jobs;
+    pthread_mutex_unlock(&lock);
+    return n;
 }
 
 const struct fake_job *fake_job(int i)
@@ -201,7 +207,9 @@ struct bytes model_piece(const struct model *m, int32_t token)
     (void)m;
     if (token >= 256)
         return bytes_of(word[token - 256]);
+    pthread_mutex_lock(&lock);
     byte[token] = (char)token;
+    pthread_mutex_unlock(&lock);
     return (struct bytes){&byte[token], 1};
 }
 
@@ -270,16 +278,17 @@ enum status engine_submit(struct engine *e, const struct job_spec *spec, void (*
                           void *ctx, struct job **out)
 {
     int64_t asked = spec->prompt.n + (spec->max_tokens_given ? spec->max_tokens : 0);
+    int n = fake_n_jobs();
     struct job *j;
 
     if (e->progress.state == ENGINE_DRAINING)
         return fail(ERR_DRAINING, "the service is shutting down");
-    if (e->refuse_at >= 0 && e->n_jobs >= e->refuse_at)
+    if (e->refuse_at >= 0 && n >= e->refuse_at)
         return fail(e->refuse, "%s", e->refuse_message);
     if (asked > FAKE_CONTEXT)
         return fail(ERR_CONTEXT, "the context is %d tokens, but %lld were asked for", FAKE_CONTEXT,
                     (long long)asked);
-    if (e->n_jobs == MAX_JOBS)
+    if (n == MAX_JOBS)
         return fail(ERR_QUEUE_FULL, "the queue is full");
     j = xcalloc(1, sizeof *j);
     keep_spec(&j->seen, spec);
@@ -288,11 +297,13 @@ enum status engine_submit(struct engine *e, const struct job_spec *spec, void (*
     j->n_visible = e->manual ? 0 : e->n_script;
     j->wake = wake;
     j->ctx = ctx;
+    *out = j;
+    pthread_mutex_lock(&lock);
     j->index = e->n_jobs;
     e->job[e->n_jobs++] = j;
-    *out = j;
     if (!e->manual && e->n_script)
         wake(ctx);
+    pthread_mutex_unlock(&lock);
     return OK;
 }
 
