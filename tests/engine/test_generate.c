@@ -5,6 +5,8 @@
 
 #include "kernels/base/rng.h"
 #include "tests/support/jobs.h"
+#include "tests/support/late.h"
+#include "tests/support/refuse.h"
 #include "tests/support/test.h"
 
 enum { LEN = 120, MAX = 24, JOBS = 12 };
@@ -71,15 +73,25 @@ static void company_changes_no_bit(void **state)
     struct running alone[JOBS];
     run_alone(alone);
     /* clang-format off */
-    static const struct { int seqs, rows; bool no_cache; } cases[] = {
-        {4, 0, false}, {JOBS, 0, true}, {3, 16, false}, {5, 24, true},
+    const struct { const struct backend *backend; int seqs, rows; bool no_cache; } cases[] = {
+        {&backend_cpu,     4,  0, false},
+        {&backend_cpu,  JOBS,  0, true},
+        {&backend_cpu,     3, 16, false},
+        {&backend_cpu,     5, 24, true},
+        {&backend_late,    4,  0, false},
+        {&backend_late,    6, 32, true},
+        {&backend_late,    2, 16, false},
+        {refuse_backend(3), 4, 0, false},
     };
     /* clang-format on */
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct worker_options o = {.limits = {.max_seqs = cases[i].seqs,
+        struct worker_options o = {.backend = cases[i].backend,
+                                   .limits = {.max_seqs = cases[i].seqs,
                                               .max_rows = cases[i].rows,
                                               .prefix_cache = !cases[i].no_cache}};
+        late_seed(i);
         struct worker *w = worker_for_test(&o);
+        assert_int_equal(w->info.synchronous, cases[i].backend != &backend_late);
         run_together(w, alone);
         worker_stop(w);
     }
@@ -111,7 +123,7 @@ static void preemption_changes_no_bit(void **state)
  * for one and a half. */
 static void the_youngest_gives_way(void **state)
 {
-    (void)state;
+    const struct backend *backend = *state;
     struct worker_options o = {.limits = {.max_seqs = 1, .context = 480}};
     struct worker *w = worker_for_test(&o);
     struct job_spec s = greedy_spec(prompt[3], 8, 400);
@@ -121,6 +133,7 @@ static void the_youngest_gives_way(void **state)
     int pages = 640 / w->need.page_tokens;
     worker_stop(w);
     o = (struct worker_options){
+        .backend = backend,
         .limits = {.max_seqs = 2, .context = 480, .kv_bytes = page * pages}};
     w = worker_for_test(&o);
     assert_int_equal(running_start(&a, w, &s), OK);
@@ -167,9 +180,8 @@ static void a_second_turn_finds_its_first(void **state)
 
 static void choices_share_the_prompt(void **state)
 {
-    (void)state;
     enum { N = 6 };
-    struct worker_options o = {.limits = {.max_seqs = 4, .prefix_cache = false}};
+    struct worker_options o = {.backend = *state, .limits = {.max_seqs = 4, .prefix_cache = false}};
     struct worker *w = worker_for_test(&o);
     struct job_spec s = greedy_spec(prompt[4], 100, MAX);
     struct running all, one;
@@ -224,8 +236,8 @@ static void scores_are_what_generation_saw(void **state)
 
 static void cancelling_gives_everything_back(void **state)
 {
-    (void)state;
-    struct worker_options o = {.limits = {.max_seqs = 2, .max_rows = 16, .prefix_cache = true}};
+    struct worker_options o = {.backend = *state,
+                               .limits = {.max_seqs = 2, .max_rows = 16, .prefix_cache = true}};
     struct worker *w = worker_for_test(&o);
     for (int delay = 0; delay < 8; delay++) { /* hits the queue, the prefill and the decoding */
         struct running r[6];
@@ -328,16 +340,36 @@ static void stopping_ends_what_runs(void **state)
     }
 }
 
+#define ON(test, backend)                                                                          \
+    {                                                                                              \
+#test " on " #backend, test, setup_##backend, NULL, NULL                                   \
+    }
+
+static int setup_cpu(void **state)
+{
+    *state = (void *)&backend_cpu;
+    return 0;
+}
+
+static int setup_late(void **state)
+{
+    *state = (void *)&backend_late;
+    return 0;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(company_changes_no_bit),
         cmocka_unit_test(preemption_changes_no_bit),
-        cmocka_unit_test(the_youngest_gives_way),
+        ON(the_youngest_gives_way, cpu),
+        ON(the_youngest_gives_way, late),
         cmocka_unit_test(a_second_turn_finds_its_first),
-        cmocka_unit_test(choices_share_the_prompt),
+        ON(choices_share_the_prompt, cpu),
+        ON(choices_share_the_prompt, late),
         cmocka_unit_test(scores_are_what_generation_saw),
-        cmocka_unit_test(cancelling_gives_everything_back),
+        ON(cancelling_gives_everything_back, cpu),
+        ON(cancelling_gives_everything_back, late),
         cmocka_unit_test(an_owner_may_leave_without_a_word),
         cmocka_unit_test(refusals_name_their_numbers),
         cmocka_unit_test(stopping_ends_what_runs),
