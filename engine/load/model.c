@@ -254,7 +254,8 @@ enum status model_load(struct model *m, struct device *dev, void *weights,
 
 enum status model_bind_plan(struct model *m, struct device *dev, void *weights)
 {
-    repack_plan(m->place, dev, weights);
+    if (m->place) /* a network made by hand is bound already */
+        repack_plan(m->place, dev, weights);
     return OK;
 }
 

@@ -86,17 +86,21 @@ static enum status load(struct worker *w)
     o->backend->info(w->dev, &w->info);
     w->queue = o->backend->queue(w->dev);
     set_stage(w, ENGINE_LOADING, "reading header", 0);
-    TRY(model_open(o->model_path, o->random, &w->model));
+    w->model = o->model;
+    if (!o->model)
+        TRY(model_open(o->model_path, o->random, &w->model));
     if (o->model_name)
         w->model->info.id = arena_strndup(&w->model->arena, o->model_name, strlen(o->model_name));
-    TRY(model_place(w->model, w->dev));
+    if (!o->model)
+        TRY(model_place(w->model, w->dev));
     set_stage(w, ENGINE_LOADING, "planning memory", 0);
     w->limits = o->limits;
     w->limits.free_bytes = w->info.free_bytes;
     TRY(o->task->plan(w->model, &w->info, &w->limits, &w->need));
     TRY(take_regions(w));
     on_packed(w, 0);
-    TRY(model_load(w->model, w->dev, w->region[REGION_WEIGHTS], on_packed, w));
+    if (!o->model)
+        TRY(model_load(w->model, w->dev, w->region[REGION_WEIGHTS], on_packed, w));
     w->model->info.context = w->limits.context;
     w->model->info.device = arena_printf(&w->model->arena, "%s, %s, %d threads", w->info.name,
                                          w->info.isa, w->info.threads);

@@ -15,6 +15,7 @@ struct worker_options {
     struct device_options device;
     const char *model_path;
     const struct random_model *random;
+    struct model *model; /* instead of both: opened, its weights in place; the worker owns it */
     const char *model_name;
     const struct task *task;
     struct limits limits;

@@ -16,7 +16,7 @@ struct worker *worker_for_test(struct worker_options *o)
     struct worker *w;
     if (!o->backend)
         o->backend = &backend_cpu;
-    if (!o->random && !o->model_path)
+    if (!o->random && !o->model_path && !o->model)
         o->random = &tiny;
     if (!o->limits.max_seqs)
         o->limits.max_seqs = 4;
@@ -24,7 +24,8 @@ struct worker *worker_for_test(struct worker_options *o)
         o->limits.step_seconds = 0.05;
     if (!o->queue_limit)
         o->queue_limit = 100;
-    o->task = &task_generate;
+    if (!o->task)
+        o->task = &task_generate;
     assert_int_equal(worker_start(o, &w), OK);
     struct engine_progress p;
     for (worker_progress(w, &p); p.state == ENGINE_LOADING; worker_progress(w, &p))
