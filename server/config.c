@@ -288,6 +288,8 @@ static enum status unknown(struct config *c, unsigned command, const char *word,
     const char *names[N_OPTIONS], *near;
     const char *shown = arena_strndup(&c->arena, word, n);
     int n_names = 0;
+    if (option_find(word, n))
+        return fail_field(ERR_INVALID, shown, "--%s is not an option of this command", shown);
     for (int i = 0; i < N_OPTIONS; i++)
         if (table[i].commands & command)
             names[n_names++] = table[i].name;
@@ -295,8 +297,6 @@ static enum status unknown(struct config *c, unsigned command, const char *word,
     if (near)
         return fail_field(ERR_INVALID, shown, "unknown option --%s; did you mean --%s?", shown,
                           near);
-    if (option_find(word, n))
-        return fail_field(ERR_INVALID, shown, "--%s is not an option of this command", shown);
     return fail_field(ERR_INVALID, shown, "unknown option --%s", shown);
 }
 

@@ -244,8 +244,11 @@ static double weights_rate(const struct row *r, const struct model_info *m)
 
 static void print_head(const struct model_info *m)
 {
-    printf("%s  %s %s  %.1f M parameters, %.1f MB  %s\n%s\n\n", m->id, m->arch, m->format,
-           (double)m->n_params * 1e-6, (double)m->bytes * 1e-6, m->device, m->kernels);
+    printf("%s  %s %s  %.1f M parameters, %.1f MB  %s\n", m->id, m->arch, m->format,
+           (double)m->n_params * 1e-6, (double)m->bytes * 1e-6, m->device);
+    for (const char *line = m->kernels; *line; line += strcspn(line, "\n"), line += *line == '\n')
+        printf("  %.*s\n", (int)strcspn(line, "\n"), line);
+    printf("\n");
     printf("%-20s %10s %13s %12s %10s\n", "test", "tokens/s", "weights GB/s", "memory GB/s",
            "of memory");
     fflush(stdout);

@@ -121,9 +121,11 @@ static void announce(const struct server *s)
     const struct config *c = s->c;
     const struct model_info *m = model_info(engine_model(s->loader.engine));
     bool v6 = strchr(c->host, ':') != NULL;
-    log_info("ready: http://%s%s%s:%d  model %s (%s %s), context %lld, %lld sequences, %s; %s",
+    for (const char *line = m->kernels; *line; line += strcspn(line, "\n"), line += *line == '\n')
+        log_info("kernels: %.*s", (int)strcspn(line, "\n"), line);
+    log_info("ready: http://%s%s%s:%d  model %s (%s %s), context %lld, %lld sequences, %s",
              v6 ? "[" : "", c->host, v6 ? "]" : "", s->port, m->id, m->arch, m->format,
-             (long long)m->context, (long long)c->max_seqs, m->device, m->kernels);
+             (long long)m->context, (long long)c->max_seqs, m->device);
 }
 
 /* Ends what runs. Returns an exit code; EXIT_NOW when a second signal came. */
