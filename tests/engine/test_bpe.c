@@ -97,7 +97,7 @@ static void test_long_runs(void **state)
         struct tokenizer *t = vocab_tokenizer(name[i]);
         if (!t)
             SKIP("%s is not there", name[i]);
-        long_run(t, 'a', 10000000);
+        long_run(t, 'a', i == 0 ? 10000000 : 1000000);
         for (const char *c = " \n.1\x01"; *c; c++)
             long_run(t, *c, 1000000);
         tokenizer_free(t);
