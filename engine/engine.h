@@ -126,7 +126,7 @@ struct job_spec {
     int n;                 /* choices, sharing the prompt's KV; >= 1 */
     int64_t max_tokens;    /* 0: as many as the context has room for */
     bool max_tokens_given; /* explicit: prompt + max_tokens above the context is ERR_CONTEXT with
-                              both numbers */
+                              both numbers; 0 then means none: the prompt is only scored */
     int64_t min_tokens;    /* no end token and no stop before so many */
     bool ignore_eos;
     const struct bytes *stop;

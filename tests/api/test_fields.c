@@ -1,5 +1,4 @@
-/* test_fields.c - the table engine: each type, ranges, nesting, paths; and the guard before parsing.
- */
+/* test_fields.c - the table engine: each type, ranges, nesting, paths; the guard before parsing. */
 #include "api/fields.h"
 
 #include <string.h>
