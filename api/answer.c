@@ -112,10 +112,9 @@ static void begin_text(struct answer *an, struct choice *ch, int prompt)
 
 static void take_prompt(struct answer *an, int prompt, const struct event *e)
 {
-    for (int i = 0; i < an->n && an->with_logprobs; i++) {
-        for (int k = 0; k < e->n_tokens; k++)
-            an->dialect->logprob(&an->choice[prompt * an->n + i].logprobs, an->model, &e->token[k]);
-    }
+    for (int i = 0; i < an->n && an->echo && an->with_logprobs; i++)
+        logprobs_add_prompt(&an->choice[prompt * an->n + i].logprobs, an->model, an->echo[prompt],
+                            e);
 }
 
 static void take_text(struct call *c, struct answer *an, int i, const struct event *e)

@@ -121,7 +121,25 @@ static int count_characters(struct bytes piece)
     return n;
 }
 
-void logprobs_add_text(struct logprobs *l, const struct model *m, const struct token_info *t)
+/* Characters of the text that a token of an echoed prompt stands for: those of its piece, without
+ * the space that some tokenizers put before a text, and none when the piece is not there: a BOS
+ * that the tokenizer added. */
+static int echo_characters(struct bytes *text, struct bytes piece)
+{
+    bool there = piece.n <= text->n && memcmp(piece.p, text->p, piece.n) == 0;
+
+    if (!there && piece.n && piece.p[0] == ' ') {
+        piece = (struct bytes){piece.p + 1, piece.n - 1};
+        there = piece.n <= text->n && memcmp(piece.p, text->p, piece.n) == 0;
+    }
+    if (!there)
+        return 0;
+    *text = (struct bytes){text->p + piece.n, text->n - piece.n};
+    return count_characters(piece);
+}
+
+static void add_text(struct logprobs *l, const struct model *m, const struct token_info *t,
+                     int characters)
 {
     struct bytes piece = model_piece(m, t->token);
 
@@ -136,8 +154,26 @@ void logprobs_add_text(struct logprobs *l, const struct model *m, const struct t
         write_top(&l->part[TOP_LOGPROBS], m, t);
     }
     buf_printf(&l->part[TEXT_OFFSET], "%lld", (long long)l->offset);
-    l->offset += count_characters(piece);
+    l->offset += characters;
     l->n++;
+}
+
+void logprobs_add_text(struct logprobs *l, const struct model *m, const struct token_info *t)
+{
+    add_text(l, m, t, count_characters(model_piece(m, t->token)));
+}
+
+void logprobs_add_prompt(struct logprobs *l, const struct model *m, struct bytes text,
+                         const struct event *e)
+{
+    struct bytes rest = text;
+
+    for (int i = 0; i < e->n_tokens; i++) {
+        int n = echo_characters(&rest, model_piece(m, e->token[i].token));
+
+        add_text(l, m, &e->token[i], n);
+    }
+    l->offset = count_characters(text);
 }
 
 static void write_items(struct buf *out, const char *name, const struct buf *items)

@@ -18,6 +18,9 @@ void logprobs_add_text(struct logprobs *l, const struct model *m, const struct t
 /* The object with what was gathered. */
 void logprobs_write_chat(const struct logprobs *l, struct buf *out);
 void logprobs_write_text(const struct logprobs *l, struct buf *out);
+/* Text shape: the echoed prompt and the tokens it became, which need not be spelled in it (BOS). */
+void logprobs_add_prompt(struct logprobs *l, const struct model *m, struct bytes text,
+                         const struct event *e);
 void logprobs_reset(struct logprobs *l); /* after a chunk; the offset goes on */
 void logprobs_clear(struct logprobs *l);
 

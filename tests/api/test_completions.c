@@ -1,5 +1,6 @@
 /* test_completions.c - /v1/completions: prompts in four forms, echo, the legacy logprobs. */
 #include <math.h>
+#include <string.h>
 
 #include "kernels/base/mem.h"
 #include "tests/api/fake/floor.h"
@@ -180,6 +181,29 @@ static void lm_eval_shape(void **state)
     assert_true(fake_job(0)->spec.sampling.temperature == 0);
 }
 
+/* A string prompt became <s>, " world" with the space of some tokenizers, and "a": the offsets are
+ * those of the text as it was sent. */
+static void offsets(void **state)
+{
+    static struct token_info t[] = {
+        {FAKE_BOS, 0, 0, NULL, 0}, {FAKE_WORLD, -1, 0, NULL, 0}, {'a', -1, 0, NULL, 0}};
+    static const struct event e[] = {{.kind = EVENT_PROMPT, .token = t, .n_tokens = 3},
+                                     {.kind = EVENT_TEXT, .text = {"!", 1}},
+                                     FINISH(0, FINISH_LENGTH),
+                                     DONE};
+    char *answer;
+
+    (void)state;
+    t[0].logprob = NAN;
+    SCRIPT(e);
+    answer = client_ask(api, "POST", "/v1/completions",
+                        "{\"prompt\":\"worlda\",\"echo\":true,\"logprobs\":0}", NULL);
+    assert_non_null(strstr(answer, "\"text\":\"worlda!\""));
+    assert_non_null(strstr(answer, "\"tokens\":[\"<s>\",\" world\",\"a\",\"!\"]"));
+    assert_non_null(strstr(answer, "\"text_offset\":[0,0,5,6]"));
+    xfree(answer);
+}
+
 /* n choices share the prompt's logprobs; offsets go on from chunk to chunk. */
 static void logprobs_streamed(void **state)
 {
@@ -221,6 +245,7 @@ int main(void)
         T(lm_eval_shape),
         T(logprobs_streamed),
         T(logprobs_without_echo),
+        T(offsets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
