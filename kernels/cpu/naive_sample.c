@@ -3,8 +3,8 @@
  * top_k, top_p and min_p each keep a prefix of the candidates in descending order (ties: smaller id
  * first), and the draw is a point of that order too. So nothing is ever sorted: `cut_at` finds the
  * candidate where a running count or probability mass crosses a goal. A histogram of the first 11
- * bits of an order-preserving integer key tells its bucket, whose candidates (if at most FEW, copied
- * out) are searched by the other bits, 11 and 10, then by id. Masses are summed in double in
+ * bits of an order-preserving integer key tells its bucket, whose candidates (copied out if at
+ * most FEW) are searched by the other bits, 11 and 10, then by id. Masses are summed in double in
  * ascending order of id, so a row has one result. A prefix of at most FEW candidates is copied out
  * too, and the steps after it cost nothing.
  *
