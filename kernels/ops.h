@@ -78,9 +78,8 @@ struct op_add_rmsnorm {
     const int32_t *live;
 };
 
-/* y = x W^T (+ bias). Weight formats with int8 kernels quantise x in blocks of 32 (see
- * kernels/cpu/README part of the naive definition); f32 and f16 weights take f32 x, bf16 weights
- * take bf16-rounded x. */
+/* y = x W^T (+ bias). Block formats quantise x in blocks of 32 (defined in
+ * kernels/cpu/naive_linear.c); f32 and f16 weights take f32 x, bf16 weights take bf16-rounded x. */
 struct op_linear {
     struct tensor x;    /* [R, K] */
     struct tensor w;    /* [N, K] any weight type */
