@@ -121,6 +121,8 @@ static void seq_init(struct task_state *g, struct gen_job *gj, int choice, uint6
     s->limit = n + (open_end ? room : max);
     s->tok = xmalloc(sizeof *s->tok * (size_t)s->cap);
     memcpy(s->tok, spec->prompt.id, sizeof *s->tok * (size_t)n);
+    /* What follows a text keeps its first space; what follows a bare BOS is a beginning. */
+    s->detok.started = n > 1 || !g->m->tok || s->tok[0] != tokenizer_bos(g->m->tok);
     s->seed = seed + (uint64_t)choice;
     stop_init(&s->stop, spec->stop, spec->n_stop);
     *g->waiting_end = s;
