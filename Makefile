@@ -101,6 +101,7 @@ CHECKS := $(wildcard tests/tools/test_*.py) tests/tools/lint.py
 
 test: deps-test
 	$(Q)$(MAKE) --no-print-directory $(PARALLEL) all tests $(VENV)
+	$(Q)models/fetch.sh >/dev/null || echo "SKIP the default model cannot be fetched: tests that need it are skipped"
 	$(Q)models/fetch.sh >/dev/null || echo "without the default model: its tests are skipped"
 	$(Q)$(RUN) $(CHECKS:%=--check %) --e2e tests/e2e $(TESTS) $(FUZZERS)
 
