@@ -5,8 +5,10 @@
  * and how many there are changes no bit. */
 #include "kernels/cpu/fast.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
+#include "kernels/base/clock.h"
 #include "kernels/base/mem.h"
 
 enum {
@@ -188,4 +190,40 @@ bool fast_embed(struct fast *f, const struct op_embed *a)
         return false;
     pool_run(f->pool, a->r.live ? least(a->r.rows, a->r.live[0]) : a->r.rows, embed_row, &copy);
     return true;
+}
+
+/* --- the read test */
+
+typedef uint64_t lanes __attribute__((vector_size(16)));
+
+struct read_stage {
+    const char *p;
+    size_t bytes;
+    _Atomic uint64_t sum; /* so that nothing is optimised away */
+};
+
+static void read_chunk(void *arg, int64_t chunk, int worker)
+{
+    struct read_stage *s = arg;
+    const char *p = s->p + chunk * CHUNK_BYTES;
+    size_t n = s->bytes - (size_t)chunk * CHUNK_BYTES;
+    lanes a = {0}, b = a, c = a, d = a;
+
+    (void)worker;
+    n = n < CHUNK_BYTES ? n : CHUNK_BYTES;
+    for (const char *end = p + n; p + LINE <= end; p += LINE) {
+        const lanes *v = (const void *)p;
+        a ^= v[0], b ^= v[1], c ^= v[2], d ^= v[3];
+    }
+    a ^= b ^ c ^ d;
+    atomic_fetch_add(&s->sum, a[0] ^ a[1]);
+}
+
+double fast_read_rate(struct fast *f, const void *p, size_t bytes)
+{
+    struct read_stage s = {.p = p, .bytes = bytes};
+    double begin = clock_now();
+
+    pool_run(f->pool, (int64_t)((bytes + CHUNK_BYTES - 1) / CHUNK_BYTES), read_chunk, &s);
+    return (double)bytes / (clock_now() - begin) * 1e-9;
 }

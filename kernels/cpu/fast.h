@@ -50,4 +50,8 @@ bool fast_attention(struct fast *f, const struct op_attention *a);
 bool fast_glu(struct fast *f, const struct op_glu *a);
 bool fast_add(struct fast *f, const struct op_add *a);
 
+/* GB/s of one pass over `bytes` of memory with all threads; a stretch far above the caches tells
+ * what DRAM gives at this moment. */
+double fast_read_rate(struct fast *f, const void *p, size_t bytes);
+
 #endif
