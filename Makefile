@@ -29,7 +29,8 @@ PKG_LIBS := $(shell pkg-config --libs $(LIBS) 2>/dev/null)
 # Messages and names are cut to their buffers on purpose: -Wformat-truncation would forbid that.
 WARN := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wvla -Wno-format-truncation -Werror
 # No contraction of a*b+c: a kernel and its scalar definition must round alike.
-OPT := -O2 -ffp-contract=off -fno-math-errno -fno-trapping-math
+# Sanitizers: vector code with all checks takes minutes a file at -O3, and twice that with -g's tracking.
+OPT := $(if $(SANITIZE),-O1 -fno-var-tracking,-O2) -ffp-contract=off -fno-math-errno -fno-trapping-math
 CFLAGS := -std=c11 -D_GNU_SOURCE $(OPT) -g -pthread $(WARN) -I. \
           $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer) \
           $(EXTRA_CFLAGS)
@@ -39,7 +40,7 @@ LDLIBS = $(PKG_LIBS) -lm
 # Files named *_avx2.c and *_avx512.c may use those instructions; they are entered only through the
 # table that cpuid filled (kernels/cpu/isa.c).
 # -g1: following variables through unrolled tiles would take gcc minutes.
-AVX2 := -mavx2 -mfma -mf16c -O3 -g1
+AVX2 := -mavx2 -mfma -mf16c $(if $(SANITIZE),,-O3) -g1
 AVX512 := $(AVX2) -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mprefer-vector-width=512
 ISA_CFLAGS = $(if $(filter %_avx2.c,$<),$(AVX2))$(if $(filter %_avx512.c,$<),$(AVX512))$(if $(filter %_avx512bf16.c,$<),$(AVX512) -mavx512bf16)
 
