@@ -173,12 +173,13 @@ static void check_linear(enum dtype t, int n, int k)
 
 /* --- rope, KV, attention */
 
-enum { SEQS = 4, TABLE = 40, STEP = 60 };
+enum { SEQS = 4, TABLE = 70, STEP = 60 };
 
-/* Sequences of a step: a first chunk, a later chunk, and two single rows. */
+/* Sequences of a step: a first chunk, a later chunk, and two single rows, one of them
+ * beyond a piece of 1024 positions. */
 static const struct {
     int past, rows;
-} plan[SEQS] = {{0, 21}, {70, 37}, {300, 1}, {0, 1}};
+} plan[SEQS] = {{0, 21}, {70, 37}, {1100, 1}, {0, 1}};
 
 struct world {
     int hq, hkv, dim;
@@ -231,7 +232,7 @@ static void world_past(struct world *w)
 {
     for (int s = 0; s < SEQS; s++) {
         int n = plan[s].past;
-        int32_t pos[512], seq[512], start[SEQS + 1] = {0};
+        int32_t pos[1100], seq[1100], start[SEQS + 1] = {0};
         if (n == 0)
             continue;
         for (int i = 0; i < n; i++) {
