@@ -63,7 +63,7 @@ void engine_progress(struct engine *e, struct engine_progress *out);
 /* New jobs get ERR_DRAINING; running ones go on. engine_idle: none is left. */
 void engine_drain(struct engine *e);
 bool engine_idle(struct engine *e);
-/* Cancels what runs, joins the worker, frees everything. Jobs must have been put. */
+/* Cancels what runs, joins the worker, frees everything. Jobs live on until they are put. */
 void engine_close(struct engine *e);
 
 /* ---- models: immutable once READY -------------------------------------------------------------

@@ -201,7 +201,7 @@ struct op_sample {
     uint16_t *counts; /* device [slots, V]: low 15 bits: times in the output (saturating), bit 15:
                          in the prompt. Counts the chosen token too unless it was forced. NULL: no
                          penalties in this step */
-    int32_t *last;    /* device [slots]: receives the chosen token */
+    int32_t *last;    /* device [slots]: receives the chosen token of rows that are not forced */
     struct sample_out *out; /* device [W] */
     const int32_t *n_live;  /* device [1] rows really wanted; NULL: all */
 };

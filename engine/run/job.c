@@ -66,6 +66,13 @@ void job_unref(struct job *j)
     xfree(j);
 }
 
+void job_attach(struct job *j, struct worker *w)
+{
+    pthread_mutex_lock(&j->lock);
+    j->worker = w;
+    pthread_mutex_unlock(&j->lock);
+}
+
 /* Appends the event's text and tokens to the node. */
 static void node_add(struct event_node *n, const struct event *ev)
 {
@@ -160,18 +167,16 @@ static void take(struct job *j, struct event *out)
 
 bool job_next(struct job *j, struct event *out)
 {
-    bool resume = false;
     pthread_mutex_lock(&j->lock);
     bool any = j->head != NULL;
     if (any) {
         take(j, out);
-        resume = j->throttled && j->backlog < JOB_BACKLOG_MAX / 2;
-        if (resume)
+        if (j->throttled && j->backlog < JOB_BACKLOG_MAX / 2) {
             j->throttled = false;
+            worker_notify(j->worker);
+        }
     }
     pthread_mutex_unlock(&j->lock);
-    if (resume)
-        worker_notify(j->worker);
     return any;
 }
 
@@ -187,8 +192,11 @@ bool job_suspend(struct job *j, void (*suspend)(void *), void *ctx)
 
 void job_cancel(struct job *j)
 {
-    if (!atomic_exchange(&j->cancelled, true))
-        worker_notify(j->worker);
+    if (atomic_exchange(&j->cancelled, true))
+        return;
+    pthread_mutex_lock(&j->lock);
+    worker_notify(j->worker);
+    pthread_mutex_unlock(&j->lock);
 }
 
 void job_put(struct job *j)

@@ -29,7 +29,6 @@ struct job {
     struct job_spec spec; /* deep copy, in `arena`; immutable */
     struct arena arena;
     const struct task *task;
-    struct worker *worker;
     void *state; /* the task's, worker thread only */
     double submitted;
     _Atomic bool cancelled;
@@ -37,7 +36,8 @@ struct job {
     bool ended;       /* worker: the last event was emitted */
     struct job *next; /* in the submit queue, then in the task's list */
 
-    pthread_mutex_t lock; /* guards what follows */
+    pthread_mutex_t lock;  /* guards what follows */
+    struct worker *worker; /* NULL once the worker is done with the job */
     void (*wake)(void *);
     void *wake_ctx;
     struct event_node *head, *tail, *taken;
@@ -51,6 +51,8 @@ enum { JOB_BACKLOG_MAX = 1 << 20 };
 /* Deep-copies the spec. Two references. */
 struct job *job_new(const struct job_spec *spec, void (*wake)(void *), void *ctx);
 void job_unref(struct job *j);
+/* From here on `w` is told when the owner cancels or takes events; NULL: nobody is. */
+void job_attach(struct job *j, struct worker *w);
 
 /* Worker's side. The event's pointers are copied. Merges EVENT_TEXT into an untaken one of the same
  * choice. */

@@ -263,6 +263,7 @@ void worker_stop(struct worker *w)
     for (struct job *j = w->first, *next; j;
          j = next) { /* submitted to a worker that never got ready */
         next = j->next;
+        job_attach(j, NULL);
         job_fail(j, ERR_DRAINING, "the server is shutting down");
         job_unref(j);
     }
@@ -291,8 +292,8 @@ static enum status refusal(const struct worker *w)
 
 enum status worker_submit(struct worker *w, struct job *j)
 {
-    j->worker = w;
     j->task = w->opt.task;
+    job_attach(j, w);
     pthread_mutex_lock(&w->lock);
     enum status s = refusal(w);
     if (s == OK) {
@@ -349,6 +350,7 @@ void worker_job_started(struct worker *w)
 
 void worker_job_ended(struct worker *w, struct job *j, bool was_waiting)
 {
+    job_attach(j, NULL);
     pthread_mutex_lock(&w->lock);
     w->n_jobs--;
     w->n_waiting -= was_waiting;

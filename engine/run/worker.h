@@ -53,6 +53,7 @@ enum status worker_start(const struct worker_options *o, struct worker **out);
 void worker_stop(struct worker *w); /* cancels, joins, frees */
 /* Takes the job (both references stay the caller's on failure). Any thread. */
 enum status worker_submit(struct worker *w, struct job *j);
+/* NULL is fine. */
 void worker_notify(struct worker *w); /* something changed that the worker should look at */
 void worker_drain(struct worker *w);
 bool worker_idle(struct worker *w);

@@ -302,16 +302,19 @@ static void sample_row(const struct op_sample *a, int64_t r)
         out->token = draw(logit, n, logit[best], row);
     if (best >= 0 && row->n_top >= 0)
         report(logit, n, logit[best], row->n_top, out);
+    if (row->forced >= 0)
+        return;
     if (a->last)
         a->last[row->slot] = out->token;
-    if (!a->counts || row->forced >= 0)
+    if (!a->counts)
         return;
     uint16_t *c = &a->counts[(int64_t)row->slot * n + out->token];
     if ((*c & 0x7fff) != 0x7fff)
         ++*c;
 }
 
-/* Items are rows. Rows of one step have different slots, so their counts are apart. */
+/* Items are rows. Those that are not forced have different slots in a step, and forced ones write
+ * to their own `out` only. */
 int64_t naive_sample_items(const struct op_sample *a)
 {
     int64_t rows = a->logits.shape[0];
