@@ -2,15 +2,17 @@
  * bytes.
  *
  * One call = one request. Its life:
- *   api_begin(call)            body complete (or refused early). Sets `phase`.
- *   PHASE_REPLY                status, type, reply headers and `out` are the whole answer.
- *   PHASE_WAIT                 nothing to send yet: suspend the connection; after `wake` call
- * api_resume. PHASE_STREAM               status and headers are final; send `out` (then empty it)
- * and call api_resume for more. When api_resume leaves `out` empty in this phase, the connection is
- * to be suspended until `wake`. PHASE_END                  send what is left in `out`, then the
- * answer is complete. api_end(call)              exactly once for each begun call, however it
- * ended: cancels jobs, frees, writes the access line. A call belongs to one thread at a time (its
- * connection's); `wake` may be called from any thread. */
+ *   api_begin(call)  body complete (or refused early). Sets `phase`.
+ *   PHASE_REPLY      status, type, reply headers and `out` are the whole answer.
+ *   PHASE_WAIT       nothing to send yet: suspend the connection; after `wake` api_resume.
+ *   PHASE_STREAM     status and headers are final; send `out` (then empty it) and call
+ *                    api_resume for more. When that leaves `out` empty in this phase, the
+ *                    connection is to be suspended until `wake`.
+ *   PHASE_END        send what is left in `out`, then the answer is complete.
+ *   api_end(call)    exactly once for each begun call, however it ended: cancels jobs, frees,
+ *                    writes the access line.
+ * A call belongs to one thread at a time (its connection's); `wake` may be called from any
+ * thread. */
 #ifndef API_API_H
 #define API_API_H
 

@@ -21,8 +21,7 @@ struct engine;
 struct model;
 struct job;
 
-/* ---- opening ----------------------------------------------------------------------------------
- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 struct engine_options { /* zero fields: the defaults */
     const char *model_path;
@@ -66,8 +65,7 @@ bool engine_idle(struct engine *e);
 /* Cancels what runs, joins the worker, frees everything. Jobs live on until they are put. */
 void engine_close(struct engine *e);
 
-/* ---- models: immutable once READY -------------------------------------------------------------
- */
+/* ---- models: immutable once READY ------------------------------------------------------------ */
 
 struct model_info {
     const char *id, *arch, *format, *path; /* "llama", "q4_1", file path ("" for random weights) */
@@ -99,8 +97,7 @@ enum status model_tokenize(const struct model *m, struct arena *a, struct bytes 
                            bool bos, struct token_list *out);
 struct bytes model_piece(const struct model *m, int32_t token); /* its bytes, borrowed */
 
-/* ---- jobs -------------------------------------------------------------------------------------
- */
+/* ---- jobs ------------------------------------------------------------------------------------ */
 
 struct logit_bias {
     int32_t token;
@@ -195,8 +192,7 @@ bool job_suspend(struct job *j, void (*suspend)(void *), void *ctx);
 void job_cancel(struct job *j); /* any thread, any time; resources come back within a step */
 void job_put(struct job *j);    /* the owner is done with it; cancels when it still runs */
 
-/* ---- figures ----------------------------------------------------------------------------------
- */
+/* ---- figures --------------------------------------------------------------------------------- */
 
 struct engine_stats {
     struct counter prompt_tokens, generated_tokens, cached_tokens, steps, step_rows, preemptions,
@@ -207,8 +203,7 @@ struct engine_stats {
 };
 const struct engine_stats *engine_stats(struct engine *e);
 
-/* ---- files, without an engine -----------------------------------------------------------------
- */
+/* ---- files, without an engine ---------------------------------------------------------------- */
 
 /* Text for people: hyper-parameters, tokenizer, tensors, and, when inferd cannot run it, why. */
 enum status engine_inspect(const char *path, struct buf *out);

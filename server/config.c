@@ -95,8 +95,7 @@ static const struct { const char *option, *from, *to; } spelling[] = {
 
 enum { N_OPTIONS = sizeof table / sizeof *table };
 
-/* ---- one value -------------------------------------------------------------------------------
- */
+/* ---- one value ------------------------------------------------------------------------------- */
 
 static enum status parse_number(const struct option *o, const char *source, const char *text,
                                 double *out)
@@ -194,8 +193,7 @@ static enum status option_set(struct config *c, const struct option *o, const ch
     return OK;
 }
 
-/* ---- environment -----------------------------------------------------------------------------
- */
+/* ---- environment ----------------------------------------------------------------------------- */
 
 /* "log-level" -> "INFERD_LOG_LEVEL" */
 static const char *env_name(struct arena *a, const char *option)
@@ -234,8 +232,7 @@ static enum status option_from_env(struct config *c, const struct option *o)
     return option_set(c, o, name, respell(o, text));
 }
 
-/* ---- command line ----------------------------------------------------------------------------
- */
+/* ---- command line ---------------------------------------------------------------------------- */
 
 static const struct option *option_find(const char *name, size_t n)
 {

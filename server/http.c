@@ -66,8 +66,7 @@ struct exchange {
     bool gone; /* the client left, or the server breaks off: end without more words */
 };
 
-/* ---- the request line and headers ------------------------------------------------------------
- */
+/* ---- the request line and headers ------------------------------------------------------------ */
 
 static int hex(char c)
 {
@@ -168,8 +167,7 @@ static bool expects_continue(struct exchange *x)
     return e && !strcasecmp(e, "100-continue");
 }
 
-/* ---- replies ---------------------------------------------------------------------------------
- */
+/* ---- replies --------------------------------------------------------------------------------- */
 
 static enum MHD_Result queue(struct exchange *x, struct MHD_Response *r)
 {
@@ -278,8 +276,7 @@ static enum MHD_Result advance(struct exchange *x)
         x, MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, HEADER_BYTES / 2, on_read, x, NULL));
 }
 
-/* ---- libmicrohttpd's callbacks ---------------------------------------------------------------
- */
+/* ---- libmicrohttpd's callbacks --------------------------------------------------------------- */
 
 static enum MHD_Result on_head(struct exchange *x, const char *method)
 {
@@ -374,8 +371,7 @@ static void on_log(void *cls, const char *fmt, va_list args)
     log_debug("http: %s", line);
 }
 
-/* ---- opening and closing ---------------------------------------------------------------------
- */
+/* ---- opening and closing --------------------------------------------------------------------- */
 
 static int try_listen(const struct addrinfo *ai)
 {

@@ -19,8 +19,7 @@
 
 enum { TEMPLATE_FILE_MOST = 1 << 20 };
 
-/* ---- opening ----------------------------------------------------------------------------------
- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static const char *string_key(const struct checkpoint *c, struct arena *a, const char *key)
 {
@@ -101,8 +100,7 @@ static void name_ids(struct model *m)
         snprintf(m->id_text[i], sizeof m->id_text[i], "<%d>", i);
 }
 
-/* ---- what to say about it ---------------------------------------------------------------------
- */
+/* ---- what to say about it -------------------------------------------------------------------- */
 
 /* The name to serve under: the file's own when it can stand in a path, else the file's name. */
 static const char *model_id(const struct checkpoint *c, struct arena *a)
@@ -230,8 +228,7 @@ void model_close(struct model *m)
     xfree(m);
 }
 
-/* ---- weights ----------------------------------------------------------------------------------
- */
+/* ---- weights --------------------------------------------------------------------------------- */
 
 enum status model_place(struct model *m, struct device *dev)
 {
@@ -264,8 +261,7 @@ void model_report(const struct model *m, struct buf *out)
     buf_puts(out, m->info.kernels);
 }
 
-/* ---- text -------------------------------------------------------------------------------------
- */
+/* ---- text ------------------------------------------------------------------------------------ */
 
 const struct model_info *model_info(const struct model *m)
 {

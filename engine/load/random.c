@@ -85,8 +85,7 @@ static enum dtype pick(enum dtype wanted, bool table, int64_t k)
     return t;
 }
 
-/* ---- bytes ------------------------------------------------------------------------------------
- */
+/* ---- bytes ----------------------------------------------------------------------------------- */
 
 /* A key for each tensor, so that they differ. */
 static uint64_t tensor_seed(const struct checkpoint *c, const struct ckpt_tensor *t)
@@ -171,8 +170,7 @@ static void fill(const struct checkpoint *c, const struct ckpt_tensor *t, void *
     }
 }
 
-/* ---- the header -------------------------------------------------------------------------------
- */
+/* ---- the header ------------------------------------------------------------------------------ */
 
 static bool no_match(struct bytes file)
 {

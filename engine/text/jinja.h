@@ -1,11 +1,11 @@
 /* jinja.h - one run of the template interpreter: its memory, its limits, and how it fails.
  *
  * Everything a run makes lies in one arena and dies with it, so an error anywhere may leave by
- * longjmp to the single setjmp in template.c: no function below returns a status, none can leak, and
- * the code reads like the Python whose meaning it keeps. Invariant: between setjmp and its return no
- * memory is owned outside the arena and the caller's output buffer.
- * Work is bounded four ways: steps (each node, and bulk work by size), nesting depth, bytes written,
- * bytes of arena. A run belongs to one thread. */
+ * longjmp to the single setjmp in template.c: no function below returns a status, none can leak,
+ * and the code reads like the Python whose meaning it keeps. Invariant: between setjmp and its
+ * return no memory is owned outside the arena and the caller's output buffer. Work is bounded four
+ * ways: steps (each node, and bulk work by size), nesting depth, bytes written, bytes of arena. A
+ * run belongs to one thread. */
 #ifndef ENGINE_TEXT_JINJA_H
 #define ENGINE_TEXT_JINJA_H
 

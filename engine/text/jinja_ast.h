@@ -1,5 +1,5 @@
-/* jinja_ast.h - the parsed template. One node type with a few general slots; what each kind keeps in
- * them stands beside its name. Lists are linked by `next`. Immutable after parsing. */
+/* jinja_ast.h - the parsed template. One node type with a few general slots; what each kind keeps
+ * in them stands beside its name. Lists are linked by `next`. Immutable after parsing. */
 #ifndef ENGINE_TEXT_JINJA_AST_H
 #define ENGINE_TEXT_JINJA_AST_H
 

@@ -1,6 +1,6 @@
-/* jinja_case.h - where Unicode's upper or title case of one character is several (SpecialCasing.txt,
- * unconditional rows), which utf8proc's one-to-one mapping leaves out. Rows in order of code point,
- * made by asking Python for every character. Included by jinja_str.c alone. */
+/* jinja_case.h - where Unicode's upper or title case of one character is several
+ * (SpecialCasing.txt, unconditional rows), which utf8proc's one-to-one mapping leaves out. Rows in
+ * order of code point, made by asking Python for every character. Included by jinja_str.c alone. */
 #ifndef ENGINE_TEXT_JINJA_CASE_H
 #define ENGINE_TEXT_JINJA_CASE_H
 

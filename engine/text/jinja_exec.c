@@ -1,5 +1,5 @@
-/* jinja_exec.c - statements. `if` opens no scope; `for`, `with`, macros and captures do, and what they
- * set ends with them, exactly as in Jinja. */
+/* jinja_exec.c - statements. `if` opens no scope; `for`, `with`, macros and captures do, and what
+ * they set ends with them, exactly as in Jinja. */
 #include "engine/text/jinja_eval.h"
 
 #include <string.h>
@@ -86,8 +86,8 @@ static enum jflow exec_scope(struct jinja *j, struct jscope *scope, const struct
 
 /* --- for */
 
-/* The source of a filtered loop is read as the body proceeds, since the condition may depend on what
- * the body does; loop.last and its like read ahead. */
+/* The source of a filtered loop is read as the body proceeds, since the condition may depend on
+ * what the body does; loop.last and its like read ahead. */
 struct jsource {
     struct jlist *items;
     size_t at;

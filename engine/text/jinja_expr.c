@@ -1,5 +1,6 @@
 /* jinja_expr.c - expressions, by recursive descent in Jinja's precedence:
- * if-else, or, and, not, comparison, + -, ~, * / // %, **, unary, then postfix, filters and tests. */
+ * if-else, or, and, not, comparison, + -, ~, * / // %, **, unary, then postfix, filters and tests.
+ */
 #include "engine/text/jinja_parse.h"
 
 #include <string.h>

@@ -1,5 +1,5 @@
-/* jinja_filters.h - filters and tests by name. The tables of text filters, of sequence filters and of
- * tests lie in their own files; jinja_filters.c has the others and the look-up. */
+/* jinja_filters.h - filters and tests by name. The tables of text filters, of sequence filters and
+ * of tests lie in their own files; jinja_filters.c has the others and the look-up. */
 #ifndef ENGINE_TEXT_JINJA_FILTERS_H
 #define ENGINE_TEXT_JINJA_FILTERS_H
 

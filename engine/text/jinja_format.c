@@ -1,7 +1,8 @@
 /* jinja_format.c - % formatting and str.format.
  *
- * Both read their own syntax into a struct spec and print through put_spec, so that widths, signs and
- * digits are written once. Widths and precisions are bounded: a template must not ask for a gigabyte. */
+ * Both read their own syntax into a struct spec and print through put_spec, so that widths, signs
+ * and digits are written once. Widths and precisions are bounded: a template must not ask for a
+ * gigabyte. */
 #include "engine/text/jinja_format.h"
 
 #include <math.h>

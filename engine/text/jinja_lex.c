@@ -1,7 +1,8 @@
 /* jinja_lex.c - the lexer, as Jinja's with trim_blocks and lstrip_blocks.
  *
- * Line ends become \n first and one at the very end is dropped. Text before a tag loses its trailing
- * blanks for `-`; before a block or comment at the start of a line it loses the indentation unless
+ * Line ends become \n first and one at the very end is dropped. Text before a tag loses its
+ * trailing blanks for `-`; before a block or comment at the start of a line it loses the
+ * indentation unless
  * `+`. Behind `-` blanks go; behind a block or comment one newline goes unless `+`. Inside tags, an
  * end mark counts only when all brackets are closed, so that `{{ {'a': {}} }}` works. */
 #include "engine/text/jinja_lex.h"
@@ -72,7 +73,8 @@ static size_t skip_blanks(const struct lexer *x, size_t at)
     return at;
 }
 
-/* If an end mark ("%}", "}}", "#}") with its sign stands at `at`: where the text goes on, else 0. */
+/* If an end mark ("%}", "}}", "#}") with its sign stands at `at`: where the text goes on, else 0.
+ */
 static size_t end_mark(const struct lexer *x, size_t at, const char *mark)
 {
     bool print = mark[0] == '}';

@@ -5,7 +5,8 @@
 #include "engine/text/jinja_value.h"
 
 /* The attribute, a bound method, an undefined value that explains why it is refused (methods that
- * change their object: the sandbox is immutable), or JV_MISSING. Dictionary keys are not looked at. */
+ * change their object: the sandbox is immutable), or JV_MISSING. Dictionary keys are not looked at.
+ */
 struct jval jm_attr(struct jinja *j, struct jval of, struct jval name);
 
 /* The string methods; in jinja_strmethods.c. */

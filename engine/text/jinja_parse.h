@@ -44,7 +44,8 @@ _Noreturn void jp_unexpected(struct parser *ps,
 struct jnode *jp_expression(struct parser *ps);
 struct jnode *jp_tuple(struct parser *ps, bool with_cond, const char *end_name);
 struct jnode *jp_filter(struct parser *ps, struct jnode *input, bool inline_start);
-/* A target of an assignment: names, tuples of them, ns.attr when `with_ns`; ends before `end_name`. */
+/* A target of an assignment: names, tuples of them, ns.attr when `with_ns`; ends before `end_name`.
+ */
 struct jnode *jp_target(struct parser *ps, bool with_ns, const char *end_name);
 
 #endif

@@ -1,5 +1,5 @@
-/* jinja_repr.c - str() and repr(). Both write to the end of the run's output buffer and cut the text
- * off again, so that nested values cost one copy; recursion is counted by jinja_enter. */
+/* jinja_repr.c - str() and repr(). Both write to the end of the run's output buffer and cut the
+ * text off again, so that nested values cost one copy; recursion is counted by jinja_enter. */
 #include "engine/text/jinja_repr.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
-/* jinja_seqfilters.c - filters over sequences. Where Jinja returns a generator the result is made at
- * once, but still reads like one: once, without length or subscripts. */
+/* jinja_seqfilters.c - filters over sequences. Where Jinja returns a generator the result is made
+ * at once, but still reads like one: once, without length or subscripts. */
 #include "engine/text/jinja_filters.h"
 
 #include <string.h>

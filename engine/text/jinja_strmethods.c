@@ -152,7 +152,8 @@ METHOD(str_expandtabs)
 
 /* --- searching */
 
-/* The part of s that optional start and end leave, in bytes; false when start lies behind the end. */
+/* The part of s that optional start and end leave, in bytes; false when start lies behind the end.
+ */
 static bool part(struct jinja *j, struct jval s, const struct jval *bound, size_t *from, size_t *to)
 {
     int64_t n = (int64_t)s.s->chars;

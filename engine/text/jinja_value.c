@@ -1,5 +1,5 @@
-/* jinja_value.c - making, comparing and measuring values. Nested values are walked by recursion that
- * jinja_enter counts, for a template can nest lists as deep as it has steps. */
+/* jinja_value.c - making, comparing and measuring values. Nested values are walked by recursion
+ * that jinja_enter counts, for a template can nest lists as deep as it has steps. */
 #include "engine/text/jinja_value.h"
 
 #include <math.h>
@@ -241,7 +241,8 @@ struct jval jv_from_json(struct jinja *j, const struct json *v)
 
 /* --- dicts */
 
-/* Equal numbers of any type hash alike, as in Python. The seed is an address: a client cannot aim. */
+/* Equal numbers of any type hash alike, as in Python. The seed is an address: a client cannot aim.
+ */
 static uint64_t hash_of(struct jinja *j, struct jval v)
 {
     uint64_t seed = (uintptr_t)j, h = v.type;

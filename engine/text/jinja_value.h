@@ -2,8 +2,9 @@
  *
  * A value is 16 bytes, passed by value; what it points at lies in the run's arena and is immutable,
  * except namespaces, generators' positions, loops, cyclers and joiners. Strings are UTF-8 and know
- * their length in characters. Strings and lists made by concatenation own spare room behind them and
- * grow in place when nobody has grown them before, so that `ns.text = ns.text + x` in a loop is linear. */
+ * their length in characters. Strings and lists made by concatenation own spare room behind them
+ * and grow in place when nobody has grown them before, so that `ns.text = ns.text + x` in a loop is
+ * linear. */
 #ifndef ENGINE_TEXT_JINJA_VALUE_H
 #define ENGINE_TEXT_JINJA_VALUE_H
 

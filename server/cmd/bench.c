@@ -50,8 +50,7 @@ struct bench {
     int n_rows;
 };
 
-/* ---- memory bandwidth ------------------------------------------------------------------------
- */
+/* ---- memory bandwidth ------------------------------------------------------------------------ */
 
 typedef uint64_t lanes __attribute__((vector_size(32)));
 
@@ -106,8 +105,7 @@ static enum status prepare_memory(struct bench *b)
     return OK;
 }
 
-/* ---- one measurement -------------------------------------------------------------------------
- */
+/* ---- one measurement ------------------------------------------------------------------------- */
 
 static void job_woke(void *ctx)
 {
@@ -233,8 +231,7 @@ static enum status measure(struct bench *b, bool prefill, int streams)
     return OK;
 }
 
-/* ---- the report ------------------------------------------------------------------------------
- */
+/* ---- the report ------------------------------------------------------------------------------ */
 
 /* Bytes of weights read a second. */
 static double weights_rate(const struct row *r, const struct model_info *m)

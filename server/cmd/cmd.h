@@ -26,8 +26,7 @@ int cmd_bench(const struct config *c);
 int cmd_health(const struct config *c);
 int cmd_version(const struct config *c);
 
-/* ---- shared by commands -----------------------------------------------------------
- */
+/* ---- shared by commands ---------------------------------------------------------------------- */
 
 /* Prints "inferd: " and the last failure to stderr; returns EXIT_BAD. */
 int cmd_failed(void);

@@ -133,8 +133,7 @@ static void the_youngest_gives_way(void **state)
     int pages = 640 / w->need.page_tokens;
     worker_stop(w);
     o = (struct worker_options){
-        .backend = backend,
-        .limits = {.max_seqs = 2, .context = 480, .kv_bytes = page * pages}};
+        .backend = backend, .limits = {.max_seqs = 2, .context = 480, .kv_bytes = page * pages}};
     w = worker_for_test(&o);
     assert_int_equal(running_start(&a, w, &s), OK);
     assert_int_equal(running_start(&b, w, &s), OK);

@@ -6,7 +6,7 @@
 
 #include "engine/load/checkpoint.h"
 
-/* ---- writing files by hand -------------------------------------------------------------------- */
+/* ---- writing files by hand ------------------------------------------------------------------- */
 
 static void u32(struct buf *b, uint32_t v)
 {
@@ -65,7 +65,7 @@ static void pad(struct buf *b, size_t align, size_t more)
         buf_putc(b, (char)i);
 }
 
-/* ---- checks ----------------------------------------------------------------------------------- */
+/* ---- checks ---------------------------------------------------------------------------------- */
 
 static void refused(struct buf *b, enum status status, const char *word)
 {

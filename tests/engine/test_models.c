@@ -1,6 +1,7 @@
 /* test_models.c - networks against reference logits: tiny random checkpoints, Transformers in
  * float32 (tests/tools/make_checkpoints.py). Each is run as one prefill, token by token, and as a
- * ragged batch of three sequences in chunks; a plan on the null backend must have the run's peak. */
+ * ragged batch of three sequences in chunks; a plan on the null backend must have the run's peak.
+ */
 #include "tests/support/test.h"
 
 #include <math.h>
@@ -264,9 +265,10 @@ static void test_stories(void **state)
 }
 
 /* The default model along the 64 greedy tokens that llama.cpp chose after each of three prompts: at
- * every position our choice is theirs, or within NEAR_TIE of it; likewise for the choices of an exact
- * float32 evaluation. Logits here spread over +-38 (deviation 7), activations in int8 move them by
- * 0.27 (rms); the largest gap seen was 0.27 against theirs and 0.23 against the exact ones. */
+ * every position our choice is theirs, or within NEAR_TIE of it; likewise for the choices of an
+ * exact float32 evaluation. Logits here spread over +-38 (deviation 7), activations in int8 move
+ * them by 0.27 (rms); the largest gap seen was 0.27 against theirs and 0.23 against the exact ones.
+ */
 #define NEAR_TIE 0.4f
 enum { GREEDY = 64, MOST_TIES = 30 }; /* of 384; 25 seen */
 

@@ -244,7 +244,8 @@ static void test_deep_source(void **state)
     expect_deep_error("}} {% macro f() %} {{ ", "1");
 }
 
-/* A conversation of ten thousand turns, and one text grown piece by piece, stay within the limits. */
+/* A conversation of ten thousand turns, and one text grown piece by piece, stay within the limits.
+ */
 static void test_long(void **state)
 {
     (void)state;

@@ -1,5 +1,5 @@
-/* The worker beside text generation: a task without slots, pages or network steps, and a network whose layers remember in
- * two ways. What both need is all that the worker may know. */
+/* The worker beside text generation: a task without slots, pages or network steps, and a network
+ * whose layers remember in two ways. What both need is all that the worker may know. */
 #include "engine/run/worker.h"
 
 #include <stdio.h>

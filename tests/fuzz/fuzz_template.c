@@ -1,5 +1,5 @@
-/* fuzz_template.c - any bytes as a template: it parses or says why not, renders or says why not, and
- * leaves valid output behind in both cases. */
+/* fuzz_template.c - any bytes as a template: it parses or says why not, renders or says why not,
+ * and leaves valid output behind in both cases. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

@@ -21,8 +21,7 @@
 
 enum { MAX_BODY = 1 << 20, PATIENCE_MS = 20000 };
 
-/* ---- the scripted api ------------------------------------------------------------------------
- */
+/* ---- the scripted api ------------------------------------------------------------------------ */
 
 struct talk { /* a queue of events that are only numbers */
     pthread_mutex_t lock;
@@ -222,8 +221,7 @@ static void *produce(void *arg)
     return arg;
 }
 
-/* ---- server and client -----------------------------------------------------------------------
- */
+/* ---- server and client ----------------------------------------------------------------------- */
 
 static struct http *http;
 static int port;
@@ -384,8 +382,7 @@ static void wait_until(atomic_int *n, int value)
 
 #define GET(path) "GET " path " HTTP/1.1\r\nHost: x\r\n\r\n"
 
-/* ---- requests --------------------------------------------------------------------------------
- */
+/* ---- requests -------------------------------------------------------------------------------- */
 
 static void test_requests_on_one_connection(void **state)
 {
@@ -560,8 +557,7 @@ static void test_malformed(void **state)
     buf_clear(&big);
 }
 
-/* ---- clients that leave ----------------------------------------------------------------------
- */
+/* ---- clients that leave ---------------------------------------------------------------------- */
 
 static void test_client_leaves(void **state)
 {
@@ -600,8 +596,7 @@ static void test_client_leaves(void **state)
     assert_int_equal(unfinished, 5);
 }
 
-/* ---- many at once ----------------------------------------------------------------------------
- */
+/* ---- many at once ---------------------------------------------------------------------------- */
 
 enum { STREAMS = 64, PIECES = 300 };
 
@@ -688,8 +683,7 @@ static void test_thousands_of_clients(void **state)
     assert_int_equal(heads, ends);
 }
 
-/* ---- the end ---------------------------------------------------------------------------------
- */
+/* ---- the end --------------------------------------------------------------------------------- */
 
 static void test_drain_and_abort(void **state)
 {

@@ -1,5 +1,5 @@
-/* recurrent.h - a tiny network that no checkpoint has: a short convolution with a state for each slot, then attention. It
- * proves that layers of two kinds can stand side by side. */
+/* recurrent.h - a tiny network that no checkpoint has: a short convolution with a state for each
+ * slot, then attention. It proves that layers of two kinds can stand side by side. */
 #ifndef TESTS_SUPPORT_RECURRENT_H
 #define TESTS_SUPPORT_RECURRENT_H
 

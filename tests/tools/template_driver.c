@@ -1,5 +1,5 @@
-/* template_driver.c - renders templates for template_fuzz.py: reads JSON lines {"template", "vars"} on
- * stdin and answers each with a line {"ok", "text"}. template_fuzz.py builds it. */
+/* template_driver.c - renders templates for template_fuzz.py: reads JSON lines {"template", "vars"}
+ * on stdin and answers each with a line {"ok", "text"}. template_fuzz.py builds it. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
