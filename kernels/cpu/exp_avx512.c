@@ -49,11 +49,11 @@ void attn_softmax_avx512(struct attn_tile *t)
     const __m512 c = _mm512_set1_ps(t->softcap);
 
     for (int i = 0; i < t->rows; i++) {
-        uint64_t see = (t->hi[i] >= 64 ? ~0ull : (1ull << t->hi[i]) - 1) & ~0ull << t->lo[i];
+        uint64_t see = 0; /* positions [lo, hi) of the block; lo may be 64 */
         struct attn_state *st = &t->state[i];
         __m512 s[ATTN_PAGES], sum = _mm512_setzero_ps(), top16 = _mm512_set1_ps(st->top);
-        if (t->lo[i] >= t->hi[i])
-            see = 0;
+        if (t->lo[i] < t->hi[i])
+            see = (t->hi[i] >= 64 ? ~0ull : (1ull << t->hi[i]) - 1) & ~0ull << t->lo[i];
         for (int j = 0; j < ATTN_PAGES; j++) {
             s[j] = _mm512_load_ps(t->s[i] + j * LANES);
             if (t->softcap != 0) { /* c * tanh(s / c), then to base 2 */

@@ -7,11 +7,11 @@
  *     m'   = max(m, s)      fix = 2^(m - m')      p[t] = 2^(s[t] - m')
  *     l    = l * fix + sum p      o[d] = o[d] * fix, then fma(p[t], v[t][d]) over ascending t
  * sum p: position t of the block goes to lane t % 16, then lanes fold in halves. The row's own sums
- * start with its sink (m = sink, l = 1, o = 0: a position without a value) or like a piece, and take
- * the pieces in ascending order, a = 2^(m - m'), b = 2^(m_piece - m'):
+ * start with its sink (m = sink, l = 1, o = 0: a position without a value) or like a piece. They
+ * take the pieces in ascending order, a = 2^(m - m'), b = 2^(m_piece - m'):
  *     l    = l * a + l_piece * b      o[d] = o[d] * a + o_piece[d] * b      at the end y = o / l
- * With bf16 pages q and p are rounded to bf16 for the products (p not for its sum). Positions that a
- * row may not see count as s = -inf, p = 0; their contents are never used. */
+ * With bf16 pages q and p are rounded to bf16 for the products (p not for its sum). Positions that
+ * a row may not see count as s = -inf, p = 0; their contents are never used. */
 #include "kernels/cpu/naive.h"
 
 #include <math.h>
