@@ -178,12 +178,14 @@ FILTER(filter_truncate)
     struct jval end = a->v[2].type == JV_MISSING ? jv_text(j, "...") : a->v[2];
     int64_t length = want_int(j, a->v[0], 255);
     int64_t leeway = a->v[3].type == JV_NONE ? 5 : want_int(j, a->v[3], 5);
-    if (v.type != JV_STR || end.type != JV_STR)
-        jinja_raise(j, "truncate needs text, not %s", jv_type_name(v.type != JV_STR ? v : end));
+    if (end.type != JV_STR)
+        jinja_raise(j, "truncate needs text, not %s", jv_type_name(end));
     if (length < (int64_t)end.s->chars || leeway < 0)
         jinja_raise(j, "expected length >= %zu, got %lld", end.s->chars, (long long)length);
-    if ((int64_t)v.s->chars - length <= leeway)
-        return v;
+    if (jv_length(j, v) - length <= leeway)
+        return v; /* short enough, whatever it is */
+    if (v.type != JV_STR)
+        jinja_raise(j, "truncate needs text, not %s", jv_type_name(v));
     struct jval head = js_slice(j, v, 0, 1, length - (int64_t)end.s->chars);
     int64_t blank = js_find(j, head.s, jv_text(j, " ").s, 0, head.s->n, true);
     if (!truth(j, a->v[1]) && blank >= 0)

@@ -672,6 +672,9 @@ n|indent
 'foo bar baz qux'|truncate(9)
 'foo bar baz qux'|truncate(9, true)
 'foo bar baz qux'|truncate(11)
+l|truncate(8)
+nope|truncate(8)
+n|truncate(8)
 'foo bar baz qux'|truncate(9, false, '…', 0)
 'abc def ghi_x é'|wordcount
 1000000|filesizeformat
