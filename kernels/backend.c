@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-static const struct backend *const backends[] = {&backend_cpu, &backend_null};
+/* Those a user can compute on. The null backend only plans; whoever plans names it directly. */
+static const struct backend *const backends[] = {&backend_cpu};
 
 enum { N_BACKEND = sizeof backends / sizeof backends[0] };
 
@@ -17,5 +18,5 @@ enum status backend_find(const char *name, const struct backend **out)
             return OK;
         }
     }
-    return fail(ERR_UNSUPPORTED, "backend \"%s\": this build has auto, cpu, null", name);
+    return fail(ERR_UNSUPPORTED, "device \"%s\": this build has auto and cpu", name);
 }

@@ -103,13 +103,15 @@ static int cores(const char *root)
     return n > 0 ? n : 1;
 }
 
-static int ceil_cpus(long long quota, long long period)
+static int whole_cpus(long long quota, long long period)
 {
     long long n;
 
     if (quota <= 0 || period <= 0) /* -1 and "max": no limit */
         return INT_MAX;
-    n = quota / period + (quota % period != 0);
+    n = quota / period; /* down: a thread too many is stopped, and the others wait for it */
+    if (n < 1)
+        n = 1;
     return n < INT_MAX ? (int)n : INT_MAX;
 }
 
@@ -124,7 +126,7 @@ static int quota_in(const char *root, const char *folder)
         char *end;
 
         quota = strtoll(text, &end, 10);
-        return end == text ? INT_MAX : ceil_cpus(quota, strtoll(end, NULL, 10));
+        return end == text ? INT_MAX : whole_cpus(quota, strtoll(end, NULL, 10));
     }
     snprintf(path, sizeof path, "%s/cpu.cfs_quota_us", folder);
     if (read_text(root, path, text, sizeof text))
@@ -132,7 +134,7 @@ static int quota_in(const char *root, const char *folder)
     snprintf(path, sizeof path, "%s/cpu.cfs_period_us", folder);
     if (read_text(root, path, text, sizeof text))
         period = strtoll(text, NULL, 10);
-    return ceil_cpus(quota, period);
+    return whole_cpus(quota, period);
 }
 
 /* The least quota from mount/path up to mount itself. In a container the path may be the host's and

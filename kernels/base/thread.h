@@ -7,8 +7,8 @@
 #include "kernels/base/status.h"
 
 enum status thread_start(pthread_t *t, const char *name, void *(*fn)(void *), void *arg);
-/* min(affinity mask, ceil of every cgroup v1/v2 CPU quota up the tree, one thread a physical core);
- * >= 1. */
+/* min(affinity mask, whole processors of every cgroup v1/v2 CPU quota up the tree, one thread a
+ * physical core); >= 1. */
 int thread_cpus(void);
 /* The same with another root than "" before /proc and /sys, for tests. */
 int thread_cpus_under(const char *root);
