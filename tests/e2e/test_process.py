@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-INFERD = 'build/inferd'
+INFERD = os.environ.get('INFERD', 'build/inferd')  # a sanitizer build, for one
 TINY = ['--random', 'tiny', '--format', 'f32']
 PATIENCE = 60
 

@@ -14,7 +14,8 @@
 struct item {
     struct watch_entry entry; /* first */
     atomic_int gone, time;
-    int pair[2]; /* ours, the client's */
+    int pair[2];      /* ours, the client's */
+    atomic_int *gate; /* the watch's thread is held in `fired` until this is set */
 };
 
 static struct watch *w;
@@ -22,7 +23,10 @@ static struct watch *w;
 static void fired(struct watch_entry *e, enum watch_why why)
 {
     struct item *it = (struct item *)e;
+    atomic_int *gate = it->gate;
     atomic_fetch_add(why == WATCH_GONE ? &it->gone : &it->time, 1);
+    while (gate && !atomic_load(gate))
+        usleep(100);
 }
 
 static int set_up(void **state)
@@ -116,6 +120,70 @@ static void test_times(void **state)
     }
 }
 
+static void test_timer_moves_forward(void **state)
+{
+    struct item late, soon;
+    (void)state;
+    connect_pair(&late);
+    connect_pair(&soon);
+    assert_true(watch_add(w, &late.entry, late.pair[0], clock_now() + 1000));
+    assert_true(watch_add(w, &soon.entry, soon.pair[0], clock_now() + 0.01));
+    wait_for(&soon.time);
+    assert_true(watch_take(w, &late.entry));
+    disconnect(&late);
+    disconnect(&soon);
+}
+
+static void hang_up(struct item *it)
+{
+    close(it->pair[1]);
+    it->pair[1] = -1;
+}
+
+/* Two clients hang up while the thread is busy, so that it learns of both at once. While it deals
+ * with one, the other's entry is taken out, its socket closed, and the number used again. */
+static void test_late_event_of_an_earlier_socket(void **state)
+{
+    atomic_int go = 0, go_on = 0;
+    struct item first, a, b, *other, again;
+    (void)state;
+    connect_pair(&first);
+    connect_pair(&a);
+    connect_pair(&b);
+    first.gate = &go;
+    a.gate = b.gate = &go_on;
+    assert_true(watch_add(w, &first.entry, first.pair[0], 0));
+    assert_true(watch_add(w, &a.entry, a.pair[0], 0));
+    assert_true(watch_add(w, &b.entry, b.pair[0], 0));
+    hang_up(&first);
+    wait_for(&first.gone);
+    hang_up(&a);
+    hang_up(&b);
+    atomic_store(&go, 1);
+    double start = clock_now();
+    while (!a.gone && !b.gone && clock_now() - start < 10)
+        usleep(200);
+    other = a.gone ? &b : &a;
+    assert_true(watch_take(w, &other->entry));
+    int number = other->pair[0];
+    close(number);
+    connect_pair(&again); /* the lowest free number */
+    if (again.pair[0] != number) {
+        assert_int_equal(dup2(again.pair[0], number), number);
+        close(again.pair[0]);
+        again.pair[0] = number;
+    }
+    assert_true(watch_add(w, &again.entry, number, 0));
+    atomic_store(&go_on, 1);
+    usleep(50000);
+    assert_int_equal(again.gone, 0);
+    assert_true(watch_take(w, &again.entry));
+    assert_int_equal(a.gone + b.gone, 1);
+    disconnect(&again);
+    disconnect(&first);
+    disconnect(other == &a ? &b : &a);
+}
+
 static void test_flush(void **state)
 {
     enum { N = 200 };
@@ -139,7 +207,7 @@ static void *race(void *arg)
     unsigned seed = (unsigned)(uintptr_t)arg;
     intptr_t bad = 0;
     for (int i = 0; i < 3000; i++) {
-        struct item it;
+        struct item it = {.gate = NULL};
         if (socketpair(AF_UNIX, SOCK_STREAM, 0, it.pair))
             return (void *)1;
         atomic_store(&it.gone, 0);
@@ -178,7 +246,13 @@ static void test_races(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_gone), TEST(test_take), TEST(test_times), TEST(test_flush), TEST(test_races),
+        TEST(test_gone),
+        TEST(test_take),
+        TEST(test_times),
+        TEST(test_timer_moves_forward),
+        TEST(test_late_event_of_an_earlier_socket),
+        TEST(test_flush),
+        TEST(test_races),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
