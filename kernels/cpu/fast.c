@@ -16,6 +16,7 @@ enum {
     ACT_ROWS = 256,          /* rows of x packed at a time; bounds the scratch memory */
     CHUNK_BYTES = 128 << 10, /* of weights: 5-10 us from memory, far above the cost of a chunk */
     CHUNKS_A_THREAD = 6,     /* at least, so that the last one ends soon after the others */
+    FEW_ROWS = 8,            /* up to here tiles are one panel wide (linear.c) */
     CHUNK_PANELS = 4,        /* chunks are multiples of the widest tile, where there are enough */
 };
 
@@ -121,13 +122,17 @@ static void linear_chunk(void *arg, int64_t chunk, int worker)
     s->f->isa->linear[s->job.type](&s->job, chunk * s->per, least((chunk + 1) * s->per, s->panels));
 }
 
-static int64_t panels_a_chunk(const struct fast *f, int64_t panels, size_t bytes)
+/* Many rows are worth a chunk as wide as a tile, where that leaves two for each thread. */
+static int64_t panels_a_chunk(const struct fast *f, int64_t panels, size_t bytes, int64_t rows)
 {
-    int64_t per = CHUNK_BYTES / (int64_t)bytes;
-    int64_t most = panels / (pool_threads(f->pool) * CHUNKS_A_THREAD);
+    int64_t threads = pool_threads(f->pool), per = CHUNK_BYTES / (int64_t)bytes;
 
-    per = per > most ? most : per;
-    return per < CHUNK_PANELS ? (per < 1 ? 1 : per) : per / CHUNK_PANELS * CHUNK_PANELS;
+    per = least(per, panels / (threads * CHUNKS_A_THREAD));
+    if (per >= CHUNK_PANELS)
+        return per / CHUNK_PANELS * CHUNK_PANELS;
+    if (rows <= FEW_ROWS)
+        return per < 1 ? 1 : per;
+    return panels / (threads * 2) >= CHUNK_PANELS ? CHUNK_PANELS : 2;
 }
 
 bool fast_linear(struct fast *f, const struct op_linear *a)
@@ -149,7 +154,7 @@ bool fast_linear(struct fast *f, const struct op_linear *a)
                                 .ldy = a->y.stride[0] / 4,
                                 .bias = a->bias.data};
     s.panels = panel_count(s.job.n);
-    s.per = panels_a_chunk(f, s.panels, s.job.panel);
+    s.per = panels_a_chunk(f, s.panels, s.job.panel, rows);
     fast_reserve(f, (size_t)least(rows, ACT_ROWS) * s.job.xs);
     s.job.x = f->scratch;
     for (s.row = 0; s.row < rows; s.row += ACT_ROWS) {
