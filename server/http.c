@@ -21,6 +21,7 @@
 #include <errno.h>
 #include <microhttpd.h>
 #include <netdb.h>
+#include <netinet/tcp.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -373,6 +374,18 @@ static void on_log(void *cls, const char *fmt, va_list args)
 
 /* ---- opening and closing --------------------------------------------------------------------- */
 
+/* For every connection, since accepted sockets inherit: a client whose machine vanished without a
+ * word is given up after about two minutes, also while its request waits and nothing is sent. */
+static void give_up_on_the_dead(int fd)
+{
+    int on = 1, idle = 60, interval = 20, count = 3, unacknowledged_ms = 120000;
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
+    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unacknowledged_ms, sizeof unacknowledged_ms);
+}
+
 static int try_listen(const struct addrinfo *ai)
 {
     int on = 1, off = 0;
@@ -380,6 +393,7 @@ static int try_listen(const struct addrinfo *ai)
     if (fd < 0)
         return -1;
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    give_up_on_the_dead(fd);
     if (ai->ai_family == AF_INET6)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off); /* "::" takes IPv4 too */
     if (!bind(fd, ai->ai_addr, ai->ai_addrlen) && !listen(fd, SOMAXCONN))

@@ -727,6 +727,29 @@ static void test_close_under_load(void **state)
         hang_up(&c[i]);
 }
 
+/* The kernel lists a keep-alive timer (02) for the server's side of an idle connection. */
+static void test_dead_clients_are_probed(void **state)
+{
+    struct client c = dial();
+    char line[512], ours[16];
+    bool probed = false;
+    (void)state;
+    assert_int_equal(round_trip(&c, GET("/e"), NULL), 200);
+    FILE *f = fopen("/proc/net/tcp", "r");
+    if (!f)
+        SKIP("no /proc/net/tcp");
+    snprintf(ours, sizeof ours, "0100007F:%04X", (unsigned)port);
+    while (fgets(line, sizeof line, f)) {
+        unsigned timer = 0, connected = 0;
+        char local[32] = "";
+        if (sscanf(line, "%*s %31s %*s %x %*s %x:", local, &connected, &timer) == 3)
+            probed = probed || (!strcmp(local, ours) && connected == 1 && timer == 2);
+    }
+    fclose(f);
+    assert_true(probed);
+    hang_up(&c);
+}
+
 static void test_port_in_use(void **state)
 {
     int fd, bound;
@@ -755,6 +778,7 @@ int main(void)
         TEST(test_thousands_of_clients),
         TEST(test_drain_and_abort),
         TEST(test_close_under_load),
+        TEST(test_dead_clients_are_probed),
         TEST(test_port_in_use),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
