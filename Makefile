@@ -50,7 +50,7 @@ OBJ := $(SRC:%.c=$(B)/%.o)
 MAIN := $(B)/server/main.o
 LIB := $(B)/libinferd.a
 
-.PHONY: all run test test-all test-c tests lint bench fuzz libfuzzer format container-test clean \
+.PHONY: all run test test-all test-c test-emulated emulated tests lint bench fuzz libfuzzer format container-test clean \
         deps deps-build deps-run deps-test
 all: $(B)/inferd
 
@@ -70,7 +70,7 @@ $(B)/%.o: %.c Makefile
 # --- tests: tests/<floor>/test_<file>.c is a cmocka program for <file>.c, tests/fuzz/fuzz_<x>.c is run by
 # tests/fuzz/driver.c; tests/support/*.c is shared by all. One of them:
 #   make build/tests/kernels/test_json && build/tests/kernels/test_json
-TESTS := $(patsubst %.c,$(B)/%,$(wildcard tests/*/test_*.c))
+TESTS := $(patsubst %.c,$(B)/%,$(filter-out tests/simt/%,$(wildcard tests/*/test_*.c)))
 FUZZERS := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/fuzz_$(or $(FUZZ),*).c))
 SUPPORT := $(B)/libsupport.a
 DRIVER ?= $(B)/tests/fuzz/driver.o
@@ -125,7 +125,7 @@ lint:
 	$(Q)python3 tests/tools/lint.py
 
 format:
-	$(Q)git ls-files '*.c' '*.h' | xargs clang-format -i
+	$(Q)git ls-files '*.c' '*.h' '*.cu' '*.cuh' '*.cc' | xargs clang-format -i
 
 # clang's libFuzzer, guided by coverage; new inputs stay under build/. FUZZ=json for one target.
 fuzz:
@@ -149,6 +149,46 @@ bench: all
 BENCHES := $(patsubst %.c,$(B)/%,$(wildcard tests/bench/bench_*.c))
 $(BENCHES): $(B)/%: $(B)/%.o $(SUPPORT) $(LIB)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $< $(SUPPORT) $(LIB) -lcmocka $(LDLIBS)
+
+# --- CUDA on this processor: tests/simt runs the kernels as fibers, so that they are tested without a GPU.
+# Three builds: plain (also with random schedules), bounds (address sanitizer), race (the emulator's race checker).
+CUDA ?= /usr/local/cuda
+NVCC := $(firstword $(wildcard $(CUDA)/bin/nvcc) $(shell command -v nvcc 2>/dev/null))
+HAVE_CUDA := $(wildcard $(CUDA)/include/cuda_runtime.h)
+CUDA_SRC := $(wildcard kernels/cuda/*.c kernels/cuda/*.cu)
+SIMT_TESTS := $(wildcard tests/simt/test_*.c tests/simt/test_*.cu)
+SIMT_BUILDS := plain bounds race
+# Kernels view uint4 registers as pairs of bf16, as nvcc allows: no strict aliasing.
+SIMT_CXX := -std=c++17 -D_GNU_SOURCE -g -O2 -fno-strict-aliasing -ffp-contract=off -pthread -Wall -Wextra \
+            -Werror -Wno-unused-parameter -Wno-maybe-uninitialized -I. -isystem $(CUDA)/include
+simt_all_bounds := -fsanitize=address,bounds -fno-omit-frame-pointer -O1
+simt_kernel_race := -fsanitize=thread -Wno-tsan
+simt_obj = $(patsubst %,$(B)/simt/$1/%.o,$(basename $2))
+simt_lib = $(call simt_obj,$1,$(CUDA_SRC) $(filter-out $(if $(filter race,$1),,%/race.cc),$(wildcard tests/simt/*.cc)))
+SIMT_PROGRAMS := $(foreach b,$(SIMT_BUILDS),$(patsubst %,$(B)/simt/$b/%,$(basename $(SIMT_TESTS))))
+
+define SIMT_BUILD
+$(B)/simt/$1/%.o: %.cu Makefile
+	@mkdir -p $$(@D); echo "simt $1 $$<"
+	$$(Q)$$(CXX) $(SIMT_CXX) $(simt_all_$1) $$(if $$(filter kernels/%,$$<),$(simt_kernel_$1)) -x c++ \
+	    -include tests/simt/simt.h -MMD -MP -c -o $$@ $$<
+$(B)/simt/$1/%.o: %.cc Makefile
+	@mkdir -p $$(@D); echo "simt $1 $$<"
+	$$(Q)$$(CXX) $(SIMT_CXX) $(simt_all_$1) -MMD -MP -c -o $$@ $$<
+$(B)/simt/$1/%.o: %.c Makefile
+	@mkdir -p $$(@D); echo "simt $1 $$<"
+	$$(Q)$$(CC) $(CFLAGS) $(simt_all_$1) -isystem $(CUDA)/include -MMD -MP -c -o $$@ $$<
+$(patsubst %,$(B)/simt/$1/%,$(basename $(SIMT_TESTS))): $(B)/simt/$1/%: $(B)/simt/$1/%.o \
+    $(call simt_lib,$1) $(SUPPORT) $(LIB)
+	$$(Q)$$(CXX) $(simt_all_$1) -rdynamic -pthread -o $$@ $$(filter %.o,$$^) $(SUPPORT) $(LIB) -lcmocka -ldl $(LDLIBS)
+-include $(patsubst %,$(B)/simt/$1/%.d,$(basename $(SIMT_TESTS) $(CUDA_SRC) $(wildcard tests/simt/*.cc)))
+endef
+$(foreach b,$(SIMT_BUILDS),$(eval $(call SIMT_BUILD,$b)))
+
+emulated: $(if $(HAVE_CUDA),$(SIMT_PROGRAMS))
+test-emulated: deps-test
+	$(Q)$(if $(HAVE_CUDA),$(MAKE) --no-print-directory $(PARALLEL) emulated && $(RUN) $(SIMT_PROGRAMS),\
+	    echo "SKIP the CUDA kernels are not tested: $(CUDA)/include has no CUDA headers")
 
 container-test:
 	$(Q)docker/smoke.sh

@@ -1,0 +1,49 @@
+/* cuda.h - inside the CUDA backend: its device and queue, and the launchers of its kernels.
+ *
+ * cuda.c is plain C over the runtime API; a .cu file holds the kernels of an op family and their
+ * launchers, and calls nothing of the device but what it gets from `struct cuda_queue`. A launcher
+ * submits to q->stream and returns: it allocates nothing and never waits, so it can be captured. */
+#ifndef KERNELS_CUDA_CUDA_H
+#define KERNELS_CUDA_CUDA_H
+
+#include <cuda_runtime_api.h>
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#include "kernels/backend.h"
+
+enum {
+    CUDA_PAGE_TOKENS = 16,
+    CUDA_CC_MIN = 75, /* the least that CUDA 13 compiles for */
+    CUDA_GRID_Y_MAX = 65535
+};
+
+struct cuda_queue {
+    struct queue queue;  /* first: a struct queue * is a struct cuda_queue * */
+    cudaStream_t stream; /* the one all work goes to */
+    int cc;              /* compute capability, 90 for 9.0 */
+    int sms;             /* multiprocessors */
+    int smem_max;        /* shared memory a block can have when it asks for it */
+    void *scratch; /* device memory for partial sums: any launcher may use all of it, and what it
+                      leaves there is lost with the next launch */
+    size_t scratch_bytes;
+};
+
+/* OK, or ERR_DEVICE with the op's name and what the runtime says. */
+enum status cuda_check(cudaError_t e, const char *what);
+
+/* K and V of a page lie in plain order [t, d] whatever the shape. */
+
+#define CUDA_DECLARE(name, args) enum status cuda_##name(struct cuda_queue *q, const args *a);
+OP_LIST(CUDA_DECLARE)
+#undef CUDA_DECLARE
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

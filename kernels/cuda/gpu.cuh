@@ -1,0 +1,321 @@
+/* gpu.cuh - the few constructs that are spelled differently for nvcc and for the emulator of
+ * tests/simt: launches, dynamic shared memory, cp.async, ldmatrix, mma.sync, named barriers.
+ *
+ * Every `asm` of the CUDA backend stands here beside its emulated twin, so kernels hold none and
+ * compile with both. What a GPU lacks is made of what it has: sm_75 copies at once instead of by
+ * cp.async and multiplies bf16 by shuffles and FMAs; correct everywhere, fast from sm_80 on.
+ * Fragment layouts are those of the PTX ISA, "Matrix fragments for mma.m16n8k16 / m16n8k32". */
+#ifndef KERNELS_CUDA_GPU_CUH
+#define KERNELS_CUDA_GPU_CUH
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_fp8.h>
+
+#define GPU_ALL 0xffffffffu /* every lane of a warp */
+
+#ifdef __CUDACC__
+/* --- nvcc */
+
+#define GPU_FN     static __device__ __forceinline__
+#define GPU_UNROLL _Pragma("unroll")
+#define GPU_DYN_SHARED(T, name)                                                                    \
+    extern __shared__ __align__(16) unsigned char gpu_dyn_smem_[];                                 \
+    T *name = reinterpret_cast<T *>(gpu_dyn_smem_)
+
+template <class... P, class... A>
+static inline cudaError_t gpu_launch(void (*k)(P...), dim3 grid, dim3 block, size_t smem,
+                                     cudaStream_t s, A &&...a)
+{
+    k<<<grid, block, smem, s>>>(static_cast<P>(a)...);
+    return cudaGetLastError();
+}
+
+GPU_FN uint32_t gpu_smem(const void *p)
+{
+    return static_cast<uint32_t>(__cvta_generic_to_shared(p));
+}
+
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
+/* N bytes (4 or 16) global -> shared, some time before the wait; bytes past src_bytes are written
+ * as zero. */
+GPU_FN void gpu_cp_async16(void *smem, const void *gmem, int src_bytes = 16)
+{
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(gpu_smem(smem)), "l"(gmem),
+                 "r"(src_bytes)
+                 : "memory");
+}
+GPU_FN void gpu_cp_async4(void *smem, const void *gmem, int src_bytes = 4)
+{
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(gpu_smem(smem)), "l"(gmem),
+                 "r"(src_bytes)
+                 : "memory");
+}
+GPU_FN void gpu_cp_async_commit()
+{
+    asm volatile("cp.async.commit_group;" ::: "memory");
+}
+/* Waits until at most N committed groups of this thread are under way. */
+template <int N> GPU_FN void gpu_cp_async_wait()
+{
+    asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
+}
+#else
+GPU_FN void gpu_cp_async16(void *smem, const void *gmem, int src_bytes = 16)
+{
+    uint4 v = make_uint4(0, 0, 0, 0);
+    if (src_bytes == 16)
+        v = *static_cast<const uint4 *>(gmem);
+    else
+        for (int i = 0; i < src_bytes; i++)
+            reinterpret_cast<uint8_t *>(&v)[i] = static_cast<const uint8_t *>(gmem)[i];
+    *static_cast<uint4 *>(smem) = v;
+}
+GPU_FN void gpu_cp_async4(void *smem, const void *gmem, int src_bytes = 4)
+{
+    uint32_t v = 0;
+    if (src_bytes == 4)
+        v = *static_cast<const uint32_t *>(gmem);
+    else
+        for (int i = 0; i < src_bytes; i++)
+            v |= static_cast<uint32_t>(static_cast<const uint8_t *>(gmem)[i]) << 8 * i;
+    *static_cast<uint32_t *>(smem) = v;
+}
+GPU_FN void gpu_cp_async_commit()
+{
+}
+template <int N> GPU_FN void gpu_cp_async_wait()
+{
+}
+#endif
+
+GPU_FN void gpu_ldmatrix_x4(uint32_t (&r)[4], const void *row)
+{
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(gpu_smem(row))
+                 : "memory");
+}
+GPU_FN void gpu_ldmatrix_x4_trans(uint32_t (&r)[4], const void *row)
+{
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(gpu_smem(row))
+                 : "memory");
+}
+GPU_FN void gpu_ldmatrix_x2(uint32_t (&r)[2], const void *row)
+{
+    asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0,%1}, [%2];"
+                 : "=r"(r[0]), "=r"(r[1])
+                 : "r"(gpu_smem(row))
+                 : "memory");
+}
+
+/* d = a b + c for one warp: a 16 x 16, b 16 x 8, c and d 16 x 8 in f32. */
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
+#define GPU_MMA_16816(name, type)                                                                  \
+    GPU_FN void name(float(&d)[4], const uint32_t(&a)[4], const uint32_t(&b)[2],                   \
+                     const float(&c)[4])                                                           \
+    {                                                                                              \
+        asm volatile("mma.sync.aligned.m16n8k16.row.col.f32." type "." type ".f32 "                \
+                     "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%10,%11,%12,%13};"                   \
+                     : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])                              \
+                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]),           \
+                       "f"(c[0]), "f"(c[1]), "f"(c[2]), "f"(c[3]));                                \
+    }
+GPU_MMA_16816(gpu_mma_bf16, "bf16")
+GPU_MMA_16816(gpu_mma_f16, "f16")
+#undef GPU_MMA_16816
+
+/* a 16 x 32, b 32 x 8 of int8; c and d in int32. */
+GPU_FN void gpu_mma_s8(int (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
+                       const int (&c)[4])
+{
+    asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 "
+                 "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%10,%11,%12,%13};"
+                 : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "r"(c[0]),
+                   "r"(c[1]), "r"(c[2]), "r"(c[3]));
+}
+#else
+/* sm_75: f16 as two halves of k, int8 as quarters; bf16 lies in the lanes of a group of four. */
+GPU_FN void gpu_mma_f16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
+                        const float (&c)[4])
+{
+    float s[4] = {c[0], c[1], c[2], c[3]};
+    GPU_UNROLL
+    for (int k = 0; k < 2; k++)
+        asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 "
+                     "{%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
+                     : "+f"(s[0]), "+f"(s[1]), "+f"(s[2]), "+f"(s[3])
+                     : "r"(a[2 * k]), "r"(a[2 * k + 1]), "r"(b[k]));
+    GPU_UNROLL
+    for (int i = 0; i < 4; i++)
+        d[i] = s[i];
+}
+GPU_FN void gpu_mma_s8(int (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
+                       const int (&c)[4])
+{
+    int s[4] = {c[0], c[1], c[2], c[3]};
+    GPU_UNROLL
+    for (int k = 0; k < 2; k++)
+        GPU_UNROLL
+    for (int half = 0; half < 2; half++)
+        asm volatile("mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 "
+                     "{%0,%1}, {%2}, {%3}, {%0,%1};"
+                     : "+r"(s[2 * half]), "+r"(s[2 * half + 1])
+                     : "r"(a[2 * k + half]), "r"(b[k]));
+    GPU_UNROLL
+    for (int i = 0; i < 4; i++)
+        d[i] = s[i];
+}
+GPU_FN void gpu_mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
+                         const float (&c)[4])
+{
+    const int lane = threadIdx.x & 31, row = lane & ~3, col = (lane & 3) * 2;
+    float s[4] = {c[0], c[1], c[2], c[3]};
+    for (int from = 0; from < 4; from++)
+        GPU_UNROLL
+    for (int k = 0; k < 2; k++) {
+        const uint32_t top = __shfl_sync(GPU_ALL, a[2 * k], row + from);
+        const uint32_t low = __shfl_sync(GPU_ALL, a[2 * k + 1], row + from);
+        GPU_UNROLL
+        for (int n = 0; n < 2; n++) {
+            const uint32_t w = __shfl_sync(GPU_ALL, b[k], (col + n) * 4 + from);
+            GPU_UNROLL
+            for (int e = 0; e < 2; e++) { /* a bf16 is the upper half of a float */
+                const float v = __uint_as_float(e ? w & 0xffff0000u : w << 16);
+                s[n] = fmaf(__uint_as_float(e ? top & 0xffff0000u : top << 16), v, s[n]);
+                s[n + 2] = fmaf(__uint_as_float(e ? low & 0xffff0000u : low << 16), v, s[n + 2]);
+            }
+        }
+    }
+    GPU_UNROLL
+    for (int i = 0; i < 4; i++)
+        d[i] = s[i];
+}
+#endif
+
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 890
+GPU_FN void gpu_mma_e4m3(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
+                         const float (&c)[4])
+{
+    asm volatile("mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e4m3.f32 "
+                 "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%10,%11,%12,%13};"
+                 : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "f"(c[0]),
+                   "f"(c[1]), "f"(c[2]), "f"(c[3]));
+}
+#endif
+
+/* Named barriers 1 to 15, for kernels whose warps have different parts. */
+GPU_FN void gpu_bar_sync(int id, int threads)
+{
+    asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+GPU_FN void gpu_bar_arrive(int id, int threads)
+{
+    asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+
+#elif defined(SIMT_EMU)
+/* --- the emulator: every wrapper knows its call site, for the reports */
+
+#define GPU_FN static inline
+#define GPU_UNROLL
+#define GPU_DYN_SHARED(T, name) T *name = reinterpret_cast<T *>(::simt::dyn_shared())
+
+namespace simt
+{
+template <class... P> struct Closure {
+    void (*k)(P...);
+    std::tuple<std::decay_t<P>...> args;
+    static void call(const void *c)
+    {
+        auto *x = static_cast<const Closure *>(c);
+        std::apply(x->k, x->args);
+    }
+    static void destroy(void *c)
+    {
+        static_cast<Closure *>(c)->~Closure();
+    }
+};
+} // namespace simt
+
+template <class... P, class... A>
+static inline cudaError_t gpu_launch(void (*k)(P...), dim3 grid, dim3 block, size_t smem,
+                                     cudaStream_t s, A &&...a)
+{
+    static_assert(sizeof...(P) == sizeof...(A), "kernel argument count");
+    static_assert((std::is_trivially_copyable<std::decay_t<P>>::value && ...), "copied as bytes");
+    using C = simt::Closure<P...>;
+    C c{k, std::tuple<std::decay_t<P>...>(static_cast<P>(a)...)};
+    simt::submit_kernel(s, {(const void *)k, grid, block, smem}, &C::call, &c, sizeof(C),
+                        &C::destroy);
+    return cudaGetLastError();
+}
+
+GPU_FN void gpu_cp_async16(void *smem, const void *gmem, int src_bytes = 16)
+{
+    simt::cp_async(smem, gmem, 16, src_bytes);
+}
+GPU_FN void gpu_cp_async4(void *smem, const void *gmem, int src_bytes = 4)
+{
+    simt::cp_async(smem, gmem, 4, src_bytes);
+}
+GPU_FN void gpu_cp_async_commit()
+{
+    simt::cp_async_commit();
+}
+template <int N> GPU_FN void gpu_cp_async_wait()
+{
+    simt::cp_async_wait(N);
+}
+GPU_FN void gpu_ldmatrix_x4(uint32_t (&r)[4], const void *row, SIMT_HERE)
+{
+    simt::ldmatrix(r, 4, false, row, SIMT_PASS);
+}
+GPU_FN void gpu_ldmatrix_x4_trans(uint32_t (&r)[4], const void *row, SIMT_HERE)
+{
+    simt::ldmatrix(r, 4, true, row, SIMT_PASS);
+}
+GPU_FN void gpu_ldmatrix_x2(uint32_t (&r)[2], const void *row, SIMT_HERE)
+{
+    simt::ldmatrix(r, 2, false, row, SIMT_PASS);
+}
+GPU_FN void gpu_mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
+                         const float (&c)[4], SIMT_HERE)
+{
+    simt::mma_16816(d, a, b, c, simt::K_MMA_BF16, SIMT_PASS);
+}
+GPU_FN void gpu_mma_f16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
+                        const float (&c)[4], SIMT_HERE)
+{
+    simt::mma_16816(d, a, b, c, simt::K_MMA_F16, SIMT_PASS);
+}
+GPU_FN void gpu_mma_s8(int (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
+                       const int (&c)[4], SIMT_HERE)
+{
+    simt::mma_16832_s8(d, a, b, c, SIMT_PASS);
+}
+GPU_FN void gpu_mma_e4m3(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
+                         const float (&c)[4], SIMT_HERE)
+{
+    simt::mma_16832(d, a, b, c, SIMT_PASS);
+}
+GPU_FN void gpu_bar_sync(int id, int threads, SIMT_HERE)
+{
+    simt::bar_sync(id, threads, SIMT_PASS);
+}
+GPU_FN void gpu_bar_arrive(int id, int threads, SIMT_HERE)
+{
+    simt::bar_arrive(id, threads, SIMT_PASS);
+}
+
+#else
+#error "compile .cu files with nvcc, or with g++ and -include tests/simt/simt.h"
+#endif
+#endif

@@ -1,0 +1,833 @@
+/* cudart.cc - the part of the CUDA runtime API an inference engine uses, on the CPU.
+ * Link instead of libcudart.  An API that is not here is a link error, not a silent no-op.
+ *
+ * Device memory is host memory from one reserved arena.  Every allocation is filled with
+ * 0xff (NaN), ends at a guard page and has a checked canary in the alignment slack.
+ * Streams: eager by default (work runs when it is submitted); with SIMT_LAZY_STREAMS=1 work
+ * is queued and runs only when something waits for it, from a randomly chosen stream, so a
+ * missing event wait or a buffer reused too early gives wrong results.
+ * Graphs: capture records operations with their dependencies; a launch replays them in
+ * capture order, or in a random topological order when SIMT_SCHED=random. */
+#include "tests/simt/simt.h"
+#include "tests/simt/internal.h"
+
+#include <chrono>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <sys/mman.h>
+#include <vector>
+#ifdef SIMT_HAS_ASAN
+#include <sanitizer/asan_interface.h>
+#endif
+
+namespace simt
+{
+std::recursive_mutex api_mu;
+#define API_LOCK std::lock_guard<std::recursive_mutex> lock_(::simt::api_mu)
+static thread_local cudaError_t last_error = cudaSuccess;
+static cudaError_t sticky = cudaSuccess;
+static cudaError_t err(cudaError_t e)
+{
+    if (e != cudaSuccess)
+        last_error = e;
+    return e;
+}
+
+/* --- device memory */
+constexpr size_t kPage = 4096, kArena = size_t(64) << 30;
+struct Alloc {
+    size_t size, pages;
+    bool in_use;
+};
+static unsigned char *arena;
+static size_t arena_top;
+static std::map<unsigned char *, Alloc> allocs;          // by user pointer
+static std::multimap<size_t, unsigned char *> free_runs; // pages -> first page
+static size_t bytes_in_use;
+static int open_count;
+
+static void set_access(bool on)
+{
+    for (auto &a : allocs)
+        mprotect((unsigned char *)((uintptr_t)a.first / kPage * kPage),
+                 (a.second.pages - 1) * kPage, on ? PROT_READ | PROT_WRITE : PROT_NONE);
+}
+struct DeviceAccess { // host code may touch device memory only inside such a scope (SIMT_PROTECT=1)
+    DeviceAccess()
+    {
+        if (config.protect && open_count++ == 0)
+            set_access(true);
+    }
+    ~DeviceAccess()
+    {
+        if (config.protect && --open_count == 0)
+            set_access(false);
+    }
+};
+bool is_device_ptr(const void *p)
+{
+    return arena && (unsigned char *)p >= arena && (unsigned char *)p < arena + kArena;
+}
+
+static void check_canary(unsigned char *p, const Alloc &a)
+{
+#ifdef SIMT_HAS_ASAN
+    (void)p;
+    (void)a;
+#else
+    for (unsigned char *q = p + a.size; (uintptr_t)q % kPage; q++)
+        if (*q != 0xA5) {
+            std::fprintf(stderr,
+                         "simt: out-of-bounds write %zu bytes past a device buffer of %zu bytes\n",
+                         (size_t)(q - p - a.size), a.size);
+            std::abort();
+        }
+#endif
+}
+static void *dev_alloc(size_t n)
+{
+    if (!arena) {
+        arena = (unsigned char *)mmap(nullptr, kArena, PROT_NONE,
+                                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (arena == MAP_FAILED) {
+            arena = nullptr;
+            return nullptr;
+        }
+    }
+    size_t pages = (n + kPage - 1) / kPage + 1;
+    unsigned char *base;
+    auto f = free_runs.find(pages);
+    if (f != free_runs.end()) {
+        base = f->second;
+        free_runs.erase(f);
+    } else {
+        if (arena_top + pages * kPage > kArena)
+            return nullptr;
+        base = arena + arena_top;
+        arena_top += pages * kPage;
+    }
+    mprotect(base, (pages - 1) * kPage, PROT_READ | PROT_WRITE);
+    unsigned char *p = base + ((pages - 1) * kPage - (n + 255) / 256 * 256);
+#ifdef SIMT_HAS_ASAN
+    __asan_unpoison_memory_region(base, (pages - 1) * kPage);
+#endif
+    std::memset(base, 0xA5, (pages - 1) * kPage);
+    std::memset(p, 0xff, n);
+#ifdef SIMT_HAS_ASAN
+    __asan_poison_memory_region(p + n, (size_t)(base + (pages - 1) * kPage - (p + n)));
+    if (p > base)
+        __asan_poison_memory_region(base, (size_t)(p - base));
+#endif
+    allocs[p] = {n, pages, true};
+    bytes_in_use += n;
+    if (config.protect && !open_count)
+        mprotect(base, (pages - 1) * kPage, PROT_NONE);
+    return p;
+}
+static bool dev_free(void *v)
+{
+    auto it = allocs.find((unsigned char *)v);
+    if (it == allocs.end())
+        return false;
+    DeviceAccess open;
+    check_canary(it->first, it->second);
+    auto *base = (unsigned char *)((uintptr_t)it->first / kPage * kPage);
+    mprotect(base, (it->second.pages - 1) * kPage, PROT_NONE); // use after free faults
+    madvise(base, (it->second.pages - 1) * kPage, MADV_DONTNEED);
+    bytes_in_use -= it->second.size;
+    free_runs.insert({it->second.pages, base});
+    allocs.erase(it);
+    return true;
+}
+void check_all_canaries()
+{
+    DeviceAccess open;
+    for (auto &a : allocs)
+        check_canary(a.first, a.second);
+}
+
+/* --- streams, events, graphs */
+struct Node {
+    std::function<void()> fn;
+    std::vector<int> deps;
+    std::string kind;
+};
+} // namespace simt
+using simt::Node;
+
+struct CUgraph_st {
+    std::vector<Node> nodes;
+};
+struct CUgraphExec_st {
+    std::vector<Node> nodes;
+};
+struct CUevent_st {
+    uint64_t seq = 0, done = 0;
+    std::chrono::steady_clock::time_point t{};
+    CUgraph_st *graph = nullptr;
+    std::vector<int> tail;
+};
+struct StreamOp {
+    std::function<void()> fn;
+    CUevent_st *wait = nullptr;
+    uint64_t seq = 0;
+};
+struct CUstream_st {
+    std::deque<StreamOp> q;
+    bool nonblocking = false;
+    bool bad_capture = false;
+    CUgraph_st *graph = nullptr;
+    bool origin = false;
+    std::vector<int> tail;
+};
+
+namespace simt
+{
+static std::set<CUstream_st *> streams;
+static CUstream_st default_stream;
+static uint64_t stream_rng = 88172645463325252ull;
+static CUstream_st *real(cudaStream_t s)
+{
+    return (s == nullptr || s == cudaStreamLegacy || s == cudaStreamPerThread) ? &default_stream
+                                                                               : s;
+}
+
+static bool runnable(CUstream_st *s)
+{
+    return !s->q.empty() && (!s->q.front().wait || s->q.front().wait->done >= s->q.front().seq);
+}
+static void step(CUstream_st *s)
+{
+    StreamOp op = std::move(s->q.front());
+    s->q.pop_front();
+    if (op.fn)
+        op.fn();
+}
+template <class P> static void run_until(P done)
+{
+    while (!done()) {
+        std::vector<CUstream_st *> c;
+        for (auto *s : streams)
+            if (runnable(s))
+                c.push_back(s);
+        if (runnable(&default_stream))
+            c.push_back(&default_stream);
+        if (c.empty()) {
+            std::fprintf(stderr, "simt: streams wait for each other (deadlock)\n");
+            std::abort();
+        }
+        stream_rng ^= stream_rng << 13;
+        stream_rng ^= stream_rng >> 7;
+        stream_rng ^= stream_rng << 17;
+        step(c[stream_rng % c.size()]);
+    }
+}
+static void drain(CUstream_st *s)
+{
+    run_until([&] { return s->q.empty(); });
+}
+static void drain_all()
+{
+    run_until([&] {
+        for (auto *s : streams)
+            if (!s->q.empty())
+                return false;
+        return default_stream.q.empty();
+    });
+}
+
+// Every asynchronous operation goes through here (also cublaslt_emu.cc).
+void enqueue(cudaStream_t stream, const char *kind, std::function<void()> fn)
+{
+    API_LOCK;
+    CUstream_st *s = real(stream);
+    auto guarded = [fn = std::move(fn)] {
+        DeviceAccess open;
+        fn();
+    };
+    if (s->graph) {
+        s->graph->nodes.push_back({guarded, s->tail, kind});
+        s->tail = {(int)s->graph->nodes.size() - 1};
+        return;
+    }
+    if (s == &default_stream)
+        for (auto *o : streams)
+            if (!o->nonblocking)
+                drain(o); // legacy default stream
+    if (config.lazy_streams && s != &default_stream) {
+        s->q.push_back({guarded});
+        return;
+    }
+    guarded();
+}
+
+struct FnAttr {
+    int max_dyn = 48 << 10;
+};
+static std::map<const void *, FnAttr> fn_attr;
+
+void submit_kernel(cudaStream_t s, const LaunchDesc &d, void (*thunk)(const void *),
+                   const void *closure, size_t size, void (*)(void *))
+{
+    API_LOCK;
+    uint64_t t = (uint64_t)d.block.x * d.block.y * d.block.z;
+    bool bad = t == 0 || t > 1024 || d.block.z > 64 || !d.grid.x || !d.grid.y || !d.grid.z ||
+               d.grid.y > 65535 || d.grid.z > 65535;
+    if (bad) {
+        err(cudaErrorInvalidConfiguration);
+        return;
+    }
+    if (d.smem > (size_t)fn_attr[d.fn].max_dyn) {
+        err(cudaErrorInvalidValue);
+        return;
+    }
+    if (sticky != cudaSuccess) {
+        err(sticky);
+        return;
+    }
+    std::shared_ptr<void> copy(::operator new(size), [](void *p) { ::operator delete(p); });
+    std::memcpy(copy.get(), closure, size);
+    LaunchDesc dd = d;
+    enqueue(s, "kernel", [dd, thunk, copy] {
+        run_grid(dd, thunk, copy.get());
+        if (!last_report.empty()) {
+            sticky = cudaErrorLaunchFailure;
+            err(sticky);
+        }
+    });
+}
+static void run_nodes(const std::vector<Node> &n)
+{
+    if (config.sched != 2) {
+        for (auto &x : n)
+            x.fn();
+        return;
+    }
+    std::vector<char> done(n.size(), 0);
+    for (size_t k = 0; k < n.size(); k++) {
+        std::vector<int> c;
+        for (size_t i = 0; i < n.size(); i++)
+            if (!done[i]) {
+                bool ok = true;
+                for (int d : n[i].deps)
+                    ok &= done[(size_t)d] != 0;
+                if (ok)
+                    c.push_back((int)i);
+            }
+        stream_rng ^= stream_rng << 13;
+        stream_rng ^= stream_rng >> 7;
+        stream_rng ^= stream_rng << 17;
+        int i = c[stream_rng % c.size()];
+        n[(size_t)i].fn();
+        done[(size_t)i] = 1;
+    }
+}
+static std::map<const char *, size_t> pinned;
+static bool is_pinned(const void *p)
+{
+    auto it = pinned.upper_bound((const char *)p);
+    if (it == pinned.begin())
+        return false;
+    --it;
+    return (const char *)p < it->first + it->second;
+}
+static bool capturing_any()
+{
+    if (default_stream.graph)
+        return true;
+    for (auto *s : streams)
+        if (s->graph)
+            return true;
+    return false;
+}
+void reset_error_for_tests()
+{
+    sticky = cudaSuccess;
+    last_error = cudaSuccess;
+    last_report.clear();
+}
+} // namespace simt
+
+using namespace simt;
+extern "C" {
+/* --- errors, device */
+cudaError_t cudaGetLastError()
+{
+    cudaError_t e = last_error;
+    last_error = sticky;
+    return e;
+}
+cudaError_t cudaPeekAtLastError()
+{
+    return last_error;
+}
+const char *cudaGetErrorName(cudaError_t e)
+{
+    return e == cudaSuccess                     ? "cudaSuccess"
+           : e == cudaErrorLaunchFailure        ? "cudaErrorLaunchFailure"
+           : e == cudaErrorMemoryAllocation     ? "cudaErrorMemoryAllocation"
+           : e == cudaErrorInvalidConfiguration ? "cudaErrorInvalidConfiguration"
+           : e == cudaErrorInvalidValue         ? "cudaErrorInvalidValue"
+                                                : "cudaError(emulated)";
+}
+const char *cudaGetErrorString(cudaError_t e)
+{
+    return cudaGetErrorName(e);
+}
+cudaError_t cudaGetDeviceCount(int *n)
+{
+    *n = 1;
+    return cudaSuccess;
+}
+cudaError_t cudaGetDevice(int *d)
+{
+    *d = 0;
+    return cudaSuccess;
+}
+cudaError_t cudaSetDevice(int d)
+{
+    return err(d == 0 ? cudaSuccess : cudaErrorInvalidDevice);
+}
+cudaError_t cudaDriverGetVersion(int *v)
+{
+    *v = 13000;
+    return cudaSuccess;
+}
+cudaError_t cudaRuntimeGetVersion(int *v)
+{
+    *v = 13000;
+    return cudaSuccess;
+}
+static int emu_sm()
+{
+    const char *s = std::getenv("SIMT_SM");
+    return s ? (int)std::strtol(s, nullptr, 10) : 89;
+} // 89: mma.sync path, no wgmma
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int)
+{
+    std::memset(p, 0, sizeof *p);
+    std::snprintf(p->name, sizeof p->name, "SIMT CPU emulator");
+    p->major = emu_sm() / 10;
+    p->minor = emu_sm() % 10;
+    p->totalGlobalMem = size_t(8) << 30;
+    p->sharedMemPerBlock = 48 << 10;
+    p->sharedMemPerBlockOptin = 99 << 10;
+    p->sharedMemPerMultiprocessor = 100 << 10;
+    p->regsPerBlock = 65536;
+    p->warpSize = 32;
+    p->maxThreadsPerBlock = 1024;
+    p->maxThreadsPerMultiProcessor = 1536;
+    p->multiProcessorCount = 4;
+    p->maxThreadsDim[0] = p->maxThreadsDim[1] = 1024;
+    p->maxThreadsDim[2] = 64;
+    p->maxGridSize[0] = 2147483647;
+    p->maxGridSize[1] = p->maxGridSize[2] = 65535;
+    p->l2CacheSize = 4 << 20;
+    p->unifiedAddressing = 1;
+    return cudaSuccess;
+}
+cudaError_t cudaDeviceGetAttribute(int *v, cudaDeviceAttr a, int)
+{
+    cudaDeviceProp p;
+    cudaGetDeviceProperties(&p, 0);
+    switch (a) {
+    case cudaDevAttrComputeCapabilityMajor:
+        *v = p.major;
+        break;
+    case cudaDevAttrComputeCapabilityMinor:
+        *v = p.minor;
+        break;
+    case cudaDevAttrMultiProcessorCount:
+        *v = p.multiProcessorCount;
+        break;
+    case cudaDevAttrMaxSharedMemoryPerBlockOptin:
+        *v = (int)p.sharedMemPerBlockOptin;
+        break;
+    case cudaDevAttrMaxSharedMemoryPerMultiprocessor:
+        *v = (int)p.sharedMemPerMultiprocessor;
+        break;
+    case cudaDevAttrWarpSize:
+        *v = 32;
+        break;
+    default:
+        return err(cudaErrorInvalidValue);
+    }
+    return cudaSuccess;
+}
+cudaError_t cudaMemGetInfo(size_t *f, size_t *t)
+{
+    *t = size_t(8) << 30;
+    *f = *t - bytes_in_use;
+    return cudaSuccess;
+}
+cudaError_t cudaFuncSetAttribute(const void *f, cudaFuncAttribute a, int v)
+{
+    API_LOCK;
+    if (a == cudaFuncAttributeMaxDynamicSharedMemorySize) {
+        if (v > (99 << 10))
+            return err(cudaErrorInvalidValue);
+        fn_attr[f].max_dyn = v;
+    }
+    return cudaSuccess;
+}
+cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *n, const void *, int block,
+                                                          size_t smem)
+{
+    *n = std::max(1, std::min(1536 / std::max(block, 1), (int)(smem ? (100 << 10) / smem : 16)));
+    return cudaSuccess;
+}
+
+/* --- memory */
+cudaError_t cudaMalloc(void **p, size_t n)
+{
+    API_LOCK;
+    if (capturing_any())
+        return err(cudaErrorStreamCaptureUnsupported);
+    *p = nullptr;
+    if (!n)
+        return cudaSuccess;
+    if (bytes_in_use + n > (size_t(8) << 30))
+        return err(cudaErrorMemoryAllocation);
+    *p = dev_alloc(n);
+    return err(*p ? cudaSuccess : cudaErrorMemoryAllocation);
+}
+cudaError_t cudaFree(void *p)
+{
+    API_LOCK;
+    if (!p)
+        return cudaSuccess;
+    drain_all();
+    return err(dev_free(p) ? cudaSuccess : cudaErrorInvalidValue);
+}
+cudaError_t cudaMallocHost(void **p, size_t n)
+{
+    API_LOCK;
+    *p = std::aligned_alloc(4096, (n + 4095) / 4096 * 4096);
+    std::memset(*p, 0xff, n);
+    pinned[(const char *)*p] = n;
+    return cudaSuccess;
+}
+cudaError_t cudaHostAlloc(void **p, size_t n, unsigned)
+{
+    return cudaMallocHost(p, n);
+}
+cudaError_t cudaFreeHost(void *p)
+{
+    API_LOCK;
+    if (!p)
+        return cudaSuccess;
+    drain_all();
+    if (!pinned.erase((const char *)p))
+        return err(cudaErrorInvalidValue);
+    std::free(p);
+    return cudaSuccess;
+}
+cudaError_t cudaHostRegister(void *p, size_t n, unsigned)
+{
+    API_LOCK;
+    pinned[(const char *)p] = n;
+    return cudaSuccess;
+}
+cudaError_t cudaHostUnregister(void *p)
+{
+    API_LOCK;
+    return err(pinned.erase((const char *)p) ? cudaSuccess : cudaErrorHostMemoryNotRegistered);
+}
+
+static cudaError_t copy_check(void *d, const void *s, cudaMemcpyKind k)
+{
+    bool dd = is_device_ptr(d), ds = is_device_ptr(s);
+    bool ok = k == cudaMemcpyDefault || (k == cudaMemcpyHostToDevice && dd && !ds) ||
+              (k == cudaMemcpyDeviceToHost && !dd && ds) ||
+              (k == cudaMemcpyDeviceToDevice && dd && ds) ||
+              (k == cudaMemcpyHostToHost && !dd && !ds);
+    return ok ? cudaSuccess : cudaErrorInvalidValue;
+}
+cudaError_t cudaMemcpyAsync(void *d, const void *s, size_t n, cudaMemcpyKind k, cudaStream_t st)
+{
+    API_LOCK;
+    if (n == 0)
+        return cudaSuccess;
+    if (cudaError_t e = copy_check(d, s, k))
+        return err(e);
+    CUstream_st *q = real(st);
+    if (!q->graph && !is_device_ptr(s) &&
+        !is_pinned(s)) { // pageable source: staged before the call returns
+        auto tmp = std::make_shared<std::vector<char>>((const char *)s, (const char *)s + n);
+        enqueue(st, "memcpy", [=] { std::memcpy(d, tmp->data(), n); });
+        return cudaSuccess;
+    }
+    enqueue(st, "memcpy", [=] { std::memmove(d, s, n); });
+    if (!q->graph && !is_device_ptr(d) && !is_pinned(d))
+        drain(q); // pageable target: synchronous
+    return cudaSuccess;
+}
+cudaError_t cudaMemcpy(void *d, const void *s, size_t n, cudaMemcpyKind k)
+{
+    API_LOCK;
+    if (n == 0)
+        return cudaSuccess;
+    if (capturing_any())
+        return err(cudaErrorStreamCaptureUnsupported);
+    if (cudaError_t e = copy_check(d, s, k))
+        return err(e);
+    enqueue(nullptr, "memcpy", [=] { std::memmove(d, s, n); });
+    return err(sticky);
+}
+cudaError_t cudaMemcpy2DAsync(void *d, size_t dp, const void *s, size_t sp, size_t w, size_t h,
+                              cudaMemcpyKind k, cudaStream_t st)
+{
+    API_LOCK;
+    if (cudaError_t e = copy_check(d, s, k))
+        return err(e);
+    enqueue(st, "memcpy2d", [=] {
+        for (size_t i = 0; i < h; i++)
+            std::memmove((char *)d + i * dp, (const char *)s + i * sp, w);
+    });
+    return cudaSuccess;
+}
+cudaError_t cudaMemsetAsync(void *d, int v, size_t n, cudaStream_t st)
+{
+    API_LOCK;
+    if (!is_device_ptr(d))
+        return err(cudaErrorInvalidValue);
+    enqueue(st, "memset", [=] { std::memset(d, v, n); });
+    return cudaSuccess;
+}
+cudaError_t cudaMemset(void *d, int v, size_t n)
+{
+    return cudaMemsetAsync(d, v, n, nullptr);
+}
+
+/* --- streams and events */
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned f)
+{
+    API_LOCK;
+    *s = new CUstream_st;
+    (*s)->nonblocking = f & cudaStreamNonBlocking;
+    streams.insert(*s);
+    return cudaSuccess;
+}
+cudaError_t cudaStreamCreate(cudaStream_t *s)
+{
+    return cudaStreamCreateWithFlags(s, 0);
+}
+cudaError_t cudaStreamCreateWithPriority(cudaStream_t *s, unsigned f, int)
+{
+    return cudaStreamCreateWithFlags(s, f);
+}
+cudaError_t cudaStreamDestroy(cudaStream_t s)
+{
+    API_LOCK;
+    drain(s);
+    streams.erase(s);
+    delete s;
+    return cudaSuccess;
+}
+cudaError_t cudaStreamSynchronize(cudaStream_t s)
+{
+    API_LOCK;
+    if (real(s)->graph) {
+        real(s)->bad_capture = true;
+        return err(cudaErrorStreamCaptureUnsupported);
+    }
+    drain(real(s));
+    return err(sticky);
+}
+cudaError_t cudaStreamQuery(cudaStream_t s)
+{
+    API_LOCK;
+    CUstream_st *q = real(s);
+    if (runnable(q))
+        step(q);
+    return q->q.empty() ? err(sticky) : cudaErrorNotReady;
+}
+cudaError_t cudaDeviceSynchronize()
+{
+    API_LOCK;
+    if (capturing_any())
+        return err(cudaErrorStreamCaptureUnsupported);
+    drain_all();
+    check_all_canaries();
+    return err(sticky);
+}
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned)
+{
+    *e = new CUevent_st;
+    return cudaSuccess;
+}
+cudaError_t cudaEventCreate(cudaEvent_t *e)
+{
+    return cudaEventCreateWithFlags(e, 0);
+}
+cudaError_t cudaEventDestroy(cudaEvent_t e)
+{
+    API_LOCK;
+    run_until([&] { return e->done >= e->seq; });
+    delete e;
+    return cudaSuccess;
+}
+cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t st)
+{
+    API_LOCK;
+    CUstream_st *s = real(st);
+    if (s->graph) {
+        e->graph = s->graph;
+        e->tail = s->tail;
+        return cudaSuccess;
+    }
+    e->graph = nullptr;
+    uint64_t seq = ++e->seq;
+    enqueue(st, "event", [e, seq] {
+        e->done = seq;
+        e->t = std::chrono::steady_clock::now();
+    });
+    return cudaSuccess;
+}
+cudaError_t cudaStreamWaitEvent(cudaStream_t st, cudaEvent_t e, unsigned)
+{
+    API_LOCK;
+    CUstream_st *s = real(st);
+    if (e->graph) {
+        if (!s->graph) {
+            s->graph = e->graph;
+            s->tail.clear();
+        }
+        s->tail.insert(s->tail.end(), e->tail.begin(), e->tail.end());
+        return cudaSuccess;
+    }
+    if (s->graph)
+        return err(cudaErrorStreamCaptureIsolation);
+    if (e->done < e->seq)
+        s->q.push_back({nullptr, e, e->seq});
+    return cudaSuccess;
+}
+cudaError_t cudaEventSynchronize(cudaEvent_t e)
+{
+    API_LOCK;
+    run_until([&] { return e->done >= e->seq; });
+    return err(sticky);
+}
+cudaError_t cudaEventQuery(cudaEvent_t e)
+{
+    API_LOCK;
+    return e->done >= e->seq ? err(sticky) : cudaErrorNotReady;
+}
+cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t a, cudaEvent_t b)
+{
+    *ms = std::chrono::duration<float, std::milli>(b->t - a->t).count();
+    return cudaSuccess;
+}
+cudaError_t cudaLaunchHostFunc(cudaStream_t s, cudaHostFn_t f, void *u)
+{
+    enqueue(s, "hostfn", [=] { f(u); });
+    return cudaSuccess;
+}
+
+/* --- graphs */
+cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode)
+{
+    API_LOCK;
+    if (real(s) == &default_stream)
+        return err(cudaErrorStreamCaptureUnsupported);
+    s->graph = new CUgraph_st;
+    s->origin = true;
+    s->tail.clear();
+    s->bad_capture = false;
+    return cudaSuccess;
+}
+cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *g)
+{
+    API_LOCK;
+    CUgraph_st *gr = s->graph;
+    bool bad = s->bad_capture;
+    if (!gr || !s->origin)
+        return err(cudaErrorIllegalState);
+    // Work of a forked stream must have been joined: its last node must reach the origin's tail.
+    std::vector<char> reach(gr->nodes.size(), 0);
+    std::vector<int> st(s->tail);
+    while (!st.empty()) {
+        int i = st.back();
+        st.pop_back();
+        if (reach[(size_t)i])
+            continue;
+        reach[(size_t)i] = 1;
+        for (int d : gr->nodes[(size_t)i].deps)
+            st.push_back(d);
+    }
+    for (auto *o : streams)
+        if (o->graph == gr) {
+            if (o != s)
+                for (int t : o->tail)
+                    bad |= !reach[(size_t)t];
+            o->graph = nullptr;
+            o->tail.clear();
+            o->origin = false;
+        }
+    if (bad) {
+        delete gr;
+        *g = nullptr;
+        return err(cudaErrorStreamCaptureUnjoined);
+    }
+    *g = gr;
+    return cudaSuccess;
+}
+cudaError_t cudaStreamIsCapturing(cudaStream_t s, cudaStreamCaptureStatus *c)
+{
+    *c = real(s)->graph ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
+    return cudaSuccess;
+}
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *x, cudaGraph_t g, unsigned long long)
+{
+    API_LOCK;
+    *x = new CUgraphExec_st{g->nodes};
+    return cudaSuccess;
+}
+cudaError_t cudaGraphExecUpdate(cudaGraphExec_t x, cudaGraph_t g, cudaGraphExecUpdateResultInfo *r)
+{
+    API_LOCK;
+    bool same = x->nodes.size() == g->nodes.size();
+    for (size_t i = 0; same && i < g->nodes.size(); i++)
+        same = x->nodes[i].kind == g->nodes[i].kind && x->nodes[i].deps == g->nodes[i].deps;
+    if (r) {
+        std::memset(r, 0, sizeof *r);
+        r->result = same ? cudaGraphExecUpdateSuccess : cudaGraphExecUpdateErrorTopologyChanged;
+    }
+    if (!same)
+        return err(cudaErrorGraphExecUpdateFailure);
+    x->nodes = g->nodes;
+    return cudaSuccess;
+}
+cudaError_t cudaGraphLaunch(cudaGraphExec_t x, cudaStream_t s)
+{
+    auto n = std::make_shared<std::vector<Node>>(x->nodes);
+    enqueue(s, "graph", [n] { run_nodes(*n); });
+    return cudaSuccess;
+}
+cudaError_t cudaGraphUpload(cudaGraphExec_t, cudaStream_t)
+{
+    return cudaSuccess;
+}
+cudaError_t cudaGraphDestroy(cudaGraph_t g)
+{
+    delete g;
+    return cudaSuccess;
+}
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t x)
+{
+    API_LOCK;
+    drain_all();
+    delete x;
+    return cudaSuccess;
+}
+cudaError_t cudaGraphGetNodes(cudaGraph_t g, cudaGraphNode_t *, size_t *n)
+{
+    *n = g->nodes.size();
+    return cudaSuccess;
+}
+}
