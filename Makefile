@@ -145,6 +145,7 @@ SHAPE ?= qwen2.5-0.5b
 FORMATS ?= q8_0 q4_0 bf16
 bench: all
 	$(Q)for f in $(FORMATS); do $(B)/inferd bench --random $(SHAPE) --format $$f || exit 1; done
+	$(Q)tests/bench/bench_server.py $(B)/inferd --random $(SHAPE) --format $(firstword $(FORMATS))
 
 BENCHES := $(patsubst %.c,$(B)/%,$(wildcard tests/bench/bench_*.c))
 $(BENCHES): $(B)/%: $(B)/%.o $(SUPPORT) $(LIB)
