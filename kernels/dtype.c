@@ -8,6 +8,21 @@
 #include <string.h>
 
 #include "kernels/half.h"
+#include "kernels/quant/iq1_m.h"
+#include "kernels/quant/iq1_s.h"
+#include "kernels/quant/iq2_s.h"
+#include "kernels/quant/iq2_xs.h"
+#include "kernels/quant/iq2_xxs.h"
+#include "kernels/quant/iq3_s.h"
+#include "kernels/quant/iq3_xxs.h"
+#include "kernels/quant/iq4_nl.h"
+#include "kernels/quant/iq4_xs.h"
+#include "kernels/quant/mxfp4.h"
+#include "kernels/quant/nvfp4.h"
+#include "kernels/quant/q1_0.h"
+#include "kernels/quant/q2_0.h"
+#include "kernels/quant/q2_k.h"
+#include "kernels/quant/q3_k.h"
 #include "kernels/quant/q4_0.h"
 #include "kernels/quant/q4_1.h"
 #include "kernels/quant/q4_k.h"
@@ -16,6 +31,10 @@
 #include "kernels/quant/q5_k.h"
 #include "kernels/quant/q6_k.h"
 #include "kernels/quant/q8_0.h"
+#include "kernels/quant/q8_1.h"
+#include "kernels/quant/q8_k.h"
+#include "kernels/quant/tq1_0.h"
+#include "kernels/quant/tq2_0.h"
 
 /* --- decoders: one block to floats */
 
@@ -38,6 +57,21 @@ static void decode_bf16(const void *b, float *out)
     *out = half_bf16(h);
 }
 
+/* Whole numbers and doubles round to the nearest float. */
+#define PLAIN_FORMAT(name, type)                                                                   \
+    static void decode_##name(const void *b, float *out)                                           \
+    {                                                                                              \
+        type v;                                                                                    \
+        memcpy(&v, b, sizeof v);                                                                   \
+        *out = (float)v;                                                                           \
+    }
+PLAIN_FORMAT(f64, double)
+PLAIN_FORMAT(i8, int8_t)
+PLAIN_FORMAT(i16, int16_t)
+PLAIN_FORMAT(i32, int32_t)
+PLAIN_FORMAT(i64, int64_t)
+#undef PLAIN_FORMAT
+
 typedef void ints_fn(const void *block, int group, struct quant_ints *out);
 
 static void decode_groups(ints_fn *ints, const void *b, int n, float *out)
@@ -46,7 +80,7 @@ static void decode_groups(ints_fn *ints, const void *b, int n, float *out)
     for (int g = 0; g < n / QUANT_GROUP; g++, out += QUANT_GROUP) {
         ints(b, g, &o);
         for (int i = 0; i < QUANT_GROUP; i++)
-            out[i] = o.d * (float)o.sc[i / 16] * (float)o.q[i] + o.m;
+            out[i] = o.d * (float)o.sc[i / 16] * (float)o.q[i] + o.m * (float)o.mn[i / 16];
     }
 }
 
@@ -67,6 +101,25 @@ BLOCK_FORMAT(q5_1, Q5_1)
 BLOCK_FORMAT(q4_k, Q4_K)
 BLOCK_FORMAT(q5_k, Q5_K)
 BLOCK_FORMAT(q6_k, Q6_K)
+BLOCK_FORMAT(q1_0, Q1_0)
+BLOCK_FORMAT(q2_0, Q2_0)
+BLOCK_FORMAT(q8_1, Q8_1)
+BLOCK_FORMAT(q2_k, Q2_K)
+BLOCK_FORMAT(q3_k, Q3_K)
+BLOCK_FORMAT(q8_k, Q8_K)
+BLOCK_FORMAT(iq1_s, IQ1_S)
+BLOCK_FORMAT(iq1_m, IQ1_M)
+BLOCK_FORMAT(iq2_xxs, IQ2_XXS)
+BLOCK_FORMAT(iq2_xs, IQ2_XS)
+BLOCK_FORMAT(iq2_s, IQ2_S)
+BLOCK_FORMAT(iq3_xxs, IQ3_XXS)
+BLOCK_FORMAT(iq3_s, IQ3_S)
+BLOCK_FORMAT(iq4_nl, IQ4_NL)
+BLOCK_FORMAT(iq4_xs, IQ4_XS)
+BLOCK_FORMAT(tq1_0, TQ1_0)
+BLOCK_FORMAT(tq2_0, TQ2_0)
+BLOCK_FORMAT(mxfp4, MXFP4)
+BLOCK_FORMAT(nvfp4, NVFP4)
 #undef BLOCK_FORMAT
 
 /* --- encoders: the rounding of ggml's reference quantizers (and of the gguf package) */
@@ -175,31 +228,57 @@ static void encode_q5_1(const float *in, void *b)
 
 /* clang-format off */
 static const struct dtype_info table[N_DTYPE] = {
-    /*             name    block bytes gguf  decode       encode       ints */
-    [DT_F32]  = {"f32",      1,    4,    0, decode_f32,  encode_f32,  NULL},
-    [DT_F16]  = {"f16",      1,    2,    1, decode_f16,  encode_f16,  NULL},
-    [DT_BF16] = {"bf16",     1,    2,   30, decode_bf16, encode_bf16, NULL},
-    [DT_I32]  = {"i32",      1,    4,   26, NULL,        NULL,        NULL},
-    [DT_U8]   = {"u8",       1,    1,   -1, NULL,        NULL,        NULL},
-    [DT_Q8_0] = {"q8_0",    32,   34,    8, decode_q8_0, encode_q8_0, ints_q8_0},
-    [DT_Q4_0] = {"q4_0",    32,   18,    2, decode_q4_0, encode_q4_0, ints_q4_0},
-    [DT_Q4_1] = {"q4_1",    32,   20,    3, decode_q4_1, encode_q4_1, ints_q4_1},
-    [DT_Q5_0] = {"q5_0",    32,   22,    6, decode_q5_0, encode_q5_0, ints_q5_0},
-    [DT_Q5_1] = {"q5_1",    32,   24,    7, decode_q5_1, encode_q5_1, ints_q5_1},
-    [DT_Q4_K] = {"q4_k",   256,  144,   12, decode_q4_k, NULL,        ints_q4_k},
-    [DT_Q5_K] = {"q5_k",   256,  176,   13, decode_q5_k, NULL,        ints_q5_k},
-    [DT_Q6_K] = {"q6_k",   256,  210,   14, decode_q6_k, NULL,        ints_q6_k},
+    /*               name      block bytes gguf  decode          encode       ints */
+    [DT_F32]     = {"f32",        1,    4,    0, decode_f32,     encode_f32,  NULL},
+    [DT_F16]     = {"f16",        1,    2,    1, decode_f16,     encode_f16,  NULL},
+    [DT_BF16]    = {"bf16",       1,    2,   30, decode_bf16,    encode_bf16, NULL},
+    [DT_I32]     = {"i32",        1,    4,   26, decode_i32,     NULL,        NULL},
+    [DT_U8]      = {"u8",         1,    1,   -1, NULL,           NULL,        NULL},
+    [DT_F64]     = {"f64",        1,    8,   28, decode_f64,     NULL,        NULL},
+    [DT_I8]      = {"i8",         1,    1,   24, decode_i8,      NULL,        NULL},
+    [DT_I16]     = {"i16",        1,    2,   25, decode_i16,     NULL,        NULL},
+    [DT_I64]     = {"i64",        1,    8,   27, decode_i64,     NULL,        NULL},
+    [DT_Q8_0]    = {"q8_0",      32,   34,    8, decode_q8_0,    encode_q8_0, ints_q8_0},
+    [DT_Q4_0]    = {"q4_0",      32,   18,    2, decode_q4_0,    encode_q4_0, ints_q4_0},
+    [DT_Q4_1]    = {"q4_1",      32,   20,    3, decode_q4_1,    encode_q4_1, ints_q4_1},
+    [DT_Q5_0]    = {"q5_0",      32,   22,    6, decode_q5_0,    encode_q5_0, ints_q5_0},
+    [DT_Q5_1]    = {"q5_1",      32,   24,    7, decode_q5_1,    encode_q5_1, ints_q5_1},
+    [DT_Q4_K]    = {"q4_k",     256,  144,   12, decode_q4_k,    NULL,        ints_q4_k},
+    [DT_Q5_K]    = {"q5_k",     256,  176,   13, decode_q5_k,    NULL,        ints_q5_k},
+    [DT_Q6_K]    = {"q6_k",     256,  210,   14, decode_q6_k,    NULL,        ints_q6_k},
+    [DT_Q1_0]    = {"q1_0",     128,   18,   41, decode_q1_0,    NULL,        ints_q1_0},
+    [DT_Q2_0]    = {"q2_0",      64,   18,   42, decode_q2_0,    NULL,        ints_q2_0},
+    [DT_Q8_1]    = {"q8_1",      32,   36,    9, decode_q8_1,    NULL,        ints_q8_1},
+    [DT_Q2_K]    = {"q2_k",     256,   84,   10, decode_q2_k,    NULL,        ints_q2_k},
+    [DT_Q3_K]    = {"q3_k",     256,  110,   11, decode_q3_k,    NULL,        ints_q3_k},
+    [DT_Q8_K]    = {"q8_k",     256,  292,   15, decode_q8_k,    NULL,        ints_q8_k},
+    [DT_IQ1_S]   = {"iq1_s",    256,   50,   19, decode_iq1_s,   NULL,        ints_iq1_s},
+    [DT_IQ1_M]   = {"iq1_m",    256,   56,   29, decode_iq1_m,   NULL,        ints_iq1_m},
+    [DT_IQ2_XXS] = {"iq2_xxs",  256,   66,   16, decode_iq2_xxs, NULL,        ints_iq2_xxs},
+    [DT_IQ2_XS]  = {"iq2_xs",   256,   74,   17, decode_iq2_xs,  NULL,        ints_iq2_xs},
+    [DT_IQ2_S]   = {"iq2_s",    256,   82,   22, decode_iq2_s,   NULL,        ints_iq2_s},
+    [DT_IQ3_XXS] = {"iq3_xxs",  256,   98,   18, decode_iq3_xxs, NULL,        ints_iq3_xxs},
+    [DT_IQ3_S]   = {"iq3_s",    256,  110,   21, decode_iq3_s,   NULL,        ints_iq3_s},
+    [DT_IQ4_NL]  = {"iq4_nl",    32,   18,   20, decode_iq4_nl,  NULL,        ints_iq4_nl},
+    [DT_IQ4_XS]  = {"iq4_xs",   256,  136,   23, decode_iq4_xs,  NULL,        ints_iq4_xs},
+    [DT_TQ1_0]   = {"tq1_0",    256,   54,   34, decode_tq1_0,   NULL,        ints_tq1_0},
+    [DT_TQ2_0]   = {"tq2_0",    256,   66,   35, decode_tq2_0,   NULL,        ints_tq2_0},
+    [DT_MXFP4]   = {"mxfp4",     32,   17,   39, decode_mxfp4,   NULL,        ints_mxfp4},
+    [DT_NVFP4]   = {"nvfp4",     64,   36,   40, decode_nvfp4,   NULL,        ints_nvfp4},
 };
 
-/* All type numbers a GGUF file can have (ggml.h, enum ggml_type); the gaps were withdrawn. */
+/* All type numbers a GGUF file can have (ggml.h, enum ggml_type), also the withdrawn ones, which
+ * only old files have: 4, 5, 31 to 33, 36 to 38. */
 static const char *const gguf_names[] = {
-    [0] = "F32",      [1] = "F16",      [2] = "Q4_0",     [3] = "Q4_1",    [6] = "Q5_0",
-    [7] = "Q5_1",     [8] = "Q8_0",     [9] = "Q8_1",     [10] = "Q2_K",   [11] = "Q3_K",
-    [12] = "Q4_K",    [13] = "Q5_K",    [14] = "Q6_K",    [15] = "Q8_K",   [16] = "IQ2_XXS",
-    [17] = "IQ2_XS",  [18] = "IQ3_XXS", [19] = "IQ1_S",   [20] = "IQ4_NL", [21] = "IQ3_S",
-    [22] = "IQ2_S",   [23] = "IQ4_XS",  [24] = "I8",      [25] = "I16",    [26] = "I32",
-    [27] = "I64",     [28] = "F64",     [29] = "IQ1_M",   [30] = "BF16",   [34] = "TQ1_0",
-    [35] = "TQ2_0",   [39] = "MXFP4",   [40] = "NVFP4",   [41] = "Q1_0",
+    [0] = "F32",       [1] = "F16",       [2] = "Q4_0",      [3] = "Q4_1",       [4] = "Q4_2",
+    [5] = "Q4_3",      [6] = "Q5_0",      [7] = "Q5_1",      [8] = "Q8_0",       [9] = "Q8_1",
+    [10] = "Q2_K",     [11] = "Q3_K",     [12] = "Q4_K",     [13] = "Q5_K",      [14] = "Q6_K",
+    [15] = "Q8_K",     [16] = "IQ2_XXS",  [17] = "IQ2_XS",   [18] = "IQ3_XXS",   [19] = "IQ1_S",
+    [20] = "IQ4_NL",   [21] = "IQ3_S",    [22] = "IQ2_S",    [23] = "IQ4_XS",    [24] = "I8",
+    [25] = "I16",      [26] = "I32",      [27] = "I64",      [28] = "F64",       [29] = "IQ1_M",
+    [30] = "BF16",     [31] = "Q4_0_4_4", [32] = "Q4_0_4_8", [33] = "Q4_0_8_8",  [34] = "TQ1_0",
+    [35] = "TQ2_0",    [36] = "IQ4_NL_4_4", [37] = "IQ4_NL_4_8", [38] = "IQ4_NL_8_8",
+    [39] = "MXFP4",    [40] = "NVFP4",    [41] = "Q1_0",     [42] = "Q2_0",
 };
 /* clang-format on */
 
@@ -244,5 +323,7 @@ void dtype_decode(enum dtype t, const void *src, float *out, int64_t n)
 
 const char *dtype_list(void)
 {
-    return "f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 q4_k q5_k q6_k";
+    return "f32 f16 bf16 f64 i8 i16 i32 i64 q1_0 q2_0 q4_0 q4_1 q5_0 q5_1 q8_0 q8_1 q2_k q3_k q4_k "
+           "q5_k q6_k q8_k iq1_s iq1_m iq2_xxs iq2_xs iq2_s iq3_xxs iq3_s iq4_nl iq4_xs tq1_0 "
+           "tq2_0 mxfp4 nvfp4";
 }

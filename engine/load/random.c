@@ -52,6 +52,17 @@ static const struct { enum dtype t; int scale, second; float ratio, spread; } bl
     {DT_Q4_K, 0,   2,  7.5f,  258},
     {DT_Q5_K, 0,   2,  15.5f, 527},
     {DT_Q6_K, 208, -1, 0,     1366},
+    {DT_Q2_K, 80,  82, 1.5f,  13.9f},
+    {DT_Q3_K, 108, -1, 0,     43.5f},
+    {DT_IQ1_S, 0,  -1, 0,     7.2f},
+    {DT_IQ2_XXS, 0, -1, 0,    53.5f},
+    {DT_IQ2_XS, 0, -1, 0,     55.8f},
+    {DT_IQ2_S, 0,  -1, 0,     56.3f},
+    {DT_IQ3_XXS, 0, -1, 0,    142},
+    {DT_IQ3_S, 0,  -1, 0,     141},
+    {DT_IQ4_NL, 0, -1, 0,     67.4f},
+    {DT_IQ4_XS, 0, -1, 0,     1244},
+    {DT_TQ1_0, 52, -1, 0,     0.82f},
 };
 
 /* What quantizers use instead where a row is not a multiple of the block of 256, and for the
@@ -64,6 +75,17 @@ static const struct { enum dtype t, short_row, table; } choices[] = {
     {DT_Q4_K, DT_Q5_0, DT_Q6_K},
     {DT_Q5_K, DT_Q5_1, DT_Q6_K},
     {DT_Q6_K, DT_Q8_0, DT_Q6_K},
+    {DT_Q2_K, DT_Q4_0, DT_Q6_K},
+    {DT_Q3_K, DT_Q4_0, DT_Q6_K},
+    {DT_IQ1_S, DT_IQ4_NL, DT_Q6_K},
+    {DT_IQ2_XXS, DT_IQ4_NL, DT_Q6_K},
+    {DT_IQ2_XS, DT_IQ4_NL, DT_Q6_K},
+    {DT_IQ2_S, DT_IQ4_NL, DT_Q6_K},
+    {DT_IQ3_XXS, DT_IQ4_NL, DT_Q6_K},
+    {DT_IQ3_S, DT_IQ4_NL, DT_Q6_K},
+    {DT_IQ4_NL, DT_IQ4_NL, DT_Q6_K},
+    {DT_IQ4_XS, DT_IQ4_NL, DT_Q6_K},
+    {DT_TQ1_0, DT_Q4_0, DT_Q6_K},
 };
 /* clang-format on */
 #define COUNT(a) ((int)(sizeof(a) / sizeof(a)[0]))

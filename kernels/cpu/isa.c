@@ -56,6 +56,20 @@ static int level(void)
 }
 
 /* clang-format off */
+/* Formats that share the panels of another, or its kind of scales: the kernel that serves them. */
+#define SHARED(kernel) \
+    [DT_F64] = kernel(F32),        [DT_I8] = kernel(F32),         [DT_I16] = kernel(F32), \
+    [DT_I32] = kernel(F32),        [DT_I64] = kernel(F32),        [DT_Q8_1] = kernel(Q8_0), \
+    [DT_Q1_0] = kernel(IQ4_NL),    [DT_Q2_0] = kernel(IQ4_NL),    [DT_Q2_K] = kernel(Q2_K), \
+    [DT_Q3_K] = kernel(Q3_K),      [DT_IQ1_S] = kernel(IQ4_XS),   [DT_IQ1_M] = kernel(Q3_K), \
+    [DT_IQ2_XXS] = kernel(IQ4_XS), [DT_IQ2_XS] = kernel(Q3_K),    [DT_IQ2_S] = kernel(Q3_K), \
+    [DT_IQ3_XXS] = kernel(IQ4_XS), [DT_IQ3_S] = kernel(IQ4_XS),   [DT_IQ4_NL] = kernel(IQ4_NL), \
+    [DT_IQ4_XS] = kernel(IQ4_XS),  [DT_TQ1_0] = kernel(IQ4_XS),   [DT_TQ2_0] = kernel(IQ4_XS), \
+    [DT_MXFP4] = kernel(IQ4_NL),   [DT_NVFP4] = kernel(NVFP4),
+#define SCALAR_OF(format) linear_scalar
+#define AVX2_OF(format)   linear_avx2_##format
+#define AVX512_OF(format) linear_avx512_##format
+
 const struct cpu_isa isa_scalar = {
     .name = "scalar",
     .act = act_pack,
@@ -64,6 +78,7 @@ const struct cpu_isa isa_scalar = {
         [DT_Q8_0] = linear_scalar, [DT_Q4_0] = linear_scalar, [DT_Q4_1] = linear_scalar,
         [DT_Q5_0] = linear_scalar, [DT_Q5_1] = linear_scalar, [DT_Q4_K] = linear_scalar,
         [DT_Q5_K] = linear_scalar, [DT_Q6_K] = linear_scalar,
+        SHARED(SCALAR_OF)
     },
 };
 
@@ -84,6 +99,7 @@ const struct cpu_isa isa_avx2 = {
         [DT_Q5_0] = linear_avx2_Q5_0,           [DT_Q5_1] = linear_avx2_Q5_1,
         [DT_Q4_K] = linear_avx2_Q4_K,           [DT_Q5_K] = linear_avx2_Q5_K,
         [DT_Q6_K] = linear_avx2_Q6_K,
+        SHARED(AVX2_OF)
     },
 };
 
@@ -104,6 +120,7 @@ const struct cpu_isa isa_avx512 = {
         [DT_Q5_0] = linear_avx512_Q5_0,         [DT_Q5_1] = linear_avx512_Q5_1,
         [DT_Q4_K] = linear_avx512_Q4_K,         [DT_Q5_K] = linear_avx512_Q5_K,
         [DT_Q6_K] = linear_avx512_Q6_K,
+        SHARED(AVX512_OF)
     },
 };
 
@@ -125,8 +142,13 @@ const struct cpu_isa isa_avx512bf16 = {
         [DT_Q5_1] = linear_avx512_Q5_1,         [DT_Q4_K] = linear_avx512_Q4_K,
         [DT_Q5_K] = linear_avx512_Q5_K,         [DT_Q6_K] = linear_avx512_Q6_K,
         [DT_BF16] = linear_avx512bf16,
+        SHARED(AVX512_OF)
     },
 };
+#undef SHARED
+#undef SCALAR_OF
+#undef AVX2_OF
+#undef AVX512_OF
 /* clang-format on */
 
 const struct cpu_isa *isa_select(const char *forced)

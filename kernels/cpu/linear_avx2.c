@@ -5,7 +5,8 @@
  * pairs of u8 x s8 products into SATURATED 16 bits, so what is added there must fit: a pair of
  * nibbles gives 2 * 15 * 127 = 3810, 8 lines of them fit; with a fifth bit 7874, 4 lines; with six
  * bits 16002, 2 lines. q + 128 would give 64770, wrong on real data; so q8_0 goes back to s8 and
- * uses |w| * sign(a, w), at most 2 * 128 * 127 = 32512, one line. Activations never are -128.
+ * uses |w| * sign(a, w), at most 2 * 128 * 127 = 32512, one line; so do the values of codes.
+ * Activations never are -128.
  * Roof: about half of the port's peak for nibbles, a third for q8_0. */
 #include <immintrin.h>
 #include <string.h>
@@ -23,9 +24,16 @@ INLINE bool is_k(enum dtype f)
     return f == DT_Q4_K || f == DT_Q5_K || f == DT_Q6_K;
 }
 
+/* Formats of codes have five kinds of scales; each kernel is named after one format and serves all
+ * that have its kind. */
+INLINE bool is_coded(enum dtype f)
+{
+    return f == DT_IQ4_NL || f == DT_NVFP4 || f == DT_IQ4_XS || f == DT_Q3_K || f == DT_Q2_K;
+}
+
 INLINE bool has_min(enum dtype f)
 {
-    return f == DT_Q4_1 || f == DT_Q5_1 || f == DT_Q4_K || f == DT_Q5_K;
+    return f == DT_Q4_1 || f == DT_Q5_1 || f == DT_Q4_K || f == DT_Q5_K || f == DT_Q2_K;
 }
 
 INLINE bool has_fifth(enum dtype f)
@@ -33,9 +41,23 @@ INLINE bool has_fifth(enum dtype f)
     return f == DT_Q5_0 || f == DT_Q5_1 || f == DT_Q5_K;
 }
 
+INLINE bool has_halves(enum dtype f) /* integer scales of 16 k */
+{
+    return f == DT_Q6_K || f == DT_Q3_K || f == DT_Q2_K;
+}
+
+INLINE int step_pairs(enum dtype f)
+{
+    return is_k(f) || f == DT_IQ4_XS || f == DT_Q3_K || f == DT_Q2_K ? 4 : 1;
+}
+
 INLINE int head_bytes(enum dtype f)
 {
-    return is_k(f) ? 320 : has_min(f) ? 128 : 64;
+    return f == DT_Q2_K                  ? 576
+           : is_k(f) || f == DT_Q3_K     ? 320
+           : f == DT_IQ4_XS              ? 192
+           : has_min(f) || f == DT_NVFP4 ? 128
+                                         : 64;
 }
 
 INLINE int pair_bytes(enum dtype f)
@@ -43,10 +65,15 @@ INLINE int pair_bytes(enum dtype f)
     return f == DT_Q8_0 ? 1024 : f == DT_Q6_K ? 768 : has_fifth(f) ? 640 : 512;
 }
 
+INLINE bool is_signed(enum dtype f)
+{
+    return f == DT_Q8_0 || is_coded(f);
+}
+
 /* Lines whose 16-bit sums are added before they are widened. */
 INLINE int lines_in_16_bits(enum dtype f)
 {
-    return f == DT_Q8_0 ? 1 : f == DT_Q6_K ? 2 : has_fifth(f) ? 4 : 8;
+    return is_signed(f) ? 1 : f == DT_Q6_K ? 2 : has_fifth(f) ? 4 : 8;
 }
 
 INLINE __m256i load(const uint8_t *p)
@@ -74,13 +101,16 @@ INLINE __m256i shift(__m256i v, int left)
     return left > 0 ? _mm256_slli_epi16(v, left) : _mm256_srli_epi16(v, -left);
 }
 
-/* One side of value line g of block h of the pair at q: 8 rows x 4 k; unsigned, but q8_0 signed. */
-INLINE __m256i line(enum dtype f, const uint8_t *q, int h, int g)
+/* One side of value line g of block h of the pair at q: 8 rows x 4 k; unsigned, but q8_0 and
+ * the values of codes signed. */
+INLINE __m256i line(enum dtype f, const uint8_t *q, int h, int g, __m256i values)
 {
     if (f == DT_Q8_0)
         return _mm256_xor_si256(load(q + (h * 8 + g) * LINE), _mm256_set1_epi8(-128));
     __m256i v = load(q + g * LINE);
     v = _mm256_and_si256(h ? _mm256_srli_epi16(v, 4) : v, _mm256_set1_epi8(15));
+    if (is_coded(f))
+        return _mm256_shuffle_epi8(values, v);
     if (has_fifth(f)) {
         __m256i high = shift(load(q + PLANES + h * LINE), 4 - g);
         v = _mm256_or_si256(v, _mm256_and_si256(high, _mm256_set1_epi8(16)));
@@ -93,19 +123,37 @@ INLINE __m256i line(enum dtype f, const uint8_t *q, int h, int g)
 }
 
 struct scales {
-    __m256 d, m, sc[2]; /* sc: of each 16 k (q6_k) */
+    __m256 d, m, sc[2]; /* sc: of each 16 k; of NVFP4 the same with d in it */
+    __m256 mn[2];       /* of each 16 k (q2_k) */
 };
 
 /* Of one side of block b of the step at t. */
-INLINE struct scales scales(enum dtype f, const uint8_t *t, int b, int side)
+INLINE struct scales scales(enum dtype f, const uint8_t *t, int b, int side, bool bf16)
 {
     struct scales s;
 
-    s.d = s.m = s.sc[0] = s.sc[1] = halves((is_k(f) ? t : t + b * 32) + side * 16);
-    if (f == DT_Q6_K) {
+    if (f == DT_IQ4_NL && bf16) {
+        __m128i d = _mm_loadu_si128((const void *)(t + b * 32 + side * 16));
+        s.d = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(d), 16));
+    } else if (f == DT_IQ4_XS || f == DT_Q3_K) {
+        s.d = _mm256_loadu_ps((const void *)(t + side * 32));
+    } else if (f != DT_NVFP4) {
+        s.d = halves((step_pairs(f) > 1 ? t : t + b * 32) + side * 16);
+    }
+    if (f == DT_NVFP4) {
+        s.sc[0] = halves(t + b * 64 + side * 16);
+        s.sc[1] = halves(t + b * 64 + 32 + side * 16);
+    } else if (has_halves(f)) {
         s.sc[0] = bytes_s(t + 64 + 2 * b * 16 + side * 8);
         s.sc[1] = bytes_s(t + 64 + (2 * b + 1) * 16 + side * 8);
-    } else if (is_k(f)) {
+    }
+    if (f == DT_Q2_K) {
+        s.m = halves(t + 32 + side * 16);
+        s.mn[0] = bytes_u(t + 320 + 2 * b * 16 + side * 8);
+        s.mn[1] = bytes_u(t + 320 + (2 * b + 1) * 16 + side * 8);
+    } else if (f == DT_IQ4_XS) {
+        s.d = _mm256_mul_ps(s.d, bytes_s(t + 64 + b * 16 + side * 8));
+    } else if (is_k(f) && has_min(f)) {
         s.d = _mm256_mul_ps(s.d, bytes_u(t + 64 + b * 16 + side * 8));
         s.m = _mm256_mul_ps(halves(t + 32 + side * 16), bytes_u(t + 192 + b * 16 + side * 8));
     } else if (has_min(f)) {
@@ -125,6 +173,7 @@ struct tile {
     const uint8_t *q; /* this side of the pair of blocks in work */
     struct scales w;
     __m256 f[MR_MAX];
+    __m256i values; /* of codes */
 };
 
 struct span {
@@ -138,20 +187,20 @@ INLINE void lines(struct shape z, const struct tile *t, struct span at, __m256i 
     const __m256i one = _mm256_set1_epi16(1);
     const int run = lines_in_16_bits(z.f);
 #pragma GCC unroll 8
-    for (int i = 0; i < z.mr; i++) /* q8_0 is signed here and needs no start */
-        s[i] = has_min(z.f) || z.f == DT_Q8_0 ? _mm256_setzero_si256()
+    for (int i = 0; i < z.mr; i++) /* what is signed needs no start */
+        s[i] = has_min(z.f) || is_signed(z.f) ? _mm256_setzero_si256()
                                               : _mm256_set1_epi32(t->a[i][at.b].z[at.g0 / 4]);
 #pragma GCC unroll 8
     for (int g0 = at.g0; g0 < at.g1; g0 += run) {
         __m256i s16[MR_MAX];
 #pragma GCC unroll 8
         for (int g = g0; g < g0 + run; g++) {
-            __m256i w = line(z.f, t->q, at.h, g);
-            __m256i u = z.f == DT_Q8_0 ? _mm256_abs_epi8(w) : w;
+            __m256i w = line(z.f, t->q, at.h, g, t->values);
+            __m256i u = is_signed(z.f) ? _mm256_abs_epi8(w) : w;
 #pragma GCC unroll 8
             for (int i = 0; i < z.mr; i++) {
                 __m256i x = _mm256_set1_epi32(((const int32_t *)t->a[i][at.b].q)[g]);
-                x = _mm256_maddubs_epi16(u, z.f == DT_Q8_0 ? _mm256_sign_epi8(x, w) : x);
+                x = _mm256_maddubs_epi16(u, is_signed(z.f) ? _mm256_sign_epi8(x, w) : x);
                 s16[i] = g == g0 ? x : _mm256_add_epi16(s16[i], x);
             }
         }
@@ -161,32 +210,48 @@ INLINE void lines(struct shape z, const struct tile *t, struct span at, __m256i 
     }
 }
 
-/* f += block h; as in linear_avx512.c. */
+/* f += minima; as in linear_avx512.c. */
+INLINE __m256 add_min(enum dtype f, const struct scales *w, const struct act_group *a, __m256 y)
+{
+    if (f == DT_Q2_K) {
+        __m256 low = _mm256_set1_ps((float)a->z[0]), high = _mm256_set1_ps((float)a->z[1]);
+        __m256 sum = _mm256_fmadd_ps(high, w->mn[1], _mm256_mul_ps(low, w->mn[0]));
+        return _mm256_fnmadd_ps(w->m, _mm256_mul_ps(sum, _mm256_set1_ps(a->d)), y);
+    }
+    if (is_k(f))
+        return _mm256_fnmadd_ps(w->m, _mm256_set1_ps(a->ds), y);
+    return _mm256_fmadd_ps(w->m, _mm256_set1_ps(a->ds), y);
+}
+
+/* f += block h; likewise. */
 INLINE void block(struct shape z, struct tile *t, int64_t b, int h)
 {
-    const bool halved = z.f == DT_Q6_K;
+    const bool halved = has_halves(z.f), apart = z.f == DT_NVFP4;
     __m256i s[MR_MAX];
     __m256 sum[MR_MAX];
 
-    lines(z, t, (struct span){b, h, 0, halved ? 4 : 8}, s);
+    lines(z, t, (struct span){b, h, 0, halved || apart ? 4 : 8}, s);
 #pragma GCC unroll 8
     for (int i = 0; i < z.mr; i++) {
         sum[i] = _mm256_cvtepi32_ps(s[i]);
         if (halved)
             sum[i] = _mm256_mul_ps(sum[i], t->w.sc[0]);
+        if (apart)
+            t->f[i] = _mm256_fmadd_ps(_mm256_mul_ps(sum[i], _mm256_set1_ps(t->a[i][b].d)),
+                                      t->w.sc[0], t->f[i]);
     }
-    if (halved)
+    if (halved || apart)
         lines(z, t, (struct span){b, h, 4, 8}, s);
 #pragma GCC unroll 8
     for (int i = 0; i < z.mr; i++) {
-        __m256 d = _mm256_set1_ps(t->a[i][b].d), ds = _mm256_set1_ps(t->a[i][b].ds);
+        __m256 d = _mm256_set1_ps(t->a[i][b].d);
         if (halved)
             sum[i] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(s[i]), t->w.sc[1], sum[i]);
-        t->f[i] = _mm256_fmadd_ps(_mm256_mul_ps(sum[i], d), t->w.d, t->f[i]);
-        if (has_min(z.f) && is_k(z.f))
-            t->f[i] = _mm256_fnmadd_ps(t->w.m, ds, t->f[i]);
-        else if (has_min(z.f))
-            t->f[i] = _mm256_fmadd_ps(t->w.m, ds, t->f[i]);
+        if (apart)
+            sum[i] = _mm256_cvtepi32_ps(s[i]);
+        t->f[i] = _mm256_fmadd_ps(_mm256_mul_ps(sum[i], d), apart ? t->w.sc[1] : t->w.d, t->f[i]);
+        if (has_min(z.f))
+            t->f[i] = add_min(z.f, &t->w, &t->a[i][b], t->f[i]);
     }
 }
 
@@ -209,9 +274,15 @@ INLINE void tile_side(struct shape z, const struct linear_job *j, int64_t panel,
                       int side)
 {
     const enum dtype f = z.f;
-    const int pairs = is_k(f) ? 4 : 1, head = head_bytes(f), bytes = head + pairs * pair_bytes(f);
+    const int pairs = step_pairs(f), head = head_bytes(f), bytes = head + pairs * pair_bytes(f);
+    const bool bf16 = j->type == DT_MXFP4;
     const uint8_t *p = j->w + (size_t)panel * j->panel;
     struct tile t;
+
+    if (is_coded(f)) {
+        const void *values = panel_format(j->type)->values;
+        t.values = _mm256_broadcastsi128_si256(_mm_loadu_si128(values));
+    }
 #pragma GCC unroll 8
     for (int i = 0; i < z.mr; i++) {
         t.a[i] = (const void *)((const char *)j->x + (size_t)(row + i) * j->xs);
@@ -222,7 +293,7 @@ INLINE void tile_side(struct shape z, const struct linear_job *j, int64_t panel,
 #pragma GCC unroll 8
             for (int h = 0; h < 2; h++) {
                 t.q = p + head + s * pair_bytes(f) + side * SIDE;
-                t.w = scales(f, p, 2 * s + h, side);
+                t.w = scales(f, p, 2 * s + h, side, bf16);
                 block(z, &t, 2 * (k * pairs + s) + h, h);
             }
         }
@@ -254,5 +325,5 @@ INLINE void tile(struct shape z, const struct linear_job *j, int64_t panel, int6
         linear_tiles(j, first, last, &set);                                                        \
     }
 KERNEL(Q8_0) KERNEL(Q4_0) KERNEL(Q4_1) KERNEL(Q5_0) KERNEL(Q5_1) KERNEL(Q4_K) KERNEL(Q5_K)
-KERNEL(Q6_K)
+KERNEL(Q6_K) KERNEL(IQ4_NL) KERNEL(NVFP4) KERNEL(IQ4_XS) KERNEL(Q3_K) KERNEL(Q2_K)
     /* clang-format on */

@@ -21,9 +21,16 @@ INLINE bool is_k(enum dtype f)
     return f == DT_Q4_K || f == DT_Q5_K || f == DT_Q6_K;
 }
 
+/* Formats of codes have five kinds of scales; each kernel is named after one format and serves all
+ * that have its kind. */
+INLINE bool is_coded(enum dtype f)
+{
+    return f == DT_IQ4_NL || f == DT_NVFP4 || f == DT_IQ4_XS || f == DT_Q3_K || f == DT_Q2_K;
+}
+
 INLINE bool has_min(enum dtype f)
 {
-    return f == DT_Q4_1 || f == DT_Q5_1 || f == DT_Q4_K || f == DT_Q5_K;
+    return f == DT_Q4_1 || f == DT_Q5_1 || f == DT_Q4_K || f == DT_Q5_K || f == DT_Q2_K;
 }
 
 INLINE bool has_fifth(enum dtype f)
@@ -31,9 +38,23 @@ INLINE bool has_fifth(enum dtype f)
     return f == DT_Q5_0 || f == DT_Q5_1 || f == DT_Q5_K;
 }
 
+INLINE bool has_halves(enum dtype f) /* integer scales of 16 k */
+{
+    return f == DT_Q6_K || f == DT_Q3_K || f == DT_Q2_K;
+}
+
+INLINE int step_pairs(enum dtype f)
+{
+    return is_k(f) || f == DT_IQ4_XS || f == DT_Q3_K || f == DT_Q2_K ? 4 : 1;
+}
+
 INLINE int head_bytes(enum dtype f)
 {
-    return is_k(f) ? 320 : has_min(f) ? 128 : 64;
+    return f == DT_Q2_K                  ? 576
+           : is_k(f) || f == DT_Q3_K     ? 320
+           : f == DT_IQ4_XS              ? 192
+           : has_min(f) || f == DT_NVFP4 ? 128
+                                         : 64;
 }
 
 INLINE int pair_bytes(enum dtype f)
@@ -62,13 +83,15 @@ INLINE __m512i shift(__m512i v, int left)
     return left > 0 ? _mm512_slli_epi16(v, (unsigned)left) : _mm512_srli_epi16(v, (unsigned)-left);
 }
 
-/* Value line g of block h of the pair at q: 16 rows x 4 k as unsigned bytes. */
-INLINE __m512i line(enum dtype f, const uint8_t *q, int h, int g)
+/* Value line g of block h of the pair at q: 16 rows x 4 k as unsigned bytes. `values`: of codes. */
+INLINE __m512i line(enum dtype f, const uint8_t *q, int h, int g, __m512i values)
 {
     if (f == DT_Q8_0)
         return _mm512_loadu_si512(q + (h * 8 + g) * LINE);
     __m512i v = _mm512_loadu_si512(q + g * LINE);
     v = _mm512_and_si512(h ? _mm512_srli_epi16(v, 4) : v, _mm512_set1_epi8(15));
+    if (is_coded(f))
+        return _mm512_shuffle_epi8(values, v);
     if (has_fifth(f)) { /* 0xf8: v | (high & mask) */
         __m512i high = shift(_mm512_loadu_si512(q + PLANES + h * LINE), 4 - g);
         v = _mm512_ternarylogic_epi64(v, high, _mm512_set1_epi8(16), 0xf8);
@@ -81,19 +104,37 @@ INLINE __m512i line(enum dtype f, const uint8_t *q, int h, int g)
 }
 
 struct scales {
-    __m512 d, m, sc[2]; /* sc: of each 16 k (q6_k) */
+    __m512 d, m, sc[2]; /* sc: of each 16 k; of NVFP4 the same with d in it */
+    __m512 mn[2];       /* of each 16 k (q2_k) */
 };
 
 /* Of block b of the step at t. */
-INLINE struct scales scales(enum dtype f, const uint8_t *t, int b)
+INLINE struct scales scales(enum dtype f, const uint8_t *t, int b, bool bf16)
 {
     struct scales s;
 
-    s.d = s.m = s.sc[0] = s.sc[1] = halves(is_k(f) ? t : t + b * 32);
-    if (f == DT_Q6_K) {
+    if (f == DT_IQ4_NL && bf16) {
+        __m256i d = _mm256_loadu_si256((const void *)(t + b * 32));
+        s.d = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(d), 16));
+    } else if (f == DT_IQ4_XS || f == DT_Q3_K) {
+        s.d = _mm512_loadu_ps(t);
+    } else if (f != DT_NVFP4) {
+        s.d = halves(step_pairs(f) > 1 ? t : t + b * 32);
+    }
+    if (f == DT_NVFP4) {
+        s.sc[0] = halves(t + b * 64);
+        s.sc[1] = halves(t + b * 64 + 32);
+    } else if (has_halves(f)) {
         s.sc[0] = bytes_s(t + 64 + 2 * b * 16);
         s.sc[1] = bytes_s(t + 64 + (2 * b + 1) * 16);
-    } else if (is_k(f)) {
+    }
+    if (f == DT_Q2_K) {
+        s.m = halves(t + 32);
+        s.mn[0] = bytes_u(t + 320 + 2 * b * 16);
+        s.mn[1] = bytes_u(t + 320 + (2 * b + 1) * 16);
+    } else if (f == DT_IQ4_XS) {
+        s.d = _mm512_mul_ps(s.d, bytes_s(t + 64 + b * 16));
+    } else if (is_k(f) && has_min(f)) {
         s.d = _mm512_mul_ps(s.d, bytes_u(t + 64 + b * 16));
         s.m = _mm512_mul_ps(halves(t + 32), bytes_u(t + 192 + b * 16));
     } else if (has_min(f)) {
@@ -113,6 +154,7 @@ struct tile {
     const uint8_t *q[NR_MAX];          /* the pair of blocks in work, of each panel */
     struct scales w[NR_MAX];
     __m512 f[MR_MAX][NR_MAX];
+    __m512i values; /* of codes, plus zero: all unsigned */
 };
 
 struct span {
@@ -136,7 +178,7 @@ INLINE void lines(struct shape z, const struct tile *t, struct span at, __m512i 
         __m512i v[NR_MAX];
 #pragma GCC unroll 8
         for (int j = 0; j < z.nr; j++)
-            v[j] = line(z.f, t->q[j], at.h, g);
+            v[j] = line(z.f, t->q[j], at.h, g, t->values);
 #pragma GCC unroll 8
         for (int i = 0; i < z.mr; i++) {
             __m512i x = _mm512_set1_epi32(((const int32_t *)t->a[i][at.b].q)[g]);
@@ -147,15 +189,28 @@ INLINE void lines(struct shape z, const struct tile *t, struct span at, __m512i 
     }
 }
 
-/* f += block h. The two halves of q6_k meet as floats: sc * sum16 and their sum are integers below
- * 2^24, so this is exact. */
+/* f += minima of block b: m is dmin of K-quants, which they are to be taken away by. */
+INLINE __m512 add_min(enum dtype f, const struct scales *w, const struct act_group *a, __m512 y)
+{
+    if (f == DT_Q2_K) { /* mn0 * low + mn1 * high: whole numbers, exact */
+        __m512 low = _mm512_set1_ps((float)a->z[0]), high = _mm512_set1_ps((float)a->z[1]);
+        __m512 sum = _mm512_fmadd_ps(high, w->mn[1], _mm512_mul_ps(low, w->mn[0]));
+        return _mm512_fnmadd_ps(w->m, _mm512_mul_ps(sum, _mm512_set1_ps(a->d)), y);
+    }
+    if (is_k(f))
+        return _mm512_fnmadd_ps(w->m, _mm512_set1_ps(a->ds), y);
+    return _mm512_fmadd_ps(w->m, _mm512_set1_ps(a->ds), y);
+}
+
+/* f += block h. Halves meet as floats: sc * sum16 and their sum are integers below 2^24, so this is
+ * exact. Those of NVFP4 do not meet. */
 INLINE void block(struct shape z, struct tile *t, int64_t b, int h)
 {
-    const bool halved = z.f == DT_Q6_K;
+    const bool halved = has_halves(z.f), apart = z.f == DT_NVFP4;
     __m512i s[MR_MAX][NR_MAX];
     __m512 sum[MR_MAX][NR_MAX];
 
-    lines(z, t, (struct span){b, h, 0, halved ? 4 : 8}, s);
+    lines(z, t, (struct span){b, h, 0, halved || apart ? 4 : 8}, s);
 #pragma GCC unroll 8
     for (int i = 0; i < z.mr; i++) {
 #pragma GCC unroll 8
@@ -163,22 +218,26 @@ INLINE void block(struct shape z, struct tile *t, int64_t b, int h)
             sum[i][j] = _mm512_cvtepi32_ps(s[i][j]);
             if (halved)
                 sum[i][j] = _mm512_mul_ps(sum[i][j], t->w[j].sc[0]);
+            if (apart)
+                t->f[i][j] = _mm512_fmadd_ps(_mm512_mul_ps(sum[i][j], _mm512_set1_ps(t->a[i][b].d)),
+                                             t->w[j].sc[0], t->f[i][j]);
         }
     }
-    if (halved)
+    if (halved || apart)
         lines(z, t, (struct span){b, h, 4, 8}, s);
 #pragma GCC unroll 8
     for (int i = 0; i < z.mr; i++) {
-        __m512 d = _mm512_set1_ps(t->a[i][b].d), ds = _mm512_set1_ps(t->a[i][b].ds);
+        __m512 d = _mm512_set1_ps(t->a[i][b].d);
 #pragma GCC unroll 8
         for (int j = 0; j < z.nr; j++) {
             if (halved)
                 sum[i][j] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(s[i][j]), t->w[j].sc[1], sum[i][j]);
-            t->f[i][j] = _mm512_fmadd_ps(_mm512_mul_ps(sum[i][j], d), t->w[j].d, t->f[i][j]);
-            if (has_min(z.f) && is_k(z.f))
-                t->f[i][j] = _mm512_fnmadd_ps(t->w[j].m, ds, t->f[i][j]);
-            else if (has_min(z.f))
-                t->f[i][j] = _mm512_fmadd_ps(t->w[j].m, ds, t->f[i][j]);
+            if (apart)
+                sum[i][j] = _mm512_cvtepi32_ps(s[i][j]);
+            t->f[i][j] = _mm512_fmadd_ps(_mm512_mul_ps(sum[i][j], d),
+                                         apart ? t->w[j].sc[1] : t->w[j].d, t->f[i][j]);
+            if (has_min(z.f))
+                t->f[i][j] = add_min(z.f, &t->w[j], &t->a[i][b], t->f[i][j]);
         }
     }
 }
@@ -210,9 +269,17 @@ INLINE void tile(struct shape z, const struct linear_job *j, int64_t panel, int6
                  struct ahead pre)
 {
     const enum dtype f = z.f;
-    const int pairs = is_k(f) ? 4 : 1, head = head_bytes(f), bytes = head + pairs * pair_bytes(f);
+    const int pairs = step_pairs(f), head = head_bytes(f), bytes = head + pairs * pair_bytes(f);
+    const bool bf16 = j->type == DT_MXFP4;
     const uint8_t *p = j->w + (size_t)panel * j->panel;
     struct tile t;
+
+    if (is_coded(f)) {
+        const struct panel_format *format = panel_format(j->type);
+        __m128i values = _mm_loadu_si128((const void *)format->values);
+        values = _mm_add_epi8(values, _mm_set1_epi8((char)format->zero));
+        t.values = _mm512_broadcast_i32x4(values);
+    }
 #pragma GCC unroll 8
     for (int i = 0; i < z.mr; i++) {
         t.a[i] = (const void *)((const char *)j->x + (size_t)(row + i) * j->xs);
@@ -229,7 +296,7 @@ INLINE void tile(struct shape z, const struct linear_job *j, int64_t panel, int6
                 for (int n = 0; n < z.nr; n++) {
                     const uint8_t *step = p + (size_t)n * j->panel;
                     t.q[n] = step + head + s * pair_bytes(f);
-                    t.w[n] = scales(f, step, 2 * s + h);
+                    t.w[n] = scales(f, step, 2 * s + h, bf16);
                 }
                 block(z, &t, 2 * (k * pairs + s) + h, h);
             }
@@ -256,4 +323,5 @@ INLINE void tile(struct shape z, const struct linear_job *j, int64_t panel, int6
     }
 KERNEL(Q8_0, true) KERNEL(Q4_0, false) KERNEL(Q4_1, false) KERNEL(Q5_0, false) KERNEL(Q5_1, false)
 KERNEL(Q4_K, false) KERNEL(Q5_K, false) KERNEL(Q6_K, false)
+KERNEL(IQ4_NL, false) KERNEL(NVFP4, false) KERNEL(IQ4_XS, false) KERNEL(Q3_K, false) KERNEL(Q2_K, false)
     /* clang-format on */

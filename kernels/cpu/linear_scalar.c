@@ -10,27 +10,45 @@
 
 enum { TILE = 32 };
 
-static int32_t dot16(const uint8_t *q, const int8_t *a, int32_t start)
+static int32_t dot16(const uint8_t *q, const int8_t *a, int zero)
 {
+    int32_t sum = 0;
+
     for (int j = 0; j < 16; j++)
-        start += q[j] * a[j];
-    return start;
+        sum += (q[j] - zero) * a[j];
+    return sum;
 }
 
-static int32_t block_sum(enum dtype t, const struct panel_block *w, const struct act_group *a)
+static int32_t sum16(const int8_t *a)
 {
-    int32_t low = dot16(w->q, a->q, a->z[0]);
+    int32_t sum = 0;
 
-    if (t != DT_Q6_K)
-        return dot16(w->q + 16, a->q + 16, low);
-    return w->sc[0] * low + w->sc[1] * dot16(w->q + 16, a->q + 16, a->z[1]);
+    for (int j = 0; j < 16; j++)
+        sum += a[j];
+    return sum;
+}
+
+static float block_step(const struct panel_format *t, const struct panel_block *w,
+                        const struct act_group *a, float f)
+{
+    int32_t low = dot16(w->q, a->q, t->zero), high = dot16(w->q + 16, a->q + 16, t->zero);
+
+    if (t->sum == QUANT_APART) {
+        f = fmaf((float)low * a->d, w->d[0], f);
+        f = fmaf((float)high * a->d, w->d[1], f);
+    } else {
+        f = fmaf((float)(w->sc[0] * low + w->sc[1] * high) * a->d, w->d[0], f);
+    }
+    if (t->zero != 0)
+        return f;
+    return fmaf(w->m, a->d * (float)(w->mn[0] * sum16(a->q) + w->mn[1] * sum16(a->q + 16)), f);
 }
 
 static void blocks(const struct linear_job *j, const uint8_t *panel, int r, int64_t i0, int rows,
                    float *f)
 {
-    int64_t n = j->steps * panel_format(j->type)->step / ACT_GROUP;
-    bool min = panel_format(j->type)->zero == 0;
+    const struct panel_format *t = panel_format(j->type);
+    int64_t n = j->steps * t->step / ACT_GROUP;
     struct panel_block w = {.m = 0};
 
     for (int64_t b = 0; b < n; b++) {
@@ -38,9 +56,7 @@ static void blocks(const struct linear_job *j, const uint8_t *panel, int r, int6
         for (int i = 0; i < rows; i++) {
             const struct act_group *a =
                 (const struct act_group *)((const char *)j->x + (size_t)(i0 + i) * j->xs) + b;
-            f[i] = fmaf((float)block_sum(j->type, &w, a) * a->d, w.d, f[i]);
-            if (min)
-                f[i] = fmaf(w.m, a->ds, f[i]);
+            f[i] = block_step(t, &w, a, f[i]);
         }
     }
 }
@@ -70,9 +86,9 @@ static void plain(const struct linear_job *j, const uint8_t *panel, int r, int64
         const char *x = (const char *)j->x + (size_t)(i0 + i) * j->xs;
         for (int64_t c = 0; c < k; c++) {
             float xv = j->type == DT_BF16 ? half_of(x, c, true) : float_at(x, c);
-            float wv = j->type == DT_F32    ? float_at(panel, c * 16 + r)
+            float wv = j->type == DT_F16    ? half_of(panel, c * 16 + r, false)
                        : j->type == DT_BF16 ? half_of(panel, c / 2 * 32 + 2 * r + c % 2, true)
-                                            : half_of(panel, c * 16 + r, false);
+                                            : float_at(panel, c * 16 + r);
             f[i] = fmaf(xv, wv, f[i]);
         }
     }

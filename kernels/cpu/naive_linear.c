@@ -5,9 +5,14 @@
  * top < 2^-100, where 127 / top would end. In ascending groups, with sums exact in int32:
  *     f = fma((float)sum(qa * qw) * d_a, d_w, f)
  *     f = fma(m, d_a * (float)sum(qa), f)                formats with a minimum (w = d q + m)
- * Q6_K has an integer scale for each 16 weights: its sum is sc0 * low half + sc1 * high half.
+ * Every block format has this view (quant.h); they differ in how a group's scales enter:
+ *   whole   sum(qa * qw) as above, d_w = d * sc; m is weighed by 1
+ *   halves  sc0 * low half + sc1 * high half in place of sum(qa * qw), d_w = d; likewise
+ *           mn0 * low + mn1 * high half of sum(qa): both exact in int32 and below 2^24
+ *   apart   two steps f = fma((float)half * d_a, d * sc, f), low half first (NVFP4)
  *
- * Plain types: one chain f = fma(x[k], w[k], f) in ascending k; bf16 weights round x to bf16 first.
+ * Plain types: one chain f = fma(x[k], w[k], f) in ascending k, with w of f64 and integers rounded
+ * to f32; bf16 weights round x to bf16 first.
  * Any order inside an exact sum gives the same bits, so vector code may choose it freely. */
 #include "kernels/cpu/naive.h"
 
@@ -20,7 +25,8 @@ enum { ROWS = 8, CHUNK = 64 }; /* rows that share a decoded weight; plain weight
 
 struct group { /* 32 activations */
     int8_t q[QUANT_GROUP];
-    float d, ds;
+    float d;
+    int sum[2]; /* of the first and the last 16 */
 };
 
 struct tile {
@@ -35,14 +41,13 @@ int64_t naive_linear_items(const struct op_linear *a)
 static void quantize(const float *x, struct group *g)
 {
     float top = 0;
-    int sum = 0;
     for (int i = 0; i < QUANT_GROUP; i++)
         top = fabsf(x[i]) > top ? fabsf(x[i]) : top;
     float inv = top >= 0x1p-100f ? 127 / top : 0;
+    g->sum[0] = g->sum[1] = 0;
     for (int i = 0; i < QUANT_GROUP; i++)
-        sum += g->q[i] = (int8_t)lrintf(x[i] * inv);
+        g->sum[i / 16] += g->q[i] = (int8_t)lrintf(x[i] * inv);
     g->d = inv > 0 ? top / 127 : 0;
-    g->ds = g->d * (float)sum;
 }
 
 static int dot16(const int8_t *a, const int8_t *b)
@@ -55,9 +60,22 @@ static int dot16(const int8_t *a, const int8_t *b)
 
 static float group_step(const struct group *x, const struct quant_ints *w, float f)
 {
-    int sum = w->sc[0] * dot16(x->q, w->q) + w->sc[1] * dot16(x->q + 16, w->q + 16);
-    f = fmaf((float)sum * x->d, w->d, f);
-    return w->has_min ? fmaf(w->m, x->ds, f) : f;
+    int low = dot16(x->q, w->q), high = dot16(x->q + 16, w->q + 16);
+
+    switch (w->sum) {
+    case QUANT_WHOLE:
+        f = fmaf((float)(low + high) * x->d, w->d * (float)w->sc[0], f);
+        break;
+    case QUANT_HALVES:
+        f = fmaf((float)(w->sc[0] * low + w->sc[1] * high) * x->d, w->d, f);
+        break;
+    case QUANT_APART:
+        f = fmaf((float)low * x->d, w->d * (float)w->sc[0], f);
+        f = fmaf((float)high * x->d, w->d * (float)w->sc[1], f);
+        break;
+    }
+    int min = w->mn[0] * x->sum[0] + w->mn[1] * x->sum[1];
+    return w->has_min ? fmaf(w->m, x->d * (float)min, f) : f;
 }
 
 static void tile_blocks(const struct op_linear *a, int64_t row, int rows, int64_t col, int cols,

@@ -8,6 +8,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernels/cpu/codes.h"
 #include "kernels/half.h"
 
 enum { LINE = 64, PLANES = 512 /* of a pair: behind its 8 nibble lines */ };
@@ -15,18 +16,41 @@ static const uint32_t LOW = 0x0f0f0f0fu, ONES = 0x01010101u;
 
 /* clang-format off */
 static const struct panel_format formats[N_DTYPE] = {
-    /*           step bytes head pair  zero */
-    [DT_F32]  = {4,   256,  0,   0,    0},
-    [DT_F16]  = {8,   256,  0,   0,    0},
-    [DT_BF16] = {8,   256,  0,   0,    0},
-    [DT_Q8_0] = {64,  1088, 64,  1024, 128},
-    [DT_Q4_0] = {64,  576,  64,  512,  8},
-    [DT_Q4_1] = {64,  640,  128, 512,  0},
-    [DT_Q5_0] = {64,  704,  64,  640,  16},
-    [DT_Q5_1] = {64,  768,  128, 640,  0},
-    [DT_Q4_K] = {256, 2368, 320, 512,  0},
-    [DT_Q5_K] = {256, 2880, 320, 640,  0},
-    [DT_Q6_K] = {256, 3392, 320, 768,  32},
+    /*           step bytes head pair zero sum          values */
+    [DT_F32]     = {  4,  256,   0,    0,   0, QUANT_WHOLE, NULL},
+    [DT_F64]     = {  4,  256,   0,    0,   0, QUANT_WHOLE, NULL},
+    [DT_I8]      = {  4,  256,   0,    0,   0, QUANT_WHOLE, NULL},
+    [DT_I16]     = {  4,  256,   0,    0,   0, QUANT_WHOLE, NULL},
+    [DT_I32]     = {  4,  256,   0,    0,   0, QUANT_WHOLE, NULL},
+    [DT_I64]     = {  4,  256,   0,    0,   0, QUANT_WHOLE, NULL},
+    [DT_F16]     = {  8,  256,   0,    0,   0, QUANT_WHOLE, NULL},
+    [DT_BF16]    = {  8,  256,   0,    0,   0, QUANT_WHOLE, NULL},
+    [DT_Q8_0]    = { 64, 1088,  64, 1024, 128, QUANT_WHOLE, NULL},
+    [DT_Q8_1]    = { 64, 1088,  64, 1024, 128, QUANT_WHOLE, NULL},
+    [DT_Q4_0]    = { 64,  576,  64,  512,   8, QUANT_WHOLE, NULL},
+    [DT_Q4_1]    = { 64,  640, 128,  512,   0, QUANT_WHOLE, NULL},
+    [DT_Q5_0]    = { 64,  704,  64,  640,  16, QUANT_WHOLE, NULL},
+    [DT_Q5_1]    = { 64,  768, 128,  640,   0, QUANT_WHOLE, NULL},
+    [DT_Q4_K]    = {256, 2368, 320,  512,   0, QUANT_WHOLE, NULL},
+    [DT_Q5_K]    = {256, 2880, 320,  640,   0, QUANT_WHOLE, NULL},
+    [DT_Q6_K]    = {256, 3392, 320,  768,  32, QUANT_HALVES, NULL},
+    [DT_IQ4_NL]  = { 64,  576,  64,  512, 127, QUANT_WHOLE, codes_iq4},
+    [DT_MXFP4]   = { 64,  576,  64,  512,  12, QUANT_WHOLE, codes_fp4},
+    [DT_Q1_0]    = { 64,  576,  64,  512,   1, QUANT_WHOLE, codes_ternary},
+    [DT_Q2_0]    = { 64,  576,  64,  512,   1, QUANT_WHOLE, codes_ternary},
+    [DT_NVFP4]   = { 64,  640, 128,  512,  12, QUANT_APART, codes_fp4},
+    [DT_IQ1_S]   = {256, 2240, 192,  512,   9, QUANT_WHOLE, codes_iq1},
+    [DT_IQ2_XXS] = {256, 2240, 192,  512,  43, QUANT_WHOLE, codes_iq2},
+    [DT_IQ3_XXS] = {256, 2240, 192,  512,  62, QUANT_WHOLE, codes_iq3_xxs},
+    [DT_IQ3_S]   = {256, 2240, 192,  512,  15, QUANT_WHOLE, codes_iq3_s},
+    [DT_IQ4_XS]  = {256, 2240, 192,  512, 127, QUANT_WHOLE, codes_iq4},
+    [DT_TQ1_0]   = {256, 2240, 192,  512,   1, QUANT_WHOLE, codes_ternary},
+    [DT_TQ2_0]   = {256, 2240, 192,  512,   1, QUANT_WHOLE, codes_ternary},
+    [DT_Q3_K]    = {256, 2368, 320,  512,   4, QUANT_HALVES, codes_q3_k},
+    [DT_IQ1_M]   = {256, 2368, 320,  512,   9, QUANT_HALVES, codes_iq1},
+    [DT_IQ2_XS]  = {256, 2368, 320,  512,  43, QUANT_HALVES, codes_iq2},
+    [DT_IQ2_S]   = {256, 2368, 320,  512,  43, QUANT_HALVES, codes_iq2},
+    [DT_Q2_K]    = {256, 2624, 576,  512,   0, QUANT_HALVES, codes_q2_k},
 };
 /* clang-format on */
 
@@ -75,13 +99,24 @@ static uint16_t half_at(const uint8_t *p)
  * step at `d`, which was zeroed if anything of it will be missing. */
 typedef void pack_fn(const uint8_t *s, int n, int r, uint8_t *d);
 
-static void pack_q8_0(const uint8_t *s, int n, int r, uint8_t *d)
+/* `before`: bytes of a block before its values, f16 d first. */
+static inline void pack_bytes(const uint8_t *s, int n, int r, uint8_t *d, int before)
 {
-    for (int h = 0; h < n; h++, s += 34) {
+    for (int h = 0; h < n; h++, s += before + 32) {
         memcpy(d + h * 32 + 2 * r, s, 2);
         for (int g = 0; g < 8; g++)
-            put(d + 64 + (h * 8 + g) * LINE + 4 * r, word(s + 2 + 4 * g) ^ 0x80808080u);
+            put(d + 64 + (h * 8 + g) * LINE + 4 * r, word(s + before + 4 * g) ^ 0x80808080u);
     }
+}
+
+static void pack_q8_0(const uint8_t *s, int n, int r, uint8_t *d)
+{
+    pack_bytes(s, n, r, d, 2);
+}
+
+static void pack_q8_1(const uint8_t *s, int n, int r, uint8_t *d)
+{
+    pack_bytes(s, n, r, d, 4);
 }
 
 /* The nibbles of two blocks of 16 bytes: byte j of a block holds k = j (low) and k = j + 16. */
@@ -230,17 +265,37 @@ static void pack_f32(const uint8_t *s, int n, int r, uint8_t *d)
 static pack_fn *const packers[N_DTYPE] = {
     [DT_F32]  = pack_f32,  [DT_F16]  = pack_f16,  [DT_BF16] = pack_bf16, [DT_Q8_0] = pack_q8_0,
     [DT_Q4_0] = pack_q4_0, [DT_Q4_1] = pack_q4_1, [DT_Q5_0] = pack_q5_0, [DT_Q5_1] = pack_q5_1,
-    [DT_Q4_K] = pack_q4_k, [DT_Q5_K] = pack_q5_k, [DT_Q6_K] = pack_q6_k,
+    [DT_Q4_K] = pack_q4_k, [DT_Q5_K] = pack_q5_k, [DT_Q6_K] = pack_q6_k, [DT_Q8_1] = pack_q8_1,
 };
 /* clang-format on */
+
+/* Row r of step `at`, from the row at `s` of the source. */
+static void pack_step(const struct tensor *src, const uint8_t *s, int64_t at, int r, uint8_t *d)
+{
+    enum dtype t = (enum dtype)src->dtype;
+    const struct dtype_info *info = dtype_info(t);
+    int64_t first = at * formats[t].step, left = src->shape[1] - first;
+    int n = left < formats[t].step ? (int)left : formats[t].step;
+    float plain[4];
+
+    if (formats[t].values) {
+        codes_pack(t, s, first, n, r, d);
+        return;
+    }
+    s += first / info->block * info->bytes;
+    if (packers[t]) {
+        packers[t](s, n / info->block, r, d);
+        return;
+    }
+    dtype_decode(t, s, plain, n); /* f64 and integers: steps of f32, of 4 */
+    pack_f32((const uint8_t *)plain, n, r, d);
+}
 
 void panel_pack(const struct tensor *src, int n, int64_t first, int64_t last, uint8_t *dst)
 {
     enum dtype t = (enum dtype)src->dtype;
     const struct panel_format *f = &formats[t];
-    const struct dtype_info *info = dtype_info(t);
-    int64_t k = src->shape[1], units = k / info->block, per = f->step / info->block;
-    int64_t steps = panel_steps(t, k), part = 0, part_row = first * PANEL_ROWS;
+    int64_t k = src->shape[1], steps = panel_steps(t, k), part = 0, part_row = first * PANEL_ROWS;
 
     while (part < n && part_row >= src[part].shape[0])
         part_row -= src[part++].shape[0];
@@ -254,11 +309,10 @@ void panel_pack(const struct tensor *src, int n, int64_t first, int64_t last, ui
                 part_row = 0, part++;
         }
         for (int64_t s = 0; s < steps; s++, dst += f->bytes) {
-            int64_t left = units - s * per, some = left < per ? left : per;
-            if (rows < PANEL_ROWS || some < per)
+            if (rows < PANEL_ROWS || k - s * f->step < f->step)
                 memset(dst, 0, (size_t)f->bytes);
             for (int r = 0; r < rows; r++)
-                packers[t](row[r] + (size_t)(s * per) * (size_t)info->bytes, (int)some, r, dst);
+                pack_step(src, row[r], s, r, dst);
         }
     }
 }
@@ -295,19 +349,25 @@ void panel_block(enum dtype t, const uint8_t *panel, int64_t b, int r, struct pa
     block_values(t, s + f->head + in_step / 2 * f->pair, h, r, out->q);
     out->m = 0;
     out->sc[0] = out->sc[1] = 1;
+    out->mn[0] = out->mn[1] = 1;
+    if (f->values) {
+        codes_block(t, s, in_step, r, out);
+        return;
+    }
     if (f->step == 64) {
-        out->d = half_f16(half_at(s + h * 32 + 2 * r));
+        out->d[0] = out->d[1] = half_f16(half_at(s + h * 32 + 2 * r));
         if (f->head == 128)
             out->m = half_f16(half_at(s + 64 + h * 32 + 2 * r));
         return;
     }
-    out->d = half_f16(half_at(s + 2 * r));
+    out->d[0] = out->d[1] = half_f16(half_at(s + 2 * r));
     if (t == DT_Q6_K) {
         out->sc[0] = (int8_t)s[64 + 2 * in_step * 16 + r];
         out->sc[1] = (int8_t)s[64 + (2 * in_step + 1) * 16 + r];
         return;
     }
-    out->d *= (float)s[64 + in_step * 16 + r];
+    out->d[0] *= (float)s[64 + in_step * 16 + r];
+    out->d[1] = out->d[0];
     out->m = -(half_f16(half_at(s + 32 + 2 * r)) * (float)s[192 + in_step * 16 + r]);
 }
 
@@ -341,8 +401,8 @@ void panel_row(const struct tensor *w, int64_t row, float *out)
     for (int64_t i = 0; f->pair && i < k; i += ACT_GROUP) {
         panel_block(t, panel, i / ACT_GROUP, r, &b);
         for (int j = 0; j < ACT_GROUP; j++) {
-            float v = b.d * (float)b.sc[j / 16] * (float)(b.q[j] - f->zero);
-            out[i + j] = f->zero ? v : v + b.m; /* -0 + 0 would lose the sign */
+            float v = b.d[j / 16] * (float)b.sc[j / 16] * (float)(b.q[j] - f->zero);
+            out[i + j] = f->zero ? v : v + b.m * (float)b.mn[j / 16]; /* -0 + 0 loses the sign */
         }
     }
 }
@@ -382,7 +442,7 @@ void act_pack(enum dtype t, const float *x, int64_t k, void *out)
     if (f->pair) {
         struct act_group *b = out;
         for (int64_t i = 0; i < k; i += ACT_GROUP)
-            quantize(x + i, f->zero, t == DT_Q6_K, b++);
+            quantize(x + i, act_zero(f), f->sum != QUANT_WHOLE, b++);
         memset(b, 0, (size_t)(padded - k) / ACT_GROUP * sizeof *b);
     } else if (t == DT_BF16) {
         uint16_t *h = out;

@@ -14,10 +14,18 @@
  *   q4_k       f16 d[16], dmin[16], u8 sc[8][16], mn[8][16]   | 4 x 8 lines
  *   q5_k       the same                                       | 4 x (8 lines, 2 planes of 1 bit)
  *   q6_k       f16 d[16], 32 bytes 0, s8 sc[16][16]           | 4 x (8 lines, 4 planes of 2 bits)
+ *   q8_1       as q8_0, its sum dropped
+ * All other block formats have at most 16 different values: a nibble is a code, its value stands in
+ * a table of the format (codes.h). 8 lines a pair, no planes; what differs is the head:
+ *   iq4_nl, mxfp4, q1_0, q2_0               f16 d[2][16], mxfp4 bf16
+ *   nvfp4                                   f16 d[2][2][16]: of 16 k
+ *   iq1_s iq2_xxs iq3_xxs iq3_s iq4_xs tq*  step 256: f32 d[16], s8 sc[8][16]
+ *   q3_k iq1_m iq2_xs iq2_s                 step 256: f32 d[16], s8 sc[16][16]
+ *   q2_k                    step 256: f16 d[16], dmin[16], u8 sc[16][16], mn[16][16]
  * Plane of 1 bit: line h, bit g of a byte is the fifth bit of that byte's value in line g of block
  * h. Plane of 2 bits: line 2 h + g / 4, bits 2 (g % 4) and the next.
  * Plain formats: bf16 a line = 16 rows x 2 k, byte 4 r + 2 (k % 2); f16 a line = 16 rows of k, then
- * 16 rows of k + 1; f32 a line = 16 rows of one k.
+ * 16 rows of k + 1; f32 a line = 16 rows of one k; f64 and integers are packed as f32.
  * N is padded to 16 with rows of zero bytes, K to a step with zero scales and values.
  *
  * The arithmetic is that of naive_linear.c, bit for bit on every ISA: per output f = 0, then for
@@ -26,6 +34,7 @@
  *   q4_1, q5_1         the same, q unsigned; then f = fma(m, a.ds, f)
  *   q4_k, q5_k         the same with d = d * sc, m = -(dmin * mn)
  *   q6_k               sc0 * sum16(q a) + sc1 * sum16'(q a), below 2^24, in place of sum(q a)
+ *   codes              as one of these by enum quant_sum; nvfp4 has a step for each 16
  * f32, f16: f = fma(x, w, f) over k ascending; bf16: the same with x rounded to bf16, except on
  * AVX512_BF16, where vdpbf16ps adds pairs. Then y = f + bias when there is one. */
 #ifndef KERNELS_CPU_PANEL_H
@@ -35,13 +44,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernels/quant/quant.h"
 #include "kernels/tensor.h"
 
 enum { PANEL_ROWS = 16, ACT_GROUP = 32 };
 
 /* 32 activations: x = q * d about. top = max |x|, q = rint(x * (127 / top)), d = top / 127, ds = d
  * * (float)sum(q); all zero when top < 2^-100. z: -zero * the sums of the first and the last 16 q
- * (q6_k), or -zero * sum(q) in z[0]; where sums of unsigned weights start. */
+ * (where scales are of 16), or -zero * sum(q) in z[0]; where sums of unsigned weights start. q2_k
+ * has no zero point, and needs the sums themselves. */
 struct act_group {
     int8_t q[ACT_GROUP];
     float d, ds;
@@ -53,7 +64,9 @@ struct panel_format {
     int bytes; /* of a step, 16 rows */
     int head;  /* bytes of scales at its start */
     int pair;  /* bytes of values of 64 k; 0: a plain format */
-    int zero;  /* zero point of the unsigned values */
+    int zero;  /* zero point of the unsigned values; 0: the format has minima */
+    enum quant_sum sum;
+    const int8_t *values; /* [16] of the codes; NULL: nibbles and planes are the numbers */
 };
 
 const struct panel_format *panel_format(enum dtype t); /* NULL: not packed */
@@ -71,10 +84,17 @@ void panel_row(const struct tensor *w, int64_t row, float *out);
 /* 32 k of one row as numbers, for the scalar kernel and panel_row. Block formats only. */
 struct panel_block {
     uint8_t q[ACT_GROUP]; /* unsigned: the format's zero is not yet subtracted */
-    int8_t sc[2];         /* of the first and the last 16 (q6_k, else 1) */
-    float d, m;           /* m: what is added (minima negative) */
+    int8_t sc[2];         /* of the first and the last 16, where they weigh whole sums; else 1 */
+    uint8_t mn[2];        /* likewise of m */
+    float d[2], m;        /* d of the first and the last 16; m is added: minima are negative */
 };
 void panel_block(enum dtype t, const uint8_t *panel, int64_t b, int r, struct panel_block *out);
+
+/* What the sums of q in act_group.z are multiplied by, negated. */
+static inline int act_zero(const struct panel_format *f)
+{
+    return f->zero == 0 && f->sum == QUANT_HALVES ? -1 : f->zero;
+}
 
 /* A row of activations as a kernel for weights of type t wants it: act_group[], bf16[] or f32[],
  * zeros behind K up to whole steps. act_stride has room against cache set aliasing. */

@@ -50,7 +50,7 @@ void act_avx2(enum dtype t, const float *x, int64_t k, void *out)
     struct act_group *b = out;
     int64_t padded = panel_steps(t, k) * f->step;
     for (int64_t i = 0; i < k; i += ACT_GROUP)
-        quantize(x + i, f->zero, t == DT_Q6_K, b++);
+        quantize(x + i, act_zero(f), f->sum != QUANT_WHOLE, b++);
     for (int64_t i = k; i < padded; i += ACT_GROUP)
         *b++ = (struct act_group){.d = 0};
 }

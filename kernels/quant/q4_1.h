@@ -14,10 +14,9 @@ QUANT_FN int q4_1_at(const uint8_t *b, int i)
 QUANT_FN void q4_1_ints(const uint8_t *b, int group, struct quant_ints *o)
 {
     (void)group;
-    o->d = quant_f16(b);
+    quant_set(o, quant_f16(b), QUANT_WHOLE);
     o->m = quant_f16(b + 2);
     o->has_min = 1;
-    o->sc[0] = o->sc[1] = 1;
     for (int i = 0; i < 32; i++)
         o->q[i] = (int8_t)q4_1_at(b, i);
 }

@@ -15,10 +15,7 @@ QUANT_FN int q5_0_at(const uint8_t *b, int i)
 QUANT_FN void q5_0_ints(const uint8_t *b, int group, struct quant_ints *o)
 {
     (void)group;
-    o->d = quant_f16(b);
-    o->m = -0.0f;
-    o->has_min = 0;
-    o->sc[0] = o->sc[1] = 1;
+    quant_set(o, quant_f16(b), QUANT_WHOLE);
     for (int i = 0; i < 32; i++)
         o->q[i] = (int8_t)q5_0_at(b, i);
 }

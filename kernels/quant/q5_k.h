@@ -18,10 +18,9 @@ QUANT_FN void q5_k_ints(const uint8_t *b, int group, struct quant_ints *o)
 {
     int scale, min;
     quant_k_scale(b + 4, group, &scale, &min);
-    o->d = quant_f16(b) * (float)scale;
+    quant_set(o, quant_f16(b) * (float)scale, QUANT_WHOLE);
     o->m = -(quant_f16(b + 2) * (float)min);
     o->has_min = 1;
-    o->sc[0] = o->sc[1] = 1;
     for (int i = 0; i < 32; i++)
         o->q[i] = (int8_t)q5_k_at(b, group, i);
 }

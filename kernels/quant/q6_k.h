@@ -22,11 +22,9 @@ QUANT_FN int q6_k_at(const uint8_t *b, int group, int i) /* i of the group */
 
 QUANT_FN void q6_k_ints(const uint8_t *b, int group, struct quant_ints *o)
 {
-    o->d = quant_f16(b + 208);
+    quant_set(o, quant_f16(b + 208), QUANT_HALVES);
     o->sc[0] = (int8_t)b[192 + 2 * group];
     o->sc[1] = (int8_t)b[193 + 2 * group];
-    o->m = -0.0f;
-    o->has_min = 0;
     for (int i = 0; i < 32; i++)
         o->q[i] = (int8_t)q6_k_at(b, group, i);
 }

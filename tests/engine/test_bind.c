@@ -73,9 +73,9 @@ static void test_names(void **state)
 
     bent_open(&b, FOLDER "qwen2.gguf", "qwen2");
     bent_tensor(&b, "blk.1.ffn_up.weight")->dtype = -1;
-    bent_tensor(&b, "blk.1.ffn_up.weight")->type_number = 23;
+    bent_tensor(&b, "blk.1.ffn_up.weight")->type_number = 36;
     assert_int_equal(bent_bind(&b), ERR_UNSUPPORTED);
-    says("tensor blk.1.ffn_up.weight has type IQ4_XS, which is not supported (supported: f32");
+    says("tensor blk.1.ffn_up.weight has type IQ4_NL_4_4, which is not supported (supported: f32");
     bent_close(&b);
 }
 

@@ -10,8 +10,12 @@
 #include "kernels/half.h"
 #include "tests/support/test.h"
 
-static const enum dtype types[] = {DT_F32,  DT_F16,  DT_BF16, DT_Q8_0, DT_Q4_0, DT_Q4_1,
-                                   DT_Q5_0, DT_Q5_1, DT_Q4_K, DT_Q5_K, DT_Q6_K};
+static const enum dtype types[] = {
+    DT_F32,   DT_F16,    DT_BF16,   DT_F64,   DT_I8,    DT_I16,     DT_I32,    DT_I64,   DT_Q8_0,
+    DT_Q8_1,  DT_Q4_0,   DT_Q4_1,   DT_Q5_0,  DT_Q5_1,  DT_Q1_0,    DT_Q2_0,   DT_Q2_K,  DT_Q3_K,
+    DT_Q4_K,  DT_Q5_K,   DT_Q6_K,   DT_IQ1_S, DT_IQ1_M, DT_IQ2_XXS, DT_IQ2_XS, DT_IQ2_S, DT_IQ3_XXS,
+    DT_IQ3_S, DT_IQ4_NL, DT_IQ4_XS, DT_TQ1_0, DT_TQ2_0, DT_MXFP4,   DT_NVFP4,
+};
 static const char *const isas[] = {"scalar", "avx2", "avx512", "avx512bf16"};
 enum { N_TYPES = sizeof types / sizeof *types, N_ISAS = 4, M_MAX = 130 };
 
@@ -46,26 +50,53 @@ static uint16_t random_scale(void)
     return half_to_f16((r % 16 == 2 ? -1 : 1) * (0.005f + (float)(r >> 8) * 0x1p-30f));
 }
 
+/* How many f16 scales a block has and where the first is; NVFP4's scales are any bytes. */
+static const struct {
+    int n, at;
+} scales[N_DTYPE] = {
+    [DT_Q8_0] = {1, 0},   [DT_Q8_1] = {2, 0},    [DT_Q4_0] = {1, 0},    [DT_Q4_1] = {2, 0},
+    [DT_Q5_0] = {1, 0},   [DT_Q5_1] = {2, 0},    [DT_Q1_0] = {1, 0},    [DT_Q2_0] = {1, 0},
+    [DT_Q2_K] = {2, 80},  [DT_Q3_K] = {1, 108},  [DT_Q4_K] = {2, 0},    [DT_Q5_K] = {2, 0},
+    [DT_Q6_K] = {1, 208}, [DT_IQ1_S] = {1, 0},   [DT_IQ2_XXS] = {1, 0}, [DT_IQ2_XS] = {1, 0},
+    [DT_IQ2_S] = {1, 0},  [DT_IQ3_XXS] = {1, 0}, [DT_IQ3_S] = {1, 0},   [DT_IQ4_NL] = {1, 0},
+    [DT_IQ4_XS] = {1, 0}, [DT_TQ1_0] = {1, 52},  [DT_TQ2_0] = {1, 64},
+};
+
+static void random_number(enum dtype t, uint8_t *p)
+{
+    float f = random_float();
+    int64_t i = (int32_t)random32();
+    double d = (double)f * (1 + 0x1p-30 * (double)i);
+    uint16_t h = t == DT_F16 ? half_to_f16(f) : half_to_bf16(f);
+    bool whole = t == DT_I8 || t == DT_I16 || t == DT_I32 || t == DT_I64;
+
+    memcpy(p,
+           whole         ? (void *)&i
+           : t == DT_F64 ? (void *)&d
+           : t == DT_F32 ? (void *)&f
+                         : (void *)&h,
+           (size_t)dtype_info(t)->bytes);
+}
+
 /* A row of `n` weights: random bytes everywhere, so all quants incl. -128 occur; scales sane. */
 static void random_row(enum dtype t, uint8_t *p, int64_t n)
 {
-    static const int scale_at[N_DTYPE] = {[DT_Q6_K] = 208};
     const struct dtype_info *info = dtype_info(t);
-    bool two = t == DT_Q4_1 || t == DT_Q5_1 || t == DT_Q4_K || t == DT_Q5_K;
 
     for (int64_t b = 0; b < n / info->block; b++, p += info->bytes) {
-        float f = random_float();
-        uint16_t h = t == DT_F16 ? half_to_f16(f) : half_to_bf16(f);
-        for (int i = 0; i < info->bytes; i++)
-            p[i] = (uint8_t)(random32() >> 11);
+        uint16_t h = random_scale();
         if (info->block == 1) {
-            memcpy(p, t == DT_F32 ? (void *)&f : (void *)&h, (size_t)info->bytes);
+            random_number(t, p);
             continue;
         }
-        for (int i = 0; i <= two; i++) {
-            h = random_scale();
-            memcpy(p + scale_at[t] + 2 * i, &h, 2);
-        }
+        for (int i = 0; i < info->bytes; i++)
+            p[i] = (uint8_t)(random32() >> 11);
+        for (int i = 0; i < scales[t].n; i++, h = random_scale())
+            memcpy(p + scales[t].at + 2 * i, &h, 2);
+        for (int i = 0; t == DT_IQ1_M && i < 4; i++) /* its f16 lies in four pieces */
+            p[49 + 2 * i] = (uint8_t)((p[49 + 2 * i] & 15) | (h >> 4 * i & 15) << 4);
+        if (t == DT_MXFP4) /* subnormal weights are 0 to the pool's threads, so none here */
+            p[0] = (uint8_t)(random32() % 16 == 0 ? 60 : 118 + random32() % 12);
     }
 }
 
@@ -198,6 +229,8 @@ static void check_isa(const char *isa)
             check_case(types[t], isa, 1 + i % 4, sizes[i][0], sizes[i][1]);
         for (int i = 0; i < 4 && block <= 32; i++)
             check_case(types[t], isa, 1 + i % 3, odd[i][0], odd[i][1]);
+        if (block == 64 || block == 128) /* half a step of the panels, and K short of one */
+            check_case(types[t], isa, 2, 24, 3 * block);
         for (int i = 0; i < 3 && block == 1; i++)
             check_case(types[t], isa, 2, plain[i][0], plain[i][1]);
     }

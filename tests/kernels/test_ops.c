@@ -171,7 +171,7 @@ static void test_rows(void **state)
     GOOD(embed, embed, (void)0);
     GOOD(embed, embed, a.rows = mat(5, K));
     BAD(embed, embed, "table", a.table.data = NULL);
-    BAD(embed, embed, "table", a.table.dtype = DT_I32);
+    BAD(embed, embed, "table", a.table.dtype = DT_U8);
     BAD(embed, embed, "table", a.table = tensor_2d(memory, DT_Q4_K, N, K));
     BAD(embed, embed, "r", a.r.rows = R + 1);
     BAD(embed, embed, "r", a.r.row_seq = NULL);

@@ -28,7 +28,7 @@ void fixture_load(struct fixture *f, const char *path)
         memcpy(&bytes, p + 88, 8);
         a->data = p + HEAD;
         at += HEAD + (size_t)(bytes + 15) / 16 * 16;
-        assert_true(at <= n && f->n < 64);
+        assert_true(at <= n && f->n < (int)(sizeof f->array / sizeof *f->array));
     }
     assert_true(f->n > 0);
 }

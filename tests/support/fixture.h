@@ -14,7 +14,7 @@ struct fixture_array {
 
 struct fixture {
     int n;
-    struct fixture_array array[64];
+    struct fixture_array array[160];
     char *bytes;
 };
 

@@ -135,4 +135,50 @@ logp -= np.log(np.exp(logp).sum(-1, keepdims=True))
 order = np.stack([np.lexsort((np.arange(3000), -row)) for row in x])
 out |= {"logprob.x": x, "logprob.y": logp, "logprob.order": order.astype(np.int32)[:, :40]}
 
+# --- linear again: the formats that came later, with a generator of their own
+rng = np.random.default_rng(78)
+x = out["linear.x"]
+
+
+def fields(b, width):
+    """Numbers of `width` bits, the lowest of a byte first."""
+    return (b[..., None] >> np.arange(0, 8, width, dtype=np.uint8) & (2**width - 1)).astype(f64)
+
+
+def linear_of(name, block, size, at, values):
+    b = rng.integers(0, 256, (19 * 512 // block, size), np.uint8)
+    for o in at:
+        d = (rng.normal(size=len(b)) * 0.02).astype(np.float16)
+        b[:, o:o + 2] = d[:, None].view(np.uint8)
+    if name == "iq1_m":  # its scale is in four pieces of 4 bits; 0x2d0f is 0.08
+        b[:, 49:57:2] = b[:, 49:57:2] & 15 | np.array([0xf0, 0x00, 0xd0, 0x20], np.uint8)
+    if name == "mxfp4":
+        b[:, 0] = rng.integers(118, 126, len(b))
+    if name == "nvfp4":
+        b[:, :4] = rng.integers(0, 40, (len(b), 4))
+    if name == "q8_k":
+        b[:, :4] = normal(len(b), 1).view(np.uint8)
+    w = np.asarray(values(b), f64).reshape(19, 512)
+    out[f"linear.{name}.w"] = b.reshape(19, -1)
+    out[f"linear.{name}.y"] = x_int @ w.T + bias
+
+
+for t, at in {T.Q2_K: [80, 82], T.Q3_K: [108], T.IQ1_S: [0], T.IQ1_M: [], T.IQ2_XXS: [0],
+              T.IQ2_XS: [0], T.IQ2_S: [0], T.IQ3_XXS: [0], T.IQ3_S: [0], T.IQ4_NL: [0],
+              T.IQ4_XS: [0], T.TQ1_0: [52], T.TQ2_0: [64], T.MXFP4: [], T.NVFP4: []}.items():
+    linear_of(t.name.lower(), *GGML_QUANT_SIZES[t], at, lambda b: dequantize(b, t))
+d16 = lambda b: b[:, :2].copy().view(np.float16).astype(f64)
+signed = lambda b: b.copy().view(np.int8).astype(f64)
+linear_of("q1_0", 128, 18, [0], lambda b: d16(b) * (2 * fields(b[:, 2:], 1).reshape(-1, 128) - 1))
+linear_of("q2_0", 64, 18, [0], lambda b: d16(b) * (fields(b[:, 2:], 2).reshape(-1, 64) - 1))
+linear_of("q8_1", 32, 36, [0], lambda b: d16(b) * signed(b[:, 4:]))
+linear_of("q8_k", 256, 292, [], lambda b: b[:, :4].copy().view(f32) * signed(b[:, 4:260]))
+for name, w in (("f64", rng.normal(size=(19, 512))),
+                ("i8", rng.integers(-128, 128, (19, 512), np.int8)),
+                ("i16", rng.integers(-999, 999, (19, 512)).astype(np.int16)),
+                ("i32", rng.integers(-1 << 20, 1 << 20, (19, 512)).astype(np.int32)),
+                ("i64", rng.integers(-1 << 20, 1 << 20, (19, 512)))):
+    out[f"linear.{name}.w"] = w.view(np.uint8)
+    out[f"linear.{name}.y"] = x.astype(f64) @ w.astype(f32).astype(f64).T + bias
+
 fixture.write("tests/data/kernels/ops.bin", out)

@@ -4,7 +4,8 @@ numpy rounds them.
     python -m venv v && v/bin/pip install numpy gguf==0.19.0 && v/bin/python tests/tools/gen_quant.py
 
 Blocks are random bytes whose scales (f16 fields) also take the extremes: zero of both signs, the
-least and greatest subnormal, the greatest numbers, infinity."""
+least and greatest subnormal, the greatest numbers, infinity. What the package cannot decode (Q1_0,
+Q2_0, Q8_1, Q8_K) is written down here from the format's definition."""
 
 import numpy as np
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType as T
@@ -23,18 +24,35 @@ SCALES = {
     T.Q5_K: [0, 2],
     T.Q6_K: [208],
 }
+# Those that only decode; IQ1_M keeps its f16 in pieces, MXFP4 and NVFP4 have none.
+DECODED = {
+    T.Q2_K: [80, 82],
+    T.Q3_K: [108],
+    T.IQ1_S: [0],
+    T.IQ1_M: [],
+    T.IQ2_XXS: [0],
+    T.IQ2_XS: [0],
+    T.IQ2_S: [0],
+    T.IQ3_XXS: [0],
+    T.IQ3_S: [0],
+    T.IQ4_NL: [0],
+    T.IQ4_XS: [0],
+    T.TQ1_0: [52],
+    T.TQ2_0: [64],
+    T.MXFP4: [],
+    T.NVFP4: [],
+}
 EXTREME = np.array(
     [0, -0.0, 6e-8, -6e-8, 6.0976e-05, 65504, -65504, np.inf, 1, -1, 2**-14], np.float16
 )
 rng = np.random.default_rng(20240607)
 
 
-def blocks_of(t):
-    size, bytes_ = GGML_QUANT_SIZES[t]
-    n = 96 if size == 32 else 24
+def blocks_of(size, bytes_, scales):
+    n = 96 if size <= 64 else 24
     b = rng.integers(0, 256, (n, bytes_), np.uint8)
     for i in range(n):
-        for j, at in enumerate(SCALES[t]):
+        for j, at in enumerate(scales):
             d = (
                 EXTREME[i]
                 if j == 0 and i < len(EXTREME)
@@ -58,7 +76,7 @@ def inputs(n):
 
 
 for t in SCALES:
-    b = blocks_of(t)
+    b = blocks_of(*GGML_QUANT_SIZES[t], SCALES[t])
     with np.errstate(all="ignore"):
         arrays = {"blocks": b, "values": dequantize(b, t).reshape(len(b), -1)}
     assert arrays["values"].dtype == np.float32
@@ -66,6 +84,43 @@ for t in SCALES:
         x = inputs(64)
         arrays |= {"input": x, "encoded": quantize(x, t)}
     fixture.write(f"tests/data/quant/{t.name.lower()}.bin", arrays)
+
+rng, half_rng = np.random.default_rng(20240608), rng
+for t in DECODED:
+    b = blocks_of(*GGML_QUANT_SIZES[t], DECODED[t])
+    with np.errstate(all="ignore"):
+        values = dequantize(b, t).reshape(len(b), -1)
+    fixture.write(
+        f"tests/data/quant/{t.name.lower()}.bin", {"blocks": b, "values": values.astype(np.float32)}
+    )
+
+
+def f16(b, at):
+    return b[:, at : at + 2].copy().view(np.float16).astype(np.float32)
+
+
+def bits(b, width):
+    """Fields of `width` bits of each byte, the lowest first."""
+    fields = b[:, :, None] >> np.arange(0, 8, width, dtype=np.uint8) & (2**width - 1)
+    return fields.reshape(len(b), -1).astype(np.float32)
+
+
+def write_defined(name, b, d, q):
+    with np.errstate(all="ignore"):
+        fixture.write(f"tests/data/quant/{name}.bin", {"blocks": b, "values": d * q})
+
+
+b = blocks_of(128, 18, [0])
+write_defined("q1_0", b, f16(b, 0), bits(b[:, 2:], 1) * 2 - 1)
+b = blocks_of(64, 18, [0])
+write_defined("q2_0", b, f16(b, 0), bits(b[:, 2:], 2) - 1)
+b = blocks_of(32, 36, [0, 2])
+write_defined("q8_1", b, f16(b, 0), b[:, 4:].view(np.int8).astype(np.float32))
+b = blocks_of(256, 292, [])
+b[1, :4] = np.array([0, 0, 0x80, 0xFF], np.uint8)  # infinity
+d = b[:, :4].copy().view(np.float32)
+write_defined("q8_k", b, d, b[:, 4:260].view(np.int8).astype(np.float32))
+rng = half_rng
 
 # Half floats: every f16 as f32; then floats at, next to and between the values where rounding turns.
 h = np.arange(65536, dtype=np.uint16).view(np.float16)

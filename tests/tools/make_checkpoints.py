@@ -8,11 +8,13 @@ A quantised file's reference has the weights that the gguf package decodes from 
 blocks, so that only the arithmetic on activations may differ.
 """
 
+import glob
 import os
 import sys
 
 import numpy as np
 import torch
+from gguf import GGML_QUANT_SIZES
 from gguf import GGMLQuantizationType as Q
 from gguf import GGUFWriter, RopeScalingType, TokenType
 from gguf.quants import dequantize, quantize
@@ -63,6 +65,11 @@ MODELS = {
 }
 for t in (Q.F16, Q.BF16, Q.Q8_0, Q.Q4_0, Q.Q4_1, Q.Q5_0, Q.Q5_1):
     MODELS["qwen2-" + t.name.lower()] = MODELS["qwen2"][:5] + (t,)
+MODELS["qwen2-mxfp4"] = MODELS["qwen2"][:5] + (Q.MXFP4,)
+MODELS["llama-split"] = MODELS["llama"]  # in files of SPLIT tensors
+MODELS["llama-codes"] = MODELS["llama-k"][:5] + ("codes",)
+MODELS["llama-low"] = MODELS["llama-k"][:5] + ("low",)
+SPLIT = 8
 
 # Which K-quant each tensor of llama-k has: Q, K and V differ, so that they cannot be fused.
 K_TYPES = {"attn_v": Q.Q6_K, "ffn_down": Q.Q6_K, "attn_output": Q.Q5_K, "token_embd": Q.Q5_K}
@@ -70,6 +77,15 @@ K_TYPES = {"attn_v": Q.Q6_K, "ffn_down": Q.Q6_K, "attn_output": Q.Q5_K, "token_e
 K_SCALES = {Q.Q4_K: ((0, 2.4e-4), (2, 1.8e-3)), Q.Q5_K: ((0, 1.2e-4), (2, 1.86e-3)),
             Q.Q6_K: ((208, 4.6e-5), )}
 K_BYTES = {Q.Q4_K: 144, Q.Q5_K: 176, Q.Q6_K: 210}
+# Formats of few values: which each tensor has, and where the blocks have f16 scales. The package can
+# quantize to the TQ and MXFP4 only; all others are random bits under scales of the right size.
+CODES = {
+    "codes": {"token_embd": Q.IQ4_XS, "attn_q": Q.IQ3_XXS, "attn_k": Q.IQ2_S, "attn_v": Q.Q3_K,
+              "attn_output": Q.IQ3_S, "ffn_gate": Q.IQ4_NL, "ffn_up": Q.NVFP4, "ffn_down": Q.Q2_K},
+    "low": {"token_embd": Q.Q3_K, "attn_q": Q.IQ2_XXS, "attn_k": Q.IQ2_XS, "attn_v": Q.TQ1_0,
+            "attn_output": Q.IQ1_S, "ffn_gate": Q.IQ1_M, "ffn_up": Q.TQ2_0, "ffn_down": Q.MXFP4},
+}
+CODE_SCALES = {Q.Q2_K: (80, 82), Q.Q3_K: (108, )}
 
 
 def byte_alphabet():
@@ -127,6 +143,31 @@ def k_blocks(shape, t, rng):
     return raw.reshape(shape[0], -1)
 
 
+def put_scale(raw, t, d):
+    """d, an f16, into all blocks; minima are such that the mean is about 0."""
+    if t == Q.IQ1_M:  # four pieces of 4 bits
+        bits = int(np.float16(d).view(np.uint16))
+        for i in range(4):
+            at = raw[:, 49 + 2 * i]
+            raw[:, 49 + 2 * i] = (at & 15) | (bits >> 4 * i & 15) << 4
+    for i, at in enumerate(CODE_SCALES.get(t, (0, ))):
+        if t != Q.IQ1_M:
+            raw[:, at:at + 2] = np.frombuffer(np.float16(d * 1.5**i).tobytes(), np.uint8)
+
+
+def code_blocks(w, t, rng):
+    if t in (Q.TQ1_0, Q.TQ2_0, Q.MXFP4):
+        return quantize(w, t)
+    size, bytes_ = GGML_QUANT_SIZES[t]
+    raw = rng.integers(0, 256, size=(w.size // size, bytes_), dtype=np.uint8)
+    if t == Q.NVFP4:  # scales from 2^-6 to 2^-5
+        raw[:, :4] = rng.integers(8, 17, size=(len(raw), 4))
+    else:
+        put_scale(raw, t, 2.0**-4)
+        put_scale(raw, t, 2.0**-4 * w.std() / dequantize(raw, t).std())
+    return raw.reshape(w.shape[0], -1)
+
+
 def encode(name, w, kind, rng):
     """(data for the writer, its type, the weights that it stands for)"""
     if w.ndim == 1 or kind == Q.F32:
@@ -134,6 +175,10 @@ def encode(name, w, kind, rng):
     if kind == "k":
         t = K_TYPES.get(name.replace("blk.0.", "").split(".")[0], Q.Q4_K)
         data = k_blocks(w.shape, t, rng)
+        return data, t, dequantize(data, t)
+    if kind in CODES:
+        t = CODES[kind][name.replace("blk.0.", "").split(".")[0]]
+        data = code_blocks(w, t, rng)
         return data, t, dequantize(data, t)
     if kind == Q.F16:
         return w.astype(np.float16), kind, w.astype(np.float16).astype(np.float32)
@@ -199,7 +244,7 @@ def make(name, seed):
     state = random_state(model, rng, 2 if kind == Q.F32 else 1)
 
     path = f"{OUT}/{name}.gguf"
-    g = GGUFWriter(path, arch)
+    g = GGUFWriter(path, arch, split_max_tensors=SPLIT if name == "llama-split" else 0)
     d = write_keys(g, arch, pre, cfg, n_vocab)
     if cfg.rope_parameters["rope_type"] == "llama3":
         g.add_tensor("rope_freqs.weight", rope_factors(cfg, d))
@@ -226,8 +271,10 @@ def make(name, seed):
     token = rng.integers(0, n_vocab, size=N_TOKENS)
     with torch.no_grad():
         logits = model(torch.from_numpy(token)[None]).logits[0].numpy()
+    if name == "llama-split":
+        path = min(glob.glob(f"{OUT}/{name}-*.gguf"))
     print(path, os.path.getsize(path), "bytes, logits", np.abs(logits).max(), logits.std())
-    fixture.write(f"{OUT}/{name}.bin", {"token": token.astype(np.int32), "logits": logits})
+    fixture.write(path.replace(".gguf", ".bin"), {"token": token.astype(np.int32), "logits": logits})
 
 
 os.makedirs(OUT, exist_ok=True)

@@ -1,0 +1,114 @@
+/* codes.c - weights of few values into panels of nibbles, and back.
+ *
+ * Packing goes through the integer view of quant.h, so it needs no code for a format but its
+ * values: a value finds its code by a table of all 256. The scales are stored exactly: what the
+ * view gives is an f16 times a power of 2 as f32, an f16, a power of 2 as bf16, or E4M3 as f16. */
+#include "kernels/cpu/codes.h"
+
+#include <string.h>
+
+#include "kernels/half.h"
+
+enum { LINE = 64, ROWS = PANEL_ROWS };
+
+/* clang-format off */
+const int8_t codes_iq1[16]     = {-9, -7, -1, 1, 7, 9};
+const int8_t codes_iq2[16]     = {-43, -25, -8, 8, 25, 43};
+const int8_t codes_iq3_xxs[16] = {-62, -52, -44, -36, -28, -20, -12, -4, 4, 12, 20, 28, 36, 44, 52, 62};
+const int8_t codes_iq3_s[16]   = {-15, -13, -11, -9, -7, -5, -3, -1, 1, 3, 5, 7, 9, 11, 13, 15};
+const int8_t codes_iq4[16]     = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+const int8_t codes_fp4[16]     = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+const int8_t codes_ternary[16] = {-1, 0, 1, 2};
+const int8_t codes_q2_k[16]    = {0, 1, 2, 3};
+const int8_t codes_q3_k[16]    = {-4, -3, -2, -1, 0, 1, 2, 3};
+/* clang-format on */
+
+static void put_half(uint8_t *p, uint16_t h)
+{
+    memcpy(p, &h, sizeof h);
+}
+
+static uint16_t half_at(const uint8_t *p)
+{
+    uint16_t h;
+
+    memcpy(&h, p, sizeof h);
+    return h;
+}
+
+/* The scales of group b of a step. */
+static void put_scales(enum dtype t, const struct quant_ints *o, int b, int r, uint8_t *d)
+{
+    const struct panel_format *f = panel_format(t);
+
+    if (f->sum == QUANT_APART) {
+        for (int h = 0; h < 2; h++)
+            put_half(d + (2 * b + h) * 32 + 2 * r, half_to_f16(o->d * (float)o->sc[h]));
+        return;
+    }
+    if (f->step == 64) {
+        put_half(d + b * 32 + 2 * r, t == DT_MXFP4 ? half_to_bf16(o->d) : half_to_f16(o->d));
+        return;
+    }
+    if (o->has_min) {
+        put_half(d + 2 * r, half_to_f16(o->d));
+        put_half(d + 32 + 2 * r, half_to_f16(-o->m));
+    } else {
+        memcpy(d + 4 * r, &o->d, sizeof o->d);
+    }
+    int per = f->sum == QUANT_HALVES ? 2 : 1;
+    for (int h = 0; h < per; h++) {
+        d[LINE + (b * per + h) * ROWS + r] = (uint8_t)o->sc[h];
+        if (o->has_min)
+            d[LINE + (16 + b * per + h) * ROWS + r] = (uint8_t)o->mn[h];
+    }
+}
+
+void codes_pack(enum dtype t, const uint8_t *s, int64_t k, int n, int r, uint8_t *d)
+{
+    const struct panel_format *f = panel_format(t);
+    const struct dtype_info *info = dtype_info(t);
+    uint8_t code[256];
+    struct quant_ints o;
+
+    for (int i = 15; i >= 0; i--) /* of equal values the first */
+        code[(uint8_t)f->values[i]] = (uint8_t)i;
+    for (int b = 0; b < n / ACT_GROUP; b++, k += ACT_GROUP) {
+        uint8_t *to = d + f->head + b / 2 * f->pair + 4 * r;
+        info->ints(s + k / info->block * info->bytes, (int)(k % info->block) / ACT_GROUP, &o);
+        put_scales(t, &o, b, r, d);
+        for (int i = 0; i < ACT_GROUP; i++) {
+            uint8_t *at = to + i / 4 * LINE + i % 4, c = code[(uint8_t)o.q[i]];
+            *at = b % 2 == 0 ? c : (uint8_t)(*at | c << 4);
+        }
+    }
+}
+
+void codes_block(enum dtype t, const uint8_t *s, int b, int r, struct panel_block *out)
+{
+    const struct panel_format *f = panel_format(t);
+
+    for (int i = 0; i < ACT_GROUP; i++)
+        out->q[i] = (uint8_t)(f->values[out->q[i]] + f->zero);
+    if (f->step == 64) {
+        for (int h = 0; h < 2; h++) {
+            uint16_t d = half_at(s + (f->sum == QUANT_APART ? 2 * b + h : b) * 32 + 2 * r);
+            out->d[h] = t == DT_MXFP4 ? half_bf16(d) : half_f16(d);
+        }
+        return;
+    }
+    if (f->zero == 0) {
+        out->d[0] = half_f16(half_at(s + 2 * r));
+        out->m = -half_f16(half_at(s + 32 + 2 * r));
+    } else {
+        memcpy(&out->d[0], s + 4 * r, sizeof out->d[0]);
+    }
+    for (int h = 0; h < 2 && f->sum == QUANT_HALVES; h++) {
+        out->sc[h] = (int8_t)s[LINE + (2 * b + h) * ROWS + r];
+        if (f->zero == 0)
+            out->mn[h] = s[LINE + (16 + 2 * b + h) * ROWS + r];
+    }
+    if (f->sum == QUANT_WHOLE)
+        out->d[0] *= (float)(int8_t)s[LINE + b * ROWS + r];
+    out->d[1] = out->d[0];
+}
