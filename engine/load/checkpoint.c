@@ -64,7 +64,7 @@ enum status checkpoint_index(struct checkpoint *c)
 
 static enum status read_file(struct checkpoint *c)
 {
-    struct bytes file = {(const char *)c->map.data, c->map.size};
+    struct bytes file = {(const char *)c->file[0].data, c->file[0].size};
 
     for (int i = 0; i < N_FORMATS && !c->format; i++) {
         if (formats[i]->match(file))
@@ -77,51 +77,77 @@ static enum status read_file(struct checkpoint *c)
     return checkpoint_index(c);
 }
 
-static enum status finish(struct checkpoint *c, const char *path, struct checkpoint **out)
+enum status checkpoint_add_file(struct checkpoint *c, const char *path)
+{
+    struct file_map m = {.fd = -1};
+    int i = 0;
+
+    if (c->lent) {
+        while (i < c->n_lent && strcmp(c->lent[i].path, path) != 0)
+            i++;
+        if (i == c->n_lent)
+            return fail(ERR_NOT_FOUND, "%s: no such file", path);
+        m.data = (const unsigned char *)c->lent[i].bytes.p;
+        m.size = c->lent[i].bytes.n;
+    } else {
+        TRY(file_map_open(path, &m));
+    }
+    c->file = xrealloc(c->file, (size_t)(c->n_files + 1) * sizeof *c->file);
+    c->file[c->n_files++] = m;
+    c->arena.limit += m.size;
+    return OK;
+}
+
+size_t checkpoint_bytes(const struct checkpoint *c)
+{
+    size_t n = 0;
+
+    for (int i = 0; i < c->n_files; i++)
+        n += c->file[i].size;
+    return n;
+}
+
+static enum status open_first(struct checkpoint *c, const char *path, struct checkpoint **out)
 {
     enum status s;
 
-    arena_init(&c->arena, c->map.size + ARENA_CONSTANT);
+    *out = NULL;
+    arena_init(&c->arena, ARENA_CONSTANT);
     c->path = xstrdup(path);
-    s = read_file(c);
-    if (s != OK) {
-        fail_in(s, "%s", path);
-        checkpoint_close(c);
-        return s;
+    s = checkpoint_add_file(c, path);
+    if (s == OK) {
+        s = read_file(c);
+        if (s != OK)
+            fail_in(s, "%s", path);
     }
-    *out = c;
-    return OK;
+    if (s == OK)
+        *out = c;
+    else
+        checkpoint_close(c);
+    return s;
 }
 
 enum status checkpoint_open(const char *path, struct checkpoint **out)
 {
-    struct checkpoint *c = xcalloc(1, sizeof *c);
-    enum status s = file_map_open(path, &c->map);
-
-    *out = NULL;
-    if (s != OK) {
-        xfree(c);
-        return s;
-    }
-    return finish(c, path, out);
+    return open_first(xcalloc(1, sizeof(struct checkpoint)), path, out);
 }
 
-enum status checkpoint_borrow(const char *name, struct bytes file, struct checkpoint **out)
+enum status checkpoint_borrow(const struct ckpt_lent *lent, int n, struct checkpoint **out)
 {
     struct checkpoint *c = xcalloc(1, sizeof *c);
 
-    *out = NULL;
-    c->borrowed = true;
-    c->map = (struct file_map){(const unsigned char *)file.p, file.n, -1};
-    return finish(c, name, out);
+    c->lent = lent;
+    c->n_lent = n;
+    return open_first(c, lent[0].path, out);
 }
 
 void checkpoint_close(struct checkpoint *c)
 {
     if (!c)
         return;
-    if (!c->borrowed)
-        file_map_close(&c->map);
+    for (int i = 0; i < c->n_files && !c->lent; i++)
+        file_map_close(&c->file[i]);
+    xfree(c->file);
     arena_clear(&c->arena);
     xfree((char *)(uintptr_t)c->path);
     xfree(c);
@@ -159,7 +185,8 @@ bool checkpoint_strings(const struct checkpoint *c, const struct value *array, s
 
 struct tensor checkpoint_view(const struct checkpoint *c, const struct ckpt_tensor *t)
 {
-    void *data = c->map.data ? (void *)(uintptr_t)(c->map.data + t->offset) : NULL;
+    const unsigned char *file = c->n_files ? c->file[t->file].data : NULL;
+    void *data = file ? (void *)(uintptr_t)(file + t->offset) : NULL;
     int64_t rows = 1;
 
     if (t->ndim == 1)

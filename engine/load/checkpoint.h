@@ -37,7 +37,8 @@ struct ckpt_tensor {
     uint32_t type_number; /* the format's own number, for messages */
     uint8_t ndim;
     int64_t shape[4];     /* row-major: shape[ndim - 1] is the innermost */
-    size_t offset, bytes; /* in the file; of unsupported types: up to the next tensor */
+    size_t offset, bytes; /* in its file; of unsupported types: up to the file's end */
+    int file;             /* index into checkpoint.file */
 };
 
 /* Which column of the tables of hyper-parameters and weights a file's names follow. */
@@ -48,32 +49,43 @@ struct checkpoint_format {
     const char *name;
     enum ckpt_names names;
     bool (*match)(struct bytes file);
-    enum status (*read)(struct checkpoint *c); /* fills keys and tensors from c->map */
+    enum status (*read)(struct checkpoint *c); /* fills keys and tensors from c->file[0] */
     bool (*at)(const struct value *array, int64_t i, struct value *out);
     bool (*strings)(const struct value *array, struct bytes *out);
     /* Formats whose tensors are not in a file as they are used make the bytes here; else NULL. */
     void (*fill)(const struct checkpoint *c, const struct ckpt_tensor *t, void *out);
 };
 
+/* A file in memory instead of one on disk: for tests. Both outlive the checkpoint. */
+struct ckpt_lent {
+    const char *path;
+    struct bytes bytes;
+};
+
 struct checkpoint {
     const struct checkpoint_format *format;
-    const char *path;
-    struct file_map map;
-    bool borrowed; /* map.data is the caller's memory */
-    int version;   /* of the format */
+    const char *path;      /* of file 0 */
+    struct file_map *file; /* the one that was named, and those it belongs with */
+    int n_files;
+    const struct ckpt_lent *lent; /* NULL: files are on disk */
+    int n_lent;
+    int version; /* of the format */
     struct ckpt_key *key;
     struct ckpt_tensor *tensor;
     int n_keys, n_tensors;
     const struct ckpt_key **key_by_name; /* sorted */
     const struct ckpt_tensor **tensor_by_name;
-    struct arena arena; /* limited to the file's size and a constant */
+    struct arena arena; /* limited to the files' size and a constant */
 };
 
 /* Errors name the file, and the key or tensor at fault. */
 enum status checkpoint_open(const char *path, struct checkpoint **out);
-/* The same over bytes that outlive it; `name` is for messages. */
-enum status checkpoint_borrow(const char *name, struct bytes file, struct checkpoint **out);
+/* The same over files in memory; the first is opened, the others are what it may ask for. */
+enum status checkpoint_borrow(const struct ckpt_lent *lent, int n, struct checkpoint **out);
 void checkpoint_close(struct checkpoint *c);
+/* For readers: opens one file more; it becomes c->file[c->n_files - 1]. */
+enum status checkpoint_add_file(struct checkpoint *c, const char *path);
+size_t checkpoint_bytes(const struct checkpoint *c); /* of all files */
 /* For formats that fill `c` themselves: sorts the names, after which they can be looked up. */
 enum status checkpoint_index(struct checkpoint *c);
 

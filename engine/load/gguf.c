@@ -7,11 +7,15 @@
  *
  * Every number is foreign: it is compared with what is left of the file before it is used, so that
  * nothing is read outside it and no count makes us allocate more than it has bytes for. Dimensions
- * are stored innermost first; here they are turned round. */
+ * are stored innermost first; here they are turned round.
+ *
+ * A split checkpoint is several such files (split.c). The first has the keys; of the others only
+ * those that concern their own file count. */
 #include "engine/load/gguf.h"
 
 #include <string.h>
 
+#include "engine/load/split.h"
 #include "kernels/base/utf8.h"
 
 enum { VERSION_LEAST = 2, VERSION_MOST = 3 };
@@ -60,6 +64,14 @@ static const struct { uint8_t bytes; enum value_kind kind; } type_info[N_GGUF_TY
 struct reader {
     const unsigned char *p;
     size_t size, at;
+};
+
+/* One file up to its keys. */
+struct header {
+    struct reader r;
+    int file, version; /* index of the file; version of the format */
+    struct ckpt_key *key;
+    int n_keys, n_tensors;
 };
 
 static bool read_bytes(struct reader *r, void *out, size_t n)
@@ -248,15 +260,15 @@ static enum status read_name(struct checkpoint *c, struct reader *r, const char 
     return *out ? OK : fail(ERR_TOO_LARGE, "the header is larger than its file allows");
 }
 
-static enum status read_keys(struct checkpoint *c, struct reader *r)
+static enum status read_keys(struct checkpoint *c, struct header *h)
 {
-    for (int i = 0; i < c->n_keys; i++) {
-        struct ckpt_key *k = &c->key[i];
-        enum status s = read_name(c, r, &k->name);
+    for (int i = 0; i < h->n_keys; i++) {
+        struct ckpt_key *k = &h->key[i];
+        enum status s = read_name(c, &h->r, &k->name);
 
         if (s != OK)
-            return fail_in(s, "key %d of %d", i + 1, c->n_keys);
-        s = read_value(r, &k->value);
+            return fail_in(s, "key %d of %d", i + 1, h->n_keys);
+        s = read_value(&h->r, &k->value);
         if (s != OK)
             return fail_in(s, "key %s", k->name);
     }
@@ -309,18 +321,17 @@ static enum status read_tensor(struct reader *r, struct ckpt_tensor *t, size_t a
     return OK;
 }
 
-/* The tensor's bytes, and that they lie inside the file; `data` is where the data begins. */
-static enum status place_tensor(const struct checkpoint *c, struct ckpt_tensor *t, size_t data)
+/* The tensor's bytes, and that they lie inside its file; `data` is where the data begins. */
+static enum status place_tensor(const struct reader *r, struct ckpt_tensor *t, size_t data)
 {
     const struct dtype_info *d;
     uint64_t blocks = 1;
     size_t room;
 
-    if (data > c->map.size || t->offset > c->map.size - data)
-        return fail(ERR_FORMAT, "begins at byte %zu, the file has %zu", data + t->offset,
-                    c->map.size);
+    if (data > r->size || t->offset > r->size - data)
+        return fail(ERR_FORMAT, "begins at byte %zu, the file has %zu", data + t->offset, r->size);
     t->offset += data;
-    room = c->map.size - t->offset;
+    room = r->size - t->offset;
     if (t->dtype < 0) { /* its size is not known here: what follows, at most */
         t->bytes = room;
         return OK;
@@ -336,24 +347,19 @@ static enum status place_tensor(const struct checkpoint *c, struct ckpt_tensor *
     blocks /= (uint64_t)d->block;
     if (blocks > room / (size_t)d->bytes)
         return fail(ERR_FORMAT, "needs %.0f bytes from byte %zu on, the file ends at %zu",
-                    (double)blocks * d->bytes, t->offset, c->map.size);
+                    (double)blocks * d->bytes, t->offset, r->size);
     t->bytes = (size_t)blocks * (size_t)d->bytes;
     return OK;
 }
 
-static const struct value *find_key(const struct checkpoint *c, const char *name)
+static enum status read_alignment(const struct header *h, size_t *out)
 {
-    for (int i = 0; i < c->n_keys; i++) {
-        if (strcmp(c->key[i].name, name) == 0)
-            return &c->key[i].value;
+    const struct value *v = NULL;
+
+    for (int i = 0; i < h->n_keys; i++) {
+        if (strcmp(h->key[i].name, "general.alignment") == 0)
+            v = &h->key[i].value;
     }
-    return NULL;
-}
-
-static enum status read_alignment(const struct checkpoint *c, size_t *out)
-{
-    const struct value *v = find_key(c, "general.alignment");
-
     *out = ALIGNMENT_DEFAULT;
     if (!v)
         return OK;
@@ -365,34 +371,36 @@ static enum status read_alignment(const struct checkpoint *c, size_t *out)
     return OK;
 }
 
-static enum status read_tensors(struct checkpoint *c, struct reader *r)
+/* The tensors of one file into t[h->n_tensors]. */
+static enum status read_tensors(struct checkpoint *c, struct header *h, struct ckpt_tensor *t)
 {
     size_t alignment, data;
 
-    TRY(read_alignment(c, &alignment));
-    for (int i = 0; i < c->n_tensors; i++) {
-        struct ckpt_tensor *t = &c->tensor[i];
-        enum status s = read_name(c, r, &t->name);
+    TRY(read_alignment(h, &alignment));
+    for (int i = 0; i < h->n_tensors; i++) {
+        enum status s = read_name(c, &h->r, &t[i].name);
 
         if (s != OK)
-            return fail_in(s, "tensor %d of %d", i + 1, c->n_tensors);
-        s = read_tensor(r, t, alignment);
+            return fail_in(s, "tensor %d of %d", i + 1, h->n_tensors);
+        s = read_tensor(&h->r, &t[i], alignment);
         if (s != OK)
-            return fail_in(s, "tensor %s", t->name);
+            return fail_in(s, "tensor %s", t[i].name);
+        t[i].file = h->file;
     }
-    data = (r->at + alignment - 1) / alignment * alignment;
-    for (int i = 0; i < c->n_tensors; i++) {
-        enum status s = place_tensor(c, &c->tensor[i], data);
+    data = (h->r.at + alignment - 1) / alignment * alignment;
+    for (int i = 0; i < h->n_tensors; i++) {
+        enum status s = place_tensor(&h->r, &t[i], data);
 
         if (s != OK)
-            return fail_in(s, "tensor %s", c->tensor[i].name);
+            return fail_in(s, "tensor %s", t[i].name);
     }
     return OK;
 }
 
-static enum status read_counts(struct checkpoint *c, struct reader *r)
+static enum status read_counts(struct checkpoint *c, struct header *h)
 {
     uint64_t n_tensors, n_keys;
+    struct reader *r = &h->r;
     size_t left;
 
     if (!read_u64(r, &n_tensors) || !read_u64(r, &n_keys))
@@ -404,49 +412,117 @@ static enum status read_counts(struct checkpoint *c, struct reader *r)
     if (n_tensors > MAX_TENSORS || n_tensors > left / TENSOR_BYTES_LEAST)
         return fail(ERR_FORMAT, "claims %llu tensors, which the file of %zu bytes cannot hold",
                     (unsigned long long)n_tensors, r->size);
-    c->n_keys = (int)n_keys;
-    c->n_tensors = (int)n_tensors;
-    c->key = arena_calloc(&c->arena, (size_t)n_keys * sizeof *c->key);
-    c->tensor = arena_calloc(&c->arena, (size_t)n_tensors * sizeof *c->tensor);
-    if (!c->key || !c->tensor)
-        return fail(ERR_TOO_LARGE, "the header is larger than its file allows");
-    return OK;
+    h->n_keys = (int)n_keys;
+    h->n_tensors = (int)n_tensors;
+    h->key = arena_calloc(&c->arena, (size_t)n_keys * sizeof *h->key);
+    return h->key ? OK : fail(ERR_TOO_LARGE, "the header is larger than its file allows");
 }
 
-static enum status refuse_split(const struct checkpoint *c)
+/* The newest of c's files up to its keys. */
+static enum status read_header(struct checkpoint *c, struct header *h)
 {
-    const struct value *v = find_key(c, "split.count");
-
-    if (v && v->kind == VALUE_INT && v->integer > 1)
-        return fail(ERR_UNSUPPORTED,
-                    "is one of %lld files of a split checkpoint (split.count); "
-                    "merge them into one file first",
-                    (long long)v->integer);
-    return OK;
-}
-
-static enum status gguf_read(struct checkpoint *c)
-{
-    struct reader r = {c->map.data, c->map.size, 4};
+    const struct file_map *m = &c->file[c->n_files - 1];
     uint32_t version;
 
-    if (!read_u32(&r, &version))
+    *h = (struct header){.r = {m->data, m->size, 4}, .file = c->n_files - 1};
+    if (!read_u32(&h->r, &version))
         return fail(ERR_FORMAT, "the file ends inside its header");
     if (version != 0 && (version & 0xffff) == 0)
         return fail(ERR_UNSUPPORTED, "is a big-endian GGUF file; only little-endian is supported");
     if (version < VERSION_LEAST || version > VERSION_MOST)
         return fail(ERR_UNSUPPORTED, "has GGUF version %u; versions %d to %d are supported",
                     version, VERSION_LEAST, VERSION_MOST);
-    c->version = (int)version;
-    TRY(read_counts(c, &r));
-    TRY(read_keys(c, &r));
-    TRY(refuse_split(c));
-    return read_tensors(c, &r);
+    h->version = (int)version;
+    TRY(read_counts(c, h));
+    return read_keys(c, h);
 }
 
 static bool gguf_match(struct bytes file)
 {
     return file.n >= 4 && memcmp(file.p, "GGUF", 4) == 0;
+}
+
+/* Part `no` of the checkpoint that `first` begins. */
+static enum status read_part(struct checkpoint *c, const struct split *first, int no,
+                             struct header *h)
+{
+    const struct file_map *m;
+    struct split own;
+
+    m = &c->file[c->n_files - 1];
+    if (!gguf_match((struct bytes){(const char *)m->data, m->size}))
+        return fail(ERR_FORMAT, "is not a GGUF file");
+    TRY(read_header(c, h));
+    TRY(split_read(h->key, h->n_keys, &own));
+    return split_belongs(first, &own, no);
+}
+
+/* Opens the other parts and reads them up to their keys. */
+static enum status read_parts(struct checkpoint *c, const struct split *first, struct header *h)
+{
+    for (int i = 1; i < first->count; i++) {
+        enum status s;
+        char *path;
+
+        TRY(split_path(c->path, first, i, &path));
+        s = checkpoint_add_file(c, path);
+        if (s == OK) {
+            s = read_part(c, first, i, &h[i]);
+            if (s != OK)
+                fail_in(s, "%s", path);
+        }
+        xfree(path);
+        if (s != OK)
+            return fail_in(s, "part %d of %d", i + 1, first->count);
+    }
+    return OK;
+}
+
+/* All tensors of all parts, in one table. */
+static enum status read_tables(struct checkpoint *c, const struct split *split, struct header *h)
+{
+    int64_t n = 0;
+
+    for (int i = 0; i < split->count; i++)
+        n += h[i].n_tensors;
+    if (split->tensors >= 0 && split->tensors != n)
+        return fail(ERR_FORMAT, "key split.tensors.count is %lld, but there are %lld tensors",
+                    (long long)split->tensors, (long long)n);
+    if (n > MAX_TENSORS)
+        return fail(ERR_FORMAT, "claims %lld tensors, expected at most %d", (long long)n,
+                    MAX_TENSORS);
+    c->tensor = arena_calloc(&c->arena, (size_t)n * sizeof *c->tensor);
+    if (!c->tensor)
+        return fail(ERR_TOO_LARGE, "the header is larger than its file allows");
+    for (int i = 0; i < split->count; i++) {
+        enum status s = read_tensors(c, &h[i], c->tensor + c->n_tensors);
+
+        if (s != OK)
+            return split->count > 1 ? fail_in(s, "part %d of %d", i + 1, split->count) : s;
+        c->n_tensors += h[i].n_tensors;
+    }
+    return OK;
+}
+
+static enum status gguf_read(struct checkpoint *c)
+{
+    struct header first, *h;
+    struct split split;
+
+    TRY(read_header(c, &first));
+    c->version = first.version;
+    c->key = first.key;
+    c->n_keys = first.n_keys;
+    TRY(split_read(first.key, first.n_keys, &split));
+    if (split.no != 0)
+        return fail(ERR_UNSUPPORTED, "is part %d of %d of a split checkpoint; name part 1",
+                    split.no + 1, split.count);
+    h = arena_calloc(&c->arena, (size_t)split.count * sizeof *h);
+    if (!h)
+        return fail(ERR_TOO_LARGE, "the header is larger than its file allows");
+    h[0] = first;
+    TRY(read_parts(c, &split, h));
+    return read_tables(c, &split, h);
 }
 
 const struct checkpoint_format gguf_format = {

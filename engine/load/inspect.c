@@ -106,8 +106,11 @@ enum status engine_inspect(const char *path, struct buf *out)
 
     TRY(checkpoint_open(path, &c));
     buf_printf(out, "file       %s\n", path);
-    buf_printf(out, "format     %s version %d, %zu bytes\n", c->format->name, c->version,
-               c->map.size);
+    buf_printf(out, "format     %s version %d, %zu bytes", c->format->name, c->version,
+               checkpoint_bytes(c));
+    if (c->n_files > 1)
+        buf_printf(out, " in %d files", c->n_files);
+    buf_putc(out, '\n');
     if (model_open(path, NULL, &m) == OK) {
         put_network(out, m);
         model_close(m);

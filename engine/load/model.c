@@ -17,7 +17,7 @@
 #include "engine/load/lexicon.h"
 #include "kernels/base/log.h"
 
-enum { TEMPLATE_FILE_MOST = 1 << 20 };
+enum { TEMPLATE_FILE_MOST = 1 << 20, PART_BYTES = sizeof "-00001-of-00003" - 1 };
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
@@ -116,6 +116,8 @@ static const char *model_id(const struct checkpoint *c, struct arena *a)
     n = strlen(base);
     if (n > 5 && strcmp(base + n - 5, ".gguf") == 0)
         n -= 5;
+    if (c->n_files > 1 && n > PART_BYTES)
+        n -= PART_BYTES;
     return arena_strndup(a, base, n);
 }
 

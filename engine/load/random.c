@@ -324,7 +324,6 @@ enum status random_open(const struct random_model *r, struct checkpoint **out)
     snprintf(name, sizeof name, "%s-%s-random", shape->name, dtype_info(format)->name);
     c->path = xstrdup(name);
     c->format = &random_format;
-    c->borrowed = true;
     add_keys(c, shape, r->seed);
     s = checkpoint_index(c);
     if (s == OK)

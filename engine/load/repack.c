@@ -127,7 +127,7 @@ static enum status pack(const struct checkpoint *c, const struct bound *b, struc
         return fail_in(s, "%s: tensor %s", c->path, b->src[0]->name);
     set_view(b, dev, dst);
     for (int i = 0; i < b->n_src && !c->format->fill; i++)
-        file_map_drop(&c->map, b->src[i]->offset, b->src[i]->bytes);
+        file_map_drop(&c->file[b->src[i]->file], b->src[i]->offset, b->src[i]->bytes);
     return OK;
 }
 

@@ -1,6 +1,10 @@
-/* fuzz_gguf.c - any bytes as a GGUF file: refused with a message that names it, or a checkpoint
- * whose every key and tensor can be read, and whose memory is bounded by the file's size. */
+/* fuzz_gguf.c - any bytes as a GGUF file, or as several parts of one: refused with a message that
+ * names it, or a checkpoint whose every key and tensor can be read, and whose memory is bounded by
+ * the files' size.
+ *
+ * Parts: 'S', their number n, n x u32 lengths, the bytes of each. */
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,6 +12,8 @@
 #include "engine/load/checkpoint.h"
 #include "engine/load/hparams.h"
 #include "engine/load/recipe.h"
+
+enum { MAX_PARTS = 4, MAX_NAME = 32 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
@@ -37,12 +43,13 @@ static void read_keys(const struct checkpoint *c)
     }
 }
 
-static unsigned read_tensors(const struct checkpoint *c, size_t n)
+static unsigned read_tensors(const struct checkpoint *c)
 {
     unsigned sum = 0;
 
     for (int i = 0; i < c->n_tensors; i++) {
         const struct ckpt_tensor *t = &c->tensor[i];
+        size_t n = c->file[t->file].size;
 
         require(checkpoint_tensor(c, t->name) == t && checkpoint_type_name(t));
         require(t->offset <= n && t->bytes <= n - t->offset);
@@ -83,17 +90,44 @@ static void bind(const struct checkpoint *c)
     xfree(net);
 }
 
+/* Names the parts of a container and cuts them out of it; a length that is too great is cut. */
+static int cut(const uint8_t *data, size_t n, char names[][MAX_NAME], struct ckpt_lent *lent)
+{
+    int count = n > 1 ? 1 + data[1] % MAX_PARTS : 1;
+    size_t at = 2 + 4 * (size_t)count;
+
+    if (n < at)
+        return 0;
+    for (int i = 0; i < count; i++) {
+        uint32_t length;
+
+        memcpy(&length, data + 2 + 4 * i, sizeof length);
+        length = length < n - at ? length : (uint32_t)(n - at);
+        snprintf(names[i], MAX_NAME, "file-%05d-of-%05d.gguf", i + 1, count);
+        lent[i] = (struct ckpt_lent){names[i], {(const char *)data + at, length}};
+        at += length;
+    }
+    return count;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
+    struct ckpt_lent lent[MAX_PARTS] = {{"file", {(const char *)data, n}}};
+    char names[MAX_PARTS][MAX_NAME];
     struct checkpoint *c;
+    int count = 1;
 
-    if (checkpoint_borrow("file", (struct bytes){(const char *)data, n}, &c) != OK) {
-        require(!c && strncmp(fail_text(), "file: ", 6) == 0);
+    if (n > 0 && data[0] == 'S')
+        count = cut(data, n, names, lent);
+    if (count == 0)
+        return 0;
+    if (checkpoint_borrow(lent, count, &c) != OK) {
+        require(!c && strncmp(fail_text(), "file", 4) == 0);
         return 0;
     }
-    require(c->arena.used <= n + (32u << 20));
+    require(c->arena.used <= checkpoint_bytes(c) + (32u << 20));
     read_keys(c);
-    require(read_tensors(c, n) <= 255u * (unsigned)c->n_tensors);
+    require(read_tensors(c) <= 255u * (unsigned)c->n_tensors);
     bind(c);
     checkpoint_close(c);
     return 0;

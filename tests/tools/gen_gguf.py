@@ -3,14 +3,16 @@
     python -m venv v && v/bin/pip install gguf==0.19.0 numpy && v/bin/python tests/tools/gen_gguf.py
 """
 
+import glob
 import os
 import struct
+import tempfile
 
 import numpy as np
 from gguf import GGUFWriter
 
 OUT = "tests/fuzz/corpus/gguf"
-F32, Q4_0, IQ4_XS = 0, 2, 23
+F32, Q4_0, Q4_0_4_4 = 0, 2, 31
 
 
 def save(name, data):
@@ -18,10 +20,9 @@ def save(name, data):
         f.write(data)
 
 
-def model(arch, layers=1):
-    """A network of 8 inputs and 12 tokens."""
-    path = f"{OUT}/{arch}"
-    g = GGUFWriter(path, arch)
+def model(path, arch, layers=1, split=0):
+    """A network of 8 inputs and 12 tokens; in parts of `split` tensors."""
+    g = GGUFWriter(path, arch, split_max_tensors=split)
     g.add_block_count(layers)
     g.add_embedding_length(8)
     g.add_feed_forward_length(8)
@@ -46,8 +47,16 @@ def model(arch, layers=1):
     g.write_kv_data_to_file()
     g.write_tensors_to_file()
     g.close()
+
+
+def read(path):
     with open(path, "rb") as f:
         return f.read()
+
+
+def parts(*files):
+    """Several files in one, as fuzz_gguf.c takes them apart."""
+    return b"S" + struct.pack(f"<B{len(files)}I", len(files) - 1, *map(len, files)) + b"".join(files)
 
 
 def string(s):
@@ -63,8 +72,9 @@ def tensor(name, dims, kind, offset):
 
 
 os.makedirs(OUT, exist_ok=True)
-whole = model("llama")
-model("qwen3")
+model(f"{OUT}/llama", "llama")
+model(f"{OUT}/qwen3", "qwen3")
+whole = read(f"{OUT}/llama")
 for cut in (3, 23, 60, len(whole) // 2, len(whole) - 1):
     save(f"cut-{cut}", whole[:cut])
 u32 = lambda key, v: string(key) + struct.pack("<II", 4, v)
@@ -76,6 +86,19 @@ save("long-name", head(0, 1) + struct.pack("<Q", 1 << 62) + b"x")
 save("long-array", head(0, 1) + string(b"a") + struct.pack("<IIQ", 9, 4, 1 << 61))
 save("nested-array", head(0, 1) + string(b"a") + struct.pack("<IIQIQ", 9, 9, 1, 4, 0))
 save("split", head(0, 1) + u32(b"split.count", 3))
+with tempfile.TemporaryDirectory() as d:  # written by the package, read back as one
+    model(f"{d}/m.gguf", "llama", split=4)
+    files = [read(path) for path in sorted(glob.glob(f"{d}/*.gguf"))]
+assert len(files) == 3
+save("parts", parts(*files))
+save("parts-swapped", parts(files[0], files[2], files[1]))
+save("parts-twice", parts(files[0], files[1], files[1]))
+save("parts-cut", parts(files[0], files[1], files[2][:-9]))
+save("parts-missing", parts(*files[:2]))
+save("parts-alone", parts(files[1], files[0], files[2]))
+save("parts-count", parts(files[0], files[1].replace(b"split.count", b"split.tally"), files[2]))
+save("parts-tensors", parts(*(f.replace(b"split.tensors.count", b"split.tensors.total")
+                              for f in files[:2]), files[2]))
 save("alignment", head(0, 1) + u32(b"general.alignment", 3))
 save("twice", head(0, 2) + u32(b"a", 3) + u32(b"a", 3))
 save("all-types", head(0, 13) + b"".join(
@@ -86,4 +109,4 @@ save("all-types", head(0, 13) + b"".join(
 save("outside", head(1, 0) + tensor(b"w", (8, ), F32, 1 << 40))
 save("overflow", head(1, 0) + tensor(b"w", (1 << 31, 1 << 31, 1 << 31, 1 << 31), F32, 0))
 save("block", head(1, 0) + tensor(b"w", (20, 2), Q4_0, 0) + bytes(200))
-save("unsupported", head(1, 0) + tensor(b"w", (256, ), IQ4_XS, 0) + bytes(200))
+save("unsupported", head(1, 0) + tensor(b"w", (256, ), Q4_0_4_4, 0) + bytes(200))
