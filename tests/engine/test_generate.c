@@ -73,19 +73,20 @@ static void company_changes_no_bit(void **state)
     struct running alone[JOBS];
     run_alone(alone);
     /* clang-format off */
-    const struct { const struct backend *backend; int seqs, rows; bool no_cache; } cases[] = {
-        {&backend_cpu,     4,  0, false},
-        {&backend_cpu,  JOBS,  0, true},
-        {&backend_cpu,     3, 16, false},
-        {&backend_cpu,     5, 24, true},
-        {&backend_late,    4,  0, false},
-        {&backend_late,    6, 32, true},
-        {&backend_late,    2, 16, false},
-        {refuse_backend(3), 4, 0, false},
+    const struct { const struct backend *backend; int seqs, rows; bool no_cache; int threads; } cases[] = {
+        {&backend_cpu,       4,  0, false, 1},
+        {&backend_cpu,    JOBS,  0, true,  3},
+        {&backend_cpu,       3, 16, false, 2},
+        {&backend_cpu,       5, 24, true,  0},
+        {&backend_late,      4,  0, false, 1},
+        {&backend_late,      6, 32, true,  2},
+        {&backend_late,      2, 16, false, 0},
+        {refuse_backend(3),  4,  0, false, 0},
     };
     /* clang-format on */
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct worker_options o = {.backend = cases[i].backend,
+                                   .device = {.threads = cases[i].threads},
                                    .limits = {.max_seqs = cases[i].seqs,
                                               .max_rows = cases[i].rows,
                                               .prefix_cache = !cases[i].no_cache}};

@@ -177,7 +177,7 @@ static void test_ragged(void **state)
     }
 }
 
-/* The same bits alone and in company, in one piece and in two, with one thread and with two. */
+/* The same bits alone and in company, in one piece and in two. */
 static void test_bits(void **state)
 {
     (void)state;
