@@ -82,7 +82,7 @@ struct op_add_rmsnorm {
  * kernels/cpu/naive_linear.c); f32 and f16 weights take f32 x, bf16 weights take bf16-rounded x. */
 struct op_linear {
     struct tensor x;    /* [R, K] */
-    struct tensor w;    /* [N, K] any weight type */
+    struct tensor w;    /* [N, K] any weight type; w.q: y = (x w^T) * global + bias */
     struct tensor bias; /* [N] f32, optional */
     struct tensor y;    /* [R, N], row stride free */
     const int32_t *live;

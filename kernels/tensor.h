@@ -13,14 +13,16 @@
 
 #include "kernels/dtype.h"
 
-struct tensor;
-struct quant; /* companion scales of formats that store them apart; none of the formats here does */
+/* What a file says about a weight apart from its blocks. Owner: whoever made the view. */
+struct quant {
+    float global; /* op_linear multiplies its sums by it (NVFP4 files); 0: there is none */
+};
 
 enum layout { LAYOUT_ROWS, LAYOUT_PANEL };
 
 struct tensor {
-    void *data; /* NULL: absent */
-    const struct quant *q;
+    void *data;            /* NULL: absent */
+    const struct quant *q; /* NULL: nothing */
     uint8_t dtype, layout, ndim;
     int8_t dev;
     int64_t shape[4], stride[4];

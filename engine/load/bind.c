@@ -161,7 +161,40 @@ static void extend(struct bound *d, const struct ckpt_tensor *t)
         d->k = t->shape[1];
 }
 
-/* Rows [row, row + n) are the parts of one weight; neighbours of one format become one tensor. */
+/* The tensor `t` as name.weight may have companions of one number: name.scale multiplies it (NVFP4
+ * files). name.input_scale is what a kernel with activations in FP4 divides them by; ours are not.
+ */
+static struct quant companions(struct binder *b, const struct ckpt_tensor *t)
+{
+    static const char *const suffix[] = {".scale", ".input_scale"};
+    const char *tail = strstr(t->name, ".weight");
+    struct quant out = {0};
+    char name[256], text[320];
+
+    for (int i = 0; i < 2 && tail && b->c->format->names == NAMES_GGUF; i++) {
+        const struct ckpt_tensor *s;
+        float value = 0;
+
+        snprintf(name, sizeof name, "%.*s%s", (int)(tail - t->name), t->name, suffix[i]);
+        s = checkpoint_tensor(b->c, name);
+        if (!s)
+            continue;
+        b->used[s - b->c->tensor] = true;
+        if (s->dtype == DT_F32 && s->bytes == sizeof value)
+            memcpy(&value, checkpoint_view(b->c, s).data, sizeof value);
+        if (!(value > 0) || !isfinite(value)) {
+            snprintf(text, sizeof text, "tensor %s: expected one positive number of type f32",
+                     name);
+            problem(b, false, text);
+        } else if (i == 0) {
+            out.global = value;
+        }
+    }
+    return out;
+}
+
+/* Rows [row, row + n) are the parts of one weight; neighbours of one format and companion become
+ * one tensor. */
 static void bind_matrix(struct binder *b, const struct weight_row *row, int n, int l, char *base)
 {
     struct weight *w = (struct weight *)(void *)(base + row->offset);
@@ -176,8 +209,10 @@ static void bind_matrix(struct binder *b, const struct weight_row *row, int n, i
         }
         if (!t)
             continue;
-        if (!d || d->dtype != (enum dtype)t->dtype)
+        struct quant q = companions(b, t);
+        if (!d || d->dtype != (enum dtype)t->dtype || d->quant.global != q.global)
             d = add(b->p, WEIGHT_MATRIX, &w->part[w->n_parts++]);
+        d->quant = q;
         d->dtype = (enum dtype)t->dtype;
         extend(d, t);
     }

@@ -52,6 +52,7 @@ struct bound {
     int n_src;
     const float *host; /* instead of src: numbers made at load (rotary frequencies) */
     enum weight_kind kind;
+    struct quant quant;   /* of a matrix: the file's companion scale */
     enum dtype dtype;     /* as it lies on the device */
     int64_t n, k;         /* vectors: n elements, k 1 */
     struct choice choice; /* matrices and tables */

@@ -80,6 +80,7 @@ static struct tensor view_of(const struct bound *b, void *data)
 static void set_view(const struct bound *b, const struct device *dev, struct tensor t)
 {
     t.dev = (int8_t)dev->index;
+    t.q = b->quant.global != 0 ? &b->quant : NULL;
     *b->dst = t;
     if (b->also)
         *b->also = t;

@@ -114,12 +114,34 @@ static void act_chunk(void *arg, int64_t chunk, int worker)
                        (char *)s->f->scratch + (size_t)r * s->job.xs);
 }
 
+/* y * global + bias for the outputs of some panels: what the kernels leave to do when a weight has
+ * a companion scale. */
+static void rescale(const struct linear_stage *s, int64_t first, int64_t last)
+{
+    const float *bias = s->op->bias.data, global = s->op->w.q->global;
+    int64_t end = least(last * PANEL_ROWS, s->job.n);
+
+    for (int64_t r = 0; r < s->job.m; r++) {
+        float *y = s->job.y + r * s->job.ldy;
+        for (int64_t c = first * PANEL_ROWS; c < end; c++)
+            y[c] = bias ? y[c] * global + bias[c] : y[c] * global;
+    }
+}
+
+static bool has_global(const struct op_linear *a)
+{
+    return a->w.q && a->w.q->global != 0;
+}
+
 static void linear_chunk(void *arg, int64_t chunk, int worker)
 {
     struct linear_stage *s = arg;
+    int64_t first = chunk * s->per, last = least(first + s->per, s->panels);
 
     (void)worker;
-    s->f->isa->linear[s->job.type](&s->job, chunk * s->per, least((chunk + 1) * s->per, s->panels));
+    s->f->isa->linear[s->job.type](&s->job, first, last);
+    if (has_global(s->op))
+        rescale(s, first, last);
 }
 
 /* Many rows are worth a chunk as wide as a tile, where that leaves two for each thread. */
@@ -152,7 +174,7 @@ bool fast_linear(struct fast *f, const struct op_linear *a)
                                 .steps = panel_steps(t, k),
                                 .xs = act_stride(t, k),
                                 .ldy = a->y.stride[0] / 4,
-                                .bias = a->bias.data};
+                                .bias = has_global(a) ? NULL : a->bias.data};
     s.panels = panel_count(s.job.n);
     s.per = panels_a_chunk(f, s.panels, s.job.panel, rows);
     fast_reserve(f, (size_t)least(rows, ACT_ROWS) * s.job.xs);

@@ -13,6 +13,7 @@
  *
  * Plain types: one chain f = fma(x[k], w[k], f) in ascending k, with w of f64 and integers rounded
  * to f32; bf16 weights round x to bf16 first.
+ * At the end y = f * global, where the weight has one, then y + bias.
  * Any order inside an exact sum gives the same bits, so vector code may choose it freely. */
 #include "kernels/cpu/naive.h"
 
@@ -126,7 +127,7 @@ void naive_linear(const struct op_linear *a, int64_t first, int64_t last)
     if (a->live && a->live[0] < m)
         m = a->live[0];
     bool blocks = dtype_info((enum dtype)a->w.dtype)->ints != NULL;
-    const float *bias = a->bias.data;
+    const float *bias = a->bias.data, global = a->w.q ? a->w.q->global : 0;
     for (int64_t col = first * NAIVE_TILE; col < n && col < last * NAIVE_TILE; col += NAIVE_TILE) {
         int cols = n - col < NAIVE_TILE ? (int)(n - col) : NAIVE_TILE;
         for (int64_t row = 0; row < m; row += ROWS) {
@@ -135,8 +136,10 @@ void naive_linear(const struct op_linear *a, int64_t first, int64_t last)
             (blocks ? tile_blocks : tile_plain)(a, row, rows, col, cols, &t);
             for (int r = 0; r < rows; r++) {
                 float *y = (float *)tensor_row(&a->y, row + r) + col;
-                for (int c = 0; c < cols; c++)
-                    y[c] = bias ? t.f[r][c] + bias[col + c] : t.f[r][c];
+                for (int c = 0; c < cols; c++) {
+                    float f = global != 0 ? t.f[r][c] * global : t.f[r][c];
+                    y[c] = bias ? f + bias[col + c] : f;
+                }
             }
         }
     }

@@ -79,6 +79,40 @@ static void test_names(void **state)
     bent_close(&b);
 }
 
+/* Scales beside NVFP4 weights: kept with the weight; those that differ keep Q, K and V apart. */
+static void test_companions(void **state)
+{
+    struct bent b;
+    const float *scale;
+    int found = 0;
+
+    (void)state;
+    bent_open(&b, FOLDER "llama-nvfp4.gguf", "llama");
+    scale = checkpoint_view(b.c, bent_tensor(&b, "blk.0.attn_q.scale")).data;
+    assert_int_equal(bent_bind(&b), OK);
+    assert_int_equal(b.net.layer[0].qkv.n_parts, 2); /* Q and K share theirs */
+    for (int i = 0; i < b.place.n; i++) {
+        if (b.place.bound[i].dst == &b.net.layer[0].qkv.part[0]) {
+            assert_true(b.place.bound[i].quant.global == *scale && *scale > 0);
+            found++;
+        }
+        if (b.place.bound[i].kind == WEIGHT_TABLE)
+            assert_true(b.place.bound[i].quant.global == 0);
+    }
+    assert_int_equal(found, 1);
+    bent_close(&b);
+
+    bent_open(&b, FOLDER "llama-nvfp4.gguf", "llama");
+    bent_tensor(&b, "blk.0.ffn_up.scale")->dtype = DT_I32;
+    bent_tensor(&b, "blk.0.ffn_down.input_scale")->bytes = 8;
+    bent_tensor(&b, "blk.0.ffn_gate.scale")->name = "blk.0.ffn_gat.scale";
+    assert_int_equal(bent_bind(&b), ERR_FORMAT);
+    says("tensor blk.0.ffn_up.scale: expected one positive number of type f32");
+    says("tensor blk.0.ffn_down.input_scale: expected one positive number");
+    says("tensor blk.0.ffn_gat.scale has no place in this network");
+    bent_close(&b);
+}
+
 /* Optional weights: all parts of a bias, all layers, and what a class of checkpoint always has. */
 static void test_optional(void **state)
 {
@@ -223,9 +257,10 @@ static void test_llama3_formula(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_names),           cmocka_unit_test(test_optional),
-        cmocka_unit_test(test_fusion),          cmocka_unit_test(test_hparams),
-        cmocka_unit_test(test_refused_hparams), cmocka_unit_test(test_llama3_formula),
+        cmocka_unit_test(test_names),          cmocka_unit_test(test_companions),
+        cmocka_unit_test(test_optional),       cmocka_unit_test(test_fusion),
+        cmocka_unit_test(test_hparams),        cmocka_unit_test(test_refused_hparams),
+        cmocka_unit_test(test_llama3_formula),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

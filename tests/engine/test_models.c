@@ -40,6 +40,7 @@ static const struct { const char *name; float bound; } models[] = {
     {"qwen2-mxfp4",  4e-2f},
     {"llama-codes",  4e-2f}, /* iq4_xs iq4_nl iq3_xxs iq3_s iq2_s q3_k q2_k nvfp4 */
     {"llama-low",    4e-2f}, /* iq2_xxs iq2_xs iq1_s iq1_m tq1_0 tq2_0 mxfp4 */
+    {"llama-nvfp4",  4e-2f}, /* scales beside the blocks */
     {"llama-split-00001-of-00003", 1e-4f},
 };
 /* clang-format on */

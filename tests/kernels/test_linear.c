@@ -324,13 +324,58 @@ static void test_act(void **s)
     }
 }
 
+/* A companion scale: as if every sum had been multiplied by it before the bias. */
+static void test_global(void **s)
+{
+    enum { M = 5, N = 37, K = 128 };
+    const struct quant quant = {.global = 0.37f};
+    float x[M * K], bias[N], plain[M * N], want[M * N], got[M * N];
+    struct op_linear a = {.x = tensor_2d(x, DT_F32, M, K), .y = tensor_2d(plain, DT_F32, M, N)};
+    struct fast f;
+
+    (void)s;
+    fill(x, M * K);
+    fill(bias, N);
+    for (int t = 0; t < 2; t++) {
+        struct matrix m = matrix_new(t ? DT_NVFP4 : DT_Q8_0, N, K);
+        a.w = m.rows;
+        a.bias = (struct tensor){.data = NULL};
+        a.y.data = plain;
+        naive_linear(&a, 0, naive_linear_items(&a));
+        a.w.q = &quant;
+        a.bias = tensor_1d(bias, DT_F32, N);
+        a.y.data = want;
+        naive_linear(&a, 0, naive_linear_items(&a));
+        for (int i = 0; i < M * N; i++)
+            assert_true(want[i] == plain[i] * quant.global + bias[i % N]);
+        for (int isa = 0; isa < N_ISAS; isa++) {
+            struct tensor w = {0};
+            size_t bytes;
+            if (!isa_select(isas[isa]))
+                continue;
+            opened(&f, isas[isa], 2);
+            void *panels = packed(&f, &m, &w);
+            fast_packs(&f, (enum dtype)m.rows.dtype, N, K, &bytes);
+            struct op_linear b = a;
+            b.w = w;
+            b.w.q = &quant;
+            b.y.data = got;
+            assert_true(fast_linear(&f, &b));
+            assert_memory_equal(got, want, sizeof got);
+            big_free(panels, bytes);
+            fast_close(&f);
+        }
+        xfree(m.bytes);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_scalar), cmocka_unit_test(test_avx2),
         cmocka_unit_test(test_avx512), cmocka_unit_test(test_avx512bf16),
         cmocka_unit_test(test_large),  cmocka_unit_test(test_embed),
-        cmocka_unit_test(test_act),
+        cmocka_unit_test(test_act),    cmocka_unit_test(test_global),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

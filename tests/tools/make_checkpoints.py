@@ -69,6 +69,7 @@ MODELS["qwen2-mxfp4"] = MODELS["qwen2"][:5] + (Q.MXFP4,)
 MODELS["llama-split"] = MODELS["llama"]  # in files of SPLIT tensors
 MODELS["llama-codes"] = MODELS["llama-k"][:5] + ("codes",)
 MODELS["llama-low"] = MODELS["llama-k"][:5] + ("low",)
+MODELS["llama-nvfp4"] = MODELS["llama-k"][:5] + ("nvfp4",)  # with its companions
 SPLIT = 8
 
 # Which K-quant each tensor of llama-k has: Q, K and V differ, so that they cannot be fused.
@@ -84,6 +85,8 @@ CODES = {
               "attn_output": Q.IQ3_S, "ffn_gate": Q.IQ4_NL, "ffn_up": Q.NVFP4, "ffn_down": Q.Q2_K},
     "low": {"token_embd": Q.Q3_K, "attn_q": Q.IQ2_XXS, "attn_k": Q.IQ2_XS, "attn_v": Q.TQ1_0,
             "attn_output": Q.IQ1_S, "ffn_gate": Q.IQ1_M, "ffn_up": Q.TQ2_0, "ffn_down": Q.MXFP4},
+    "nvfp4": {"token_embd": Q.Q8_0, "attn_q": Q.NVFP4, "attn_k": Q.NVFP4, "attn_v": Q.NVFP4,
+              "attn_output": Q.NVFP4, "ffn_gate": Q.NVFP4, "ffn_up": Q.NVFP4, "ffn_down": Q.NVFP4},
 }
 CODE_SCALES = {Q.Q2_K: (80, 82), Q.Q3_K: (108, )}
 
@@ -156,7 +159,7 @@ def put_scale(raw, t, d):
 
 
 def code_blocks(w, t, rng):
-    if t in (Q.TQ1_0, Q.TQ2_0, Q.MXFP4):
+    if t in (Q.TQ1_0, Q.TQ2_0, Q.MXFP4, Q.Q8_0):
         return quantize(w, t)
     size, bytes_ = GGML_QUANT_SIZES[t]
     raw = rng.integers(0, 256, size=(w.size // size, bytes_), dtype=np.uint8)
@@ -256,6 +259,13 @@ def make(name, seed):
         turned = next((h for p, h in heads.items() if p in key and arch == "llama"), None)
         data, t, decoded = encode(gguf_name(key), permute(w, turned) if turned else w, kind, rng)
         g.add_tensor(gguf_name(key), data, raw_dtype=t)
+        if kind == "nvfp4" and t == Q.NVFP4:  # blocks of a weight divided by its global scale
+            scale = np.float32(rng.uniform(0.7, 1.4) if "self_attn.k" not in key else q_scale)
+            q_scale = scale  # Q and K have the same, V another
+            g.add_tensor(gguf_name(key).replace(".weight", ".scale"), np.array([scale], np.float32))
+            g.add_tensor(gguf_name(key).replace(".weight", ".input_scale"),
+                         np.array([0.01], np.float32))
+            decoded = decoded * scale
         if turned:  # back to Transformers' order: the inverse of permute
             decoded = decoded.reshape(turned, w.shape[0] // turned // 2, 2, -1).swapaxes(
                 1, 2).reshape(w.shape)
