@@ -1,0 +1,109 @@
+/* embed_panel.cu - reading rows out of panels: the token table of a model whose head is tied to it.
+ *
+ * A thread decodes a group of 32 columns of one row, as kernels/dtype.c does: products and one sum,
+ * each rounded. Bytes: a row's share of its tiles, a sector for each 4 to 16 bytes wanted; a step's
+ * rows are few, so the launch is the cost. */
+#include "kernels/cuda/gpu.cuh"
+
+#include "kernels/cuda/cuda.h"
+
+extern "C" {
+#include "kernels/cuda/panel.h"
+}
+
+enum { THREADS = 128, GROUP = 32 };
+
+GPU_FN float half_at(const uint8_t *p)
+{
+    return __half2float(*reinterpret_cast<const __half *>(p));
+}
+
+/* The integer of row r, column c, of a tile. */
+GPU_FN int number_at(const panel_format &f, const uint8_t *tile, int r, int c)
+{
+    const int group = c / 32, in = c % 32, byte = in % 4;
+    const int lane = r % 8 * 4 + in % 16 / 4, reg = r / 8 + in / 16 * 2;
+    if (f.bits == 8)
+        return static_cast<int8_t>(tile[(group * 32 + lane) * 16 + reg * 4 + byte]);
+    int v = tile[(group * 32 + lane) * 8 + reg / 2 * 4 + byte] >> reg % 2 * 4 & 15;
+    if (f.bits == 5)
+        v |= (tile[512 + lane * 4 + byte] >> (group * 4 + reg) & 1) << 4;
+    if (f.bits == 6)
+        v |= (tile[512 + (group * 32 + lane) * 4 + byte] >> reg * 2 & 3) << 4;
+    return f.sign && v >> (f.bits - 1) ? v - (1 << f.bits) : v;
+}
+
+/* Scale of half a group and minimum of row r; `s` is where the scales begin. */
+GPU_FN void scales_at(const panel_format &f, const uint8_t *s, int r, int group, float (&d)[2],
+                      float &m)
+{
+    const int g = r % 8, pair = r / 8;
+    const uint8_t *small = s + (group * 8 + g) * 4;
+    m = -0.0f;
+    if (f.scales == PANEL_D) {
+        d[0] = d[1] = half_at(s + ((group * 8 + g) * 2 + pair) * 2);
+    } else if (f.scales == PANEL_DM) {
+        d[0] = d[1] = half_at(s + ((group * 8 + g) * 4 + pair) * 2);
+        m = half_at(s + ((group * 8 + g) * 4 + 2 + pair) * 2);
+    } else if (f.scales == PANEL_K) {
+        d[0] = d[1] = __fmul_rn(half_at(s + 64 + (g * 4 + pair) * 2), small[pair]);
+        m = -__fmul_rn(half_at(s + 64 + (g * 4 + 2 + pair) * 2), small[2 + pair]);
+    } else {
+        for (int i = 0; i < 2; i++)
+            d[i] = __fmul_rn(half_at(s + 64 + (g * 2 + pair) * 2),
+                             static_cast<int8_t>(small[2 * pair + i]));
+    }
+}
+
+GPU_FN void decode_group(const panel_format &f, const uint8_t *tile, int r, int group, float *y)
+{
+    for (int i = 0; i < GROUP && f.bits == 16; i++) {
+        const int c = group * GROUP + i, in = c % 16, lane = r % 8 * 4 + in % 8 / 2;
+        const uint8_t *p = tile + (c / 16 * 32 + lane) * 16 + (r / 8 + in / 8 * 2) * 4 + in % 2 * 2;
+        y[i] = f.dtype == DT_F16 ? half_at(p)
+                                 : __bfloat162float(*reinterpret_cast<const __nv_bfloat16 *>(p));
+    }
+    if (f.bits == 16)
+        return;
+    float d[2], m;
+    const int at = f.bits == 8 ? 1024 : 512 + (f.bits == 5 ? 128 : 0) + (f.bits == 6 ? 256 : 0);
+    scales_at(f, tile + at, r, group, d, m);
+    for (int i = 0; i < GROUP; i++)
+        y[i] = __fadd_rn(__fmul_rn(d[i / 16], number_at(f, tile, r, group * GROUP + i)), m);
+}
+
+static __global__ void __launch_bounds__(THREADS) panel_rows(struct op_embed a, panel_format f)
+{
+    const int64_t r = blockIdx.x, k = a.table.shape[1], chunks = (k + PANEL_COLS - 1) / PANEL_COLS;
+    if (a.r.live && r >= a.r.live[0])
+        return;
+    float *y = reinterpret_cast<float *>(static_cast<char *>(a.y.data) + r * a.y.stride[0]);
+    int32_t token = a.token[r];
+    if (token == TOKEN_FROM_SLOT)
+        token = a.last[a.r.seq_slot[a.r.row_seq[r]]];
+    if (token < 0) {
+        const float *x = reinterpret_cast<const float *>(static_cast<const char *>(a.rows.data) +
+                                                         ~token * a.rows.stride[0]);
+        for (int64_t i = threadIdx.x; i < k; i += THREADS)
+            y[i] = a.scale * x[i];
+        return;
+    }
+    const uint8_t *line =
+        static_cast<const uint8_t *>(a.table.data) + token / PANEL_ROWS * chunks * f.tile_bytes;
+    for (int64_t i = threadIdx.x; i * GROUP < k; i += THREADS) {
+        float v[GROUP];
+        decode_group(f, line + i / 2 * f.tile_bytes, token % PANEL_ROWS, i % 2, v);
+        for (int j = 0; j < GROUP && i * GROUP + j < k; j++)
+            y[i * GROUP + j] = a.scale * v[j];
+    }
+}
+
+enum status panel_embed(struct cuda_queue *q, const struct op_embed *a)
+{
+    const panel_format *f = panel_format_of(static_cast<enum dtype>(a->table.dtype));
+    if (!f)
+        return fail(ERR_UNSUPPORTED, "embed: %s has no panels",
+                    dtype_info(static_cast<enum dtype>(a->table.dtype))->name);
+    return cuda_check(gpu_launch(panel_rows, a->y.shape[0], THREADS, 0, q->stream, *a, *f),
+                      "embed");
+}

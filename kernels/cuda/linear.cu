@@ -1,0 +1,304 @@
+/* linear.cu - y = x W^T + bias: brings x into the form that the kernels of linear.cuh want, runs
+ * them, adds the parts of a split K; and the plain kernel for f32 weights.
+ *
+ * linear_x: M K floats read, half (or a quarter) of that written; a few microseconds, to be fused
+ * into the op before. linear_reduce: splits M N floats, from L2. linear_plain: one warp a weight row,
+ * 8 rows of x at a time; f32 weights are small (norms and routers), so it is correct, not fast. */
+#include "kernels/cuda/linear.cuh"
+
+#include "kernels/cuda/cuda.h"
+
+enum { PLAIN_ROWS = 8, THREADS = 256, SPLITS_MAX = 8, SPLIT_CHUNKS = 8, LARGE_M = 64 };
+
+struct x_args {
+    const char *x; /* [m, k] f32 */
+    int64_t stride;
+    uint8_t *out;
+    float *scale; /* of rows, f16 only */
+    const int32_t *live;
+    int64_t k;
+    int first, m, m_tiles, chunks; /* rows [first, first + m) of the op */
+};
+
+GPU_FN float x_at(const x_args &a, int row, int64_t k, int m)
+{
+    return row < m && k < a.k ? reinterpret_cast<const float *>(a.x + row * a.stride)[k] : 0.0f;
+}
+
+GPU_FN uint32_t bits_of(__nv_bfloat162 v)
+{
+    return *reinterpret_cast<uint32_t *>(&v);
+}
+GPU_FN uint32_t bits_of(__half2 v)
+{
+    return *reinterpret_cast<uint32_t *>(&v);
+}
+
+/* One block a row: the power of two, divided by which its largest is in [2^14, 2^15). */
+__global__ void __launch_bounds__(THREADS) linear_x_scale(x_args a)
+{
+    GPU_DYN_SHARED(float, part); /* [warps] */
+    const int m = linear_rows(a.live, a.first, a.m), row = blockIdx.x;
+    const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+    float top = 0;
+    for (int64_t k = threadIdx.x; k < a.k; k += THREADS)
+        top = fmaxf(top, fabsf(x_at(a, row, k, m)));
+    GPU_UNROLL
+    for (int o = 16; o > 0; o >>= 1)
+        top = fmaxf(top, __shfl_xor_sync(GPU_ALL, top, o));
+    if (lane == 0)
+        part[warp] = top;
+    __syncthreads();
+    if (threadIdx.x != 0)
+        return;
+    for (int i = 1; i < THREADS / 32; i++)
+        top = fmaxf(top, part[i]);
+    /* The exponent of top above 14. A row of zeros, or of numbers below 2^-112, has the least. */
+    const int up = static_cast<int>(__float_as_uint(top) >> 23 & 255) - 127 - 14;
+    a.scale[row] = __uint_as_float(static_cast<uint32_t>(up < -126 ? 1 : 127 + up) << 23);
+}
+
+/* One warp a piece (8 rows x 64 columns), in the order of the right operand of m16n8k16: lane 4 g + t
+ * holds columns 2 t, 2 t + 1 and 2 t + 8, 2 t + 9 of row g. */
+template <bool BF16> __global__ void __launch_bounds__(THREADS) linear_x_half(x_args a)
+{
+    const int m = linear_rows(a.live, a.first, a.m);
+    const int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
+    const int64_t piece = (static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x) >> 5;
+    if (piece >= static_cast<int64_t>(a.chunks) * a.m_tiles)
+        return;
+    const int row = static_cast<int>(piece % a.m_tiles) * 8 + g;
+    const int64_t k0 = piece / a.m_tiles * PANEL_COLS + 2 * t;
+    const float down = BF16 ? 1.0f : 1.0f / a.scale[row];
+    uint32_t out[8];
+    GPU_UNROLL
+    for (int i = 0; i < 8; i++) {
+        const int64_t k = k0 + i / 2 * 16 + i % 2 * 8;
+        const float u = x_at(a, row, k, m) * down, v = x_at(a, row, k + 1, m) * down;
+        out[i] = BF16 ? bits_of(__floats2bfloat162_rn(u, v)) : bits_of(__floats2half2_rn(u, v));
+    }
+    uint4 *to = reinterpret_cast<uint4 *>(a.out + piece * X_BYTES_HALF);
+    to[lane] = make_uint4(out[0], out[1], out[2], out[3]);
+    to[32 + lane] = make_uint4(out[4], out[5], out[6], out[7]);
+}
+
+/* One warp a piece, in the order of m16n8k32: lane 4 g + t holds columns 4 t ... 4 t + 3 and 16 more
+ * of row g, for two groups of 32; then d of [2 groups][8 rows], then d * sum. Integers as
+ * kernels/cpu/naive_linear.c defines them. */
+__global__ void __launch_bounds__(THREADS) linear_x_ints(x_args a)
+{
+    const int m = linear_rows(a.live, a.first, a.m);
+    const int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
+    const int64_t piece = (static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x) >> 5;
+    if (piece >= static_cast<int64_t>(a.chunks) * a.m_tiles)
+        return;
+    const int row = static_cast<int>(piece % a.m_tiles) * 8 + g;
+    const int64_t k0 = piece / a.m_tiles * PANEL_COLS + 4 * t;
+    uint8_t *to = a.out + piece * X_BYTES_INT;
+    for (int group = 0; group < 2; group++) {
+        float v[8], top = 0;
+        GPU_UNROLL
+        for (int i = 0; i < 8; i++) {
+            v[i] = x_at(a, row, k0 + group * 32 + i / 4 * 16 + i % 4, m);
+            top = fmaxf(top, fabsf(v[i]));
+        }
+        top = fmaxf(top, __shfl_xor_sync(GPU_ALL, top, 1));
+        top = fmaxf(top, __shfl_xor_sync(GPU_ALL, top, 2));
+        const float inv = top >= 0x1p-100f ? 127 / top : 0;
+        uint32_t q[2] = {0, 0};
+        int sum = 0;
+        GPU_UNROLL
+        for (int i = 0; i < 8; i++) {
+            const int n = __float2int_rn(v[i] * inv);
+            sum += n;
+            q[i / 4] |= (static_cast<uint32_t>(n) & 255) << 8 * (i % 4);
+        }
+        sum += __shfl_xor_sync(GPU_ALL, sum, 1);
+        sum += __shfl_xor_sync(GPU_ALL, sum, 2);
+        const float d = inv > 0 ? top / 127 : 0;
+        reinterpret_cast<uint2 *>(to)[group * 32 + lane] = make_uint2(q[0], q[1]);
+        if (t == 0) {
+            reinterpret_cast<float *>(to + 512)[group * 8 + g] = d;
+            reinterpret_cast<float *>(to + 576)[group * 8 + g] = d * static_cast<float>(sum);
+        }
+    }
+}
+
+/* y = the splits in ascending order, then scale and bias. One thread an output. */
+__global__ void __launch_bounds__(THREADS) linear_reduce(linear_args a, int splits)
+{
+    const int m = linear_rows(a.live, a.first, a.m), row = blockIdx.y;
+    const int64_t col = static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x;
+    if (row >= m || col >= a.n)
+        return;
+    float sum = a.part[row * a.n + col];
+    for (int s = 1; s < splits; s++)
+        sum += a.part[(static_cast<int64_t>(s) * a.m_tiles * 8 + row) * a.n + col];
+    if (a.x_scale)
+        sum *= a.x_scale[row];
+    a.y[row * a.y_stride + col] = a.bias ? sum + a.bias[col] : sum;
+}
+
+/* f32 weights in rows: lane i takes columns i, i + 32 ..., then the lanes fold in halves. */
+__global__ void __launch_bounds__(THREADS) linear_plain(x_args a, const float *w, linear_args o)
+{
+    const int m = linear_rows(a.live, a.first, a.m), lane = threadIdx.x & 31;
+    const int64_t col = (static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x) >> 5;
+    const int row0 = blockIdx.y * PLAIN_ROWS;
+    if (col >= o.n || row0 >= m)
+        return;
+    float sum[PLAIN_ROWS] = {};
+    for (int64_t k = lane; k < a.k; k += 32) {
+        const float v = w[col * a.k + k];
+        GPU_UNROLL
+        for (int r = 0; r < PLAIN_ROWS; r++)
+            sum[r] = fmaf(x_at(a, row0 + r, k, m), v, sum[r]);
+    }
+    GPU_UNROLL
+    for (int r = 0; r < PLAIN_ROWS; r++) {
+        GPU_UNROLL
+        for (int i = 16; i > 0; i >>= 1)
+            sum[r] += __shfl_xor_sync(GPU_ALL, sum[r], i);
+        if (lane == 0 && row0 + r < m)
+            o.y[(row0 + r) * o.y_stride + col] = o.bias ? sum[r] + o.bias[col] : sum[r];
+    }
+}
+
+/* --- host */
+
+/* K is split where the rows of W alone do not fill the GPU. N, K and the GPU decide, never M. */
+static int choose_splits(const cuda_queue *q, int64_t n, int chunks)
+{
+    int64_t blocks = (n + 63) / 64, want = (4 * q->sms + blocks - 1) / blocks;
+    int64_t most = chunks / SPLIT_CHUNKS;
+    want = want < SPLITS_MAX ? want : int64_t(SPLITS_MAX);
+    want = want < most ? want : most;
+    return want < 1 ? 1 : static_cast<int>(want);
+}
+
+static size_t align_up(size_t n)
+{
+    return (n + 255) / 256 * 256;
+}
+
+static cudaError_t convert(const cuda_queue *q, const x_args &x, bool ints, enum dtype t)
+{
+    const dim3 grid((static_cast<int64_t>(x.chunks) * x.m_tiles * 32 + THREADS - 1) / THREADS);
+    if (ints)
+        return gpu_launch(linear_x_ints, grid, THREADS, 0, q->stream, x);
+    if (t == DT_BF16)
+        return gpu_launch(linear_x_half<true>, grid, THREADS, 0, q->stream, x);
+    cudaError_t e = gpu_launch(linear_x_scale, x.m_tiles * 8, THREADS, THREADS / 32 * sizeof(float),
+                               q->stream, x);
+    return e != cudaSuccess ? e : gpu_launch(linear_x_half<false>, grid, THREADS, 0, q->stream, x);
+}
+
+static int splits_of(const cuda_queue *q, const struct op_linear *a)
+{
+    return choose_splits(q, a->w.shape[0], static_cast<int>(panel_chunks(a->w.shape[1])));
+}
+
+/* Rows of x that fit into the scratch at once, a multiple of 64 unless all do; 0: not even 64. */
+static int64_t rows_that_fit(const cuda_queue *q, int64_t m, size_t row_bytes)
+{
+    int64_t fit = static_cast<int64_t>((q->scratch_bytes - 1024) / row_bytes);
+    return fit >= (m + 7) / 8 * 8 ? m : fit / 64 * 64;
+}
+
+/* Rows [first, first + m) of an op whose weight is in panels. */
+static cudaError_t panels(const cuda_queue *q, const struct op_linear *a, int64_t first, int m)
+{
+    const enum dtype t = static_cast<enum dtype>(a->w.dtype);
+    const bool ints = panel_format_of(t)->bits < 16;
+    const int64_t n = a->w.shape[0], k = a->w.shape[1];
+    const int chunks = static_cast<int>(panel_chunks(k)), tiles = (m + 7) / 8;
+    const int splits = splits_of(q, a);
+    const bool fold = a->x.shape[0] > LARGE_M && splits > 1;
+    char *scratch = static_cast<char *>(q->scratch);
+    float *scale = reinterpret_cast<float *>(scratch);
+    uint8_t *pieces = reinterpret_cast<uint8_t *>(scratch + align_up(8 * tiles * sizeof(float)));
+    const size_t x_bytes =
+        align_up(static_cast<size_t>(chunks) * tiles * (ints ? X_BYTES_INT : X_BYTES_HALF));
+    x_args x = {static_cast<const char *>(tensor_row(&a->x, first)),
+                a->x.stride[0],
+                pieces,
+                scale,
+                a->live,
+                k,
+                static_cast<int>(first),
+                m,
+                tiles,
+                chunks};
+    linear_args o = {};
+    o.w = static_cast<const uint8_t *>(a->w.data);
+    o.x = pieces;
+    o.x_scale = t == DT_F16 ? scale : nullptr;
+    o.bias = static_cast<const float *>(a->bias.data);
+    o.y = static_cast<float *>(tensor_row(&a->y, first));
+    o.part = splits > 1 && !fold ? reinterpret_cast<float *>(pieces + x_bytes) : nullptr;
+    o.live = a->live;
+    o.n = n;
+    o.y_stride = a->y.stride[0] / static_cast<int64_t>(sizeof(float));
+    o.first = static_cast<int>(first);
+    o.m = m;
+    o.m_tiles = tiles;
+    o.n_tiles = static_cast<int>((n + PANEL_ROWS - 1) / PANEL_ROWS);
+    o.chunks = chunks;
+    o.per_split = (chunks + splits - 1) / splits;
+    const int real = (chunks + o.per_split - 1) / o.per_split; /* the last one may be empty */
+    const linear_shape s = {real, fold, q->cc >= 80 ? 4 : 2, q->stream};
+    cudaError_t e = convert(q, x, ints, t);
+    if (e == cudaSuccess)
+        e = (ints ? linear_run_ints : linear_run_half)(t, o, s);
+    if (e == cudaSuccess && o.part)
+        e = gpu_launch(linear_reduce, dim3((n + THREADS - 1) / THREADS, m), THREADS, 0, q->stream,
+                       o, real);
+    return e;
+}
+
+static enum status run_panels(const cuda_queue *q, const struct op_linear *a)
+{
+    const bool ints = panel_format_of(static_cast<enum dtype>(a->w.dtype))->bits < 16;
+    const int64_t m = a->x.shape[0], splits = splits_of(q, a);
+    size_t row = panel_chunks(a->w.shape[1]) * (ints ? X_BYTES_INT : X_BYTES_HALF) / 8 + 4;
+    if (m <= LARGE_M && splits > 1)
+        row += splits * a->w.shape[0] * sizeof(float);
+    const int64_t fit = rows_that_fit(q, m, row);
+    if (fit == 0)
+        return fail(ERR_NO_MEMORY, "linear: 64 rows need %zu bytes of scratch, there are %zu",
+                    row * 64, q->scratch_bytes);
+    for (int64_t first = 0; first < m; first += fit)
+        TRY(cuda_check(panels(q, a, first, static_cast<int>(m - first < fit ? m - first : fit)),
+                       "linear"));
+    return OK;
+}
+
+enum status cuda_linear(struct cuda_queue *q, const struct op_linear *a)
+{
+    const enum dtype t = static_cast<enum dtype>(a->w.dtype);
+    const int64_t m = a->x.shape[0], n = a->w.shape[0];
+    if (a->w.layout == LAYOUT_PANEL && panel_format_of(t))
+        return run_panels(q, a);
+    if (t != DT_F32 || a->w.layout != LAYOUT_ROWS)
+        return fail(ERR_UNSUPPORTED, "linear: %s weights in layout %d", dtype_info(t)->name,
+                    a->w.layout);
+    x_args x = {static_cast<const char *>(a->x.data),
+                a->x.stride[0],
+                nullptr,
+                nullptr,
+                a->live,
+                a->x.shape[1],
+                0,
+                static_cast<int>(m),
+                0,
+                0};
+    linear_args o = {};
+    o.bias = static_cast<const float *>(a->bias.data);
+    o.y = static_cast<float *>(a->y.data);
+    o.y_stride = a->y.stride[0] / static_cast<int64_t>(sizeof(float));
+    o.n = n;
+    const dim3 grid((n * 32 + THREADS - 1) / THREADS, (m + PLAIN_ROWS - 1) / PLAIN_ROWS);
+    return cuda_check(gpu_launch(linear_plain, grid, THREADS, 0, q->stream, x,
+                                 static_cast<const float *>(a->w.data), o),
+                      "linear");
+}

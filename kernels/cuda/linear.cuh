@@ -1,0 +1,360 @@
+/* linear.cuh - the matrix product of the CUDA backend: y = x W^T for any number of rows.
+ *
+ * Shapes: W [N, K] in panels (panel.h), x [M, K] f32. The weights are the 16-row operand of
+ * mma.sync and the rows of x its 8 columns, so that batches of 1 to 8 cost the same; a block has 64
+ * or 128 weight rows and 8 to 64 rows of x (NT tiles of 8).
+ * Bytes: the weights once for each 64 rows of x; x, converted and in fragment order (linear_x), once
+ * for each block, from L2; with K split, partial sums of M N floats a split.
+ * The trick: both operands lie in fragment order, so that a warp copies whole 16-byte pieces by
+ * cp.async through a ring of STAGES, needs no ldmatrix, has no bank conflicts, and waits for one
+ * barrier every 64 columns. Integers of 4 to 6 bits become int8 by a shift and a mask.
+ * Expected (not measured): 85-92 % of the memory's rate for bf16 and q8_0 up to M = 16, 75-85 % for
+ * 4 and 5 bits; above M = 64 bound by mma.sync and by the conversion of scales.
+ *
+ * Numbers: bf16 weights take x rounded to bf16; f16 weights take x, divided by a power of two so
+ * that its largest is in [2^14, 2^15), rounded to f16; block formats take the integers that the naive op
+ * defines, with the same sums and the same chain of fma over groups. A row's order of summation
+ * depends on N and K alone: mma chains of 16 columns in ascending order inside a split, then the
+ * splits in ascending order, whether they were computed by one block or by several. */
+#ifndef KERNELS_CUDA_LINEAR_CUH
+#define KERNELS_CUDA_LINEAR_CUH
+
+#include "kernels/cuda/gpu.cuh"
+
+extern "C" {
+#include "kernels/cuda/panel.h"
+}
+
+enum { LINEAR_WARPS = 4, LINEAR_NT_MAX = 8 };
+
+/* What a launch needs. Rows of x are padded to tiles of 8, their number is m_tiles. */
+struct linear_args {
+    const uint8_t *w, *x; /* panels; fragments of x: [chunks][m_tiles][bytes of a piece] */
+    const float *x_scale; /* [8 m_tiles], f16 only: what a row was divided by */
+    const float *bias;    /* [n], or NULL */
+    float *y;             /* [m, n], y_stride floats a row */
+    float *part;          /* [splits][8 m_tiles][n] with splits > 1 and no fold, or NULL */
+    const int32_t *live;
+    int64_t n, y_stride;
+    int first, m;          /* rows [first, first + m) of the op */
+    int m_tiles, n_tiles;  /* of 8 rows of x, of 16 of W */
+    int chunks, per_split; /* of 64 columns */
+};
+
+/* Of m rows from `first` on, those that are live. */
+GPU_FN int linear_rows(const int32_t *live, int first, int m)
+{
+    return live && *live - first < m ? *live - first : m;
+}
+
+/* One piece of x: 8 rows x 64 columns. */
+enum { X_BYTES_HALF = 1024, X_BYTES_INT = 512 + 64 + 64 };
+
+/* --- a format: bytes, and how a warp multiplies a tile of it with NT pieces of x */
+
+template <bool BF16> struct linear_half {
+    enum { TILE = 2048, X = X_BYTES_HALF, ROW_SCALE = !BF16 };
+
+    template <int NT>
+    GPU_FN void multiply(const uint8_t *tile, const uint8_t *x, int lane, float (&acc)[NT][4])
+    {
+        GPU_UNROLL
+        for (int pair = 0; pair < 2; pair++) {
+            uint4 b[NT];
+            GPU_UNROLL
+            for (int j = 0; j < NT; j++)
+                b[j] = reinterpret_cast<const uint4 *>(x + j * X)[pair * 32 + lane];
+            GPU_UNROLL
+            for (int s = 0; s < 2; s++) {
+                const uint4 v = reinterpret_cast<const uint4 *>(tile)[(pair * 2 + s) * 32 + lane];
+                const uint32_t a[4] = {v.x, v.y, v.z, v.w};
+                GPU_UNROLL
+                for (int j = 0; j < NT; j++) {
+                    const uint32_t bb[2] = {s ? b[j].z : b[j].x, s ? b[j].w : b[j].y};
+                    if (BF16)
+                        gpu_mma_bf16(acc[j], a, bb, acc[j]);
+                    else
+                        gpu_mma_f16(acc[j], a, bb, acc[j]);
+                }
+            }
+        }
+    }
+};
+
+GPU_FN float2 linear_f16x2(uint32_t u)
+{
+    return __half22float2(*reinterpret_cast<const __half2 *>(&u));
+}
+
+/* Scales of rows g and g + 8 in one group of 32 columns. */
+struct linear_scale {
+    float2 d, m;
+    int sc[4]; /* PANEL_6: sc0, sc1 of row g, then of g + 8 */
+};
+
+template <int BITS, bool SIGN, panel_scales SCALES> struct linear_ints {
+    enum {
+        AT = BITS == 8 ? 1024 : 512 + (BITS == 5 ? 128 : 0) + (BITS == 6 ? 256 : 0),
+        SCALE_BYTES = SCALES == PANEL_D   ? 64
+                      : SCALES == PANEL_6 ? 96
+                                          : 128,
+        TILE = AT + SCALE_BYTES,
+        X = X_BYTES_INT,
+        ROW_SCALE = 0,
+        LOW = SIGN ? 8 - BITS : 0 /* where bit 0 of a number goes in its byte */
+    };
+
+    GPU_FN void unpack(const uint8_t *tile, int lane, int group, uint32_t (&a)[4])
+    {
+        if (BITS == 8) {
+            const uint4 v = reinterpret_cast<const uint4 *>(tile)[group * 32 + lane];
+            a[0] = v.x, a[1] = v.y, a[2] = v.z, a[3] = v.w;
+            return;
+        }
+        constexpr uint32_t nibbles = (0x0f0f0f0fu << (LOW & 7)) & (0x01010101u * 0xff);
+        const uint2 v = reinterpret_cast<const uint2 *>(tile)[group * 32 + lane];
+        a[0] = v.x << (LOW & 7) & nibbles;
+        a[1] = v.x >> (4 - LOW) & nibbles;
+        a[2] = v.y << (LOW & 7) & nibbles;
+        a[3] = v.y >> (4 - LOW) & nibbles;
+        if (BITS == 5) {
+            const uint32_t h = reinterpret_cast<const uint32_t *>(tile + 512)[lane];
+            GPU_UNROLL
+            for (int i = 0; i < 4; i++) /* bit 4 group + i of each byte goes to bit LOW + 4 */
+                a[i] |= h >> (group * 4 + i) << (LOW + 4) & 0x01010101u << (LOW + 4);
+        }
+        if (BITS == 6) {
+            const uint32_t h = reinterpret_cast<const uint32_t *>(tile + 512)[group * 32 + lane];
+            GPU_UNROLL
+            for (int i = 0; i < 4; i++)
+                a[i] |= h >> (2 * i) << 6 & 0xc0c0c0c0u;
+        }
+    }
+
+    GPU_FN linear_scale scales(const uint8_t *tile, int group, int g)
+    {
+        const uint32_t *s = reinterpret_cast<const uint32_t *>(tile + AT);
+        constexpr float unit = 1.0f / (1 << LOW); /* of the integers, exact */
+        linear_scale o = {{0, 0}, {0, 0}, {1, 1, 1, 1}};
+        if (SCALES == PANEL_D) {
+            o.d = linear_f16x2(s[group * 8 + g]);
+        } else if (SCALES == PANEL_DM) {
+            o.d = linear_f16x2(s[(group * 8 + g) * 2]);
+            o.m = linear_f16x2(s[(group * 8 + g) * 2 + 1]);
+        } else {
+            const uint32_t v = s[group * 8 + g];
+            if (SCALES == PANEL_K) {
+                const float2 d = linear_f16x2(s[16 + 2 * g]), m = linear_f16x2(s[17 + 2 * g]);
+                o.d = make_float2(d.x * static_cast<float>(v & 255),
+                                  d.y * static_cast<float>(v >> 8 & 255));
+                o.m = make_float2(-(m.x * static_cast<float>(v >> 16 & 255)),
+                                  -(m.y * static_cast<float>(v >> 24)));
+            } else {
+                o.d = linear_f16x2(s[16 + g]);
+                GPU_UNROLL
+                for (int i = 0; i < 4; i++)
+                    o.sc[i] = static_cast<int8_t>(v >> 8 * i);
+            }
+        }
+        o.d.x *= unit;
+        o.d.y *= unit;
+        return o;
+    }
+
+    template <int NT>
+    GPU_FN void multiply(const uint8_t *tile, const uint8_t *x, int lane, float (&acc)[NT][4])
+    {
+        const int g = lane >> 2, t = lane & 3;
+        const int none[4] = {0, 0, 0, 0};
+        GPU_UNROLL
+        for (int group = 0; group < 2; group++) {
+            uint32_t a[4];
+            unpack(tile, lane, group, a);
+            const linear_scale s = scales(tile, group, g);
+            GPU_UNROLL
+            for (int j = 0; j < NT; j++) {
+                const uint8_t *p = x + j * X;
+                const uint2 v = reinterpret_cast<const uint2 *>(p)[group * 32 + lane];
+                const uint32_t b[2] = {v.x, v.y};
+                const float2 xd = reinterpret_cast<const float2 *>(p + 512)[group * 4 + t];
+                int c[4];
+                if (SCALES == PANEL_6) { /* a scale for each 16 columns */
+                    const uint32_t lo[4] = {a[0], a[1], 0, 0}, hi[4] = {0, 0, a[2], a[3]};
+                    int c2[4];
+                    gpu_mma_s8(c, lo, b, none);
+                    gpu_mma_s8(c2, hi, b, none);
+                    GPU_UNROLL
+                    for (int i = 0; i < 4; i++)
+                        c[i] = s.sc[i / 2 * 2] * c[i] + s.sc[i / 2 * 2 + 1] * c2[i];
+                } else {
+                    gpu_mma_s8(c, a, b, none);
+                }
+                GPU_UNROLL
+                for (int i = 0; i < 4; i++)
+                    acc[j][i] = fmaf(static_cast<float>(c[i]) * (i & 1 ? xd.y : xd.x),
+                                     i < 2 ? s.d.x : s.d.y, acc[j][i]);
+                if (SCALES == PANEL_DM || SCALES == PANEL_K) {
+                    const float2 xs = reinterpret_cast<const float2 *>(p + 576)[group * 4 + t];
+                    GPU_UNROLL
+                    for (int i = 0; i < 4; i++)
+                        acc[j][i] = fmaf(i < 2 ? s.m.x : s.m.y, i & 1 ? xs.y : xs.x, acc[j][i]);
+                }
+            }
+        }
+    }
+};
+
+/* --- the kernel */
+
+/* The copies of one stage: this warp's R tiles, and the block's share of x. */
+template <class F, int NT, int R>
+GPU_FN void linear_load(const linear_args &a, uint8_t *stage, int chunk, int n_tile, int m_tile)
+{
+    const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+    GPU_UNROLL
+    for (int r = 0; r < R; r++) {
+        const int tile = n_tile + warp * R + r;
+        const uint8_t *from = a.w + (static_cast<int64_t>(tile) * a.chunks + chunk) * F::TILE;
+        uint8_t *to = stage + (warp * R + r) * F::TILE;
+        if (tile < a.n_tiles)
+            for (int i = lane; i < F::TILE / 16; i += 32)
+                gpu_cp_async16(to + i * 16, from + i * 16);
+    }
+    const int pieces = a.m_tiles - m_tile < NT ? a.m_tiles - m_tile : NT;
+    const uint8_t *from = a.x + (static_cast<int64_t>(chunk) * a.m_tiles + m_tile) * F::X;
+    uint8_t *to = stage + LINEAR_WARPS * R * F::TILE;
+    for (int i = threadIdx.x; i < pieces * (F::X / 16); i += LINEAR_WARPS * 32)
+        gpu_cp_async16(to + i * 16, from + i * 16);
+}
+
+/* Writes one 16 x 8 result: rows of W g and g + 8, rows of x 2 t and 2 t + 1. A block that computes
+ * several splits keeps their sum in y: `add` to what is there, and only the `last` finishes it. */
+template <class F>
+GPU_FN void linear_store(const linear_args &a, const float (&acc)[4], int tile, int m_tile, int m,
+                         bool add, bool last)
+{
+    const int g = (threadIdx.x & 31) >> 2, t = threadIdx.x & 3;
+    GPU_UNROLL
+    for (int i = 0; i < 4; i++) {
+        const int64_t col = static_cast<int64_t>(tile) * 16 + g + (i & 2 ? 8 : 0);
+        const int row = m_tile * 8 + 2 * t + (i & 1);
+        if (row >= m || col >= a.n)
+            continue;
+        if (a.part) {
+            const int64_t at = static_cast<int64_t>(blockIdx.z) * a.m_tiles * 8 + row;
+            a.part[at * a.n + col] = acc[i];
+            continue;
+        }
+        float *y = a.y + row * a.y_stride + col, v = add ? *y + acc[i] : acc[i];
+        if (last && F::ROW_SCALE)
+            v *= a.x_scale[row];
+        *y = last && a.bias ? v + a.bias[col] : v;
+    }
+}
+
+/* Stages of the ring: sm_75 has 64 KB for a block, everything later 99 at least. Where the other number
+ * is compiled for, the body is left out. */
+#ifdef __CUDA_ARCH__
+#define LINEAR_STAGES_HERE(stages) ((stages) == (__CUDA_ARCH__ >= 800 ? 4 : 2))
+#else
+#define LINEAR_STAGES_HERE(stages) true
+#endif
+
+/* Grid: x tiles of 8 NT rows of x, y tiles of 64 R rows of W, z splits. FOLD: one block computes all
+ * splits and adds them in the order that linear_reduce has. */
+template <class F, int NT, int R, int STAGES, bool FOLD>
+__global__ void __launch_bounds__(LINEAR_WARPS * 32, NT <= 2 ? 4 : 2) linear_skinny(linear_args a)
+{
+    if constexpr (!LINEAR_STAGES_HERE(STAGES)) {
+        __trap();
+        return;
+    }
+    constexpr int BYTES = LINEAR_WARPS * R * F::TILE + NT * F::X;
+    GPU_DYN_SHARED(uint8_t, ring); /* [STAGES][LINEAR_WARPS * R tiles | NT pieces of x] */
+    const int m = linear_rows(a.live, a.first, a.m);
+    const int m_tile = blockIdx.x * NT, n_tile = blockIdx.y * LINEAR_WARPS * R;
+    if (m_tile * 8 >= m)
+        return;
+    const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+    const int first = FOLD ? 0 : blockIdx.z * a.per_split;
+    const int last = FOLD || a.chunks - first < a.per_split ? a.chunks : first + a.per_split;
+    float acc[R][NT][4] = {};
+    for (int s = 0; s < STAGES - 1; s++) {
+        if (first + s < last)
+            linear_load<F, NT, R>(a, ring + s * BYTES, first + s, n_tile, m_tile);
+        gpu_cp_async_commit();
+    }
+    for (int c = first; c < last; c++) {
+        gpu_cp_async_wait<STAGES - 2>();
+        __syncthreads(); /* chunk c is here, and everybody is done with chunk c - 1 */
+        if (c + STAGES - 1 < last)
+            linear_load<F, NT, R>(a, ring + (c - first + STAGES - 1) % STAGES * BYTES,
+                                  c + STAGES - 1, n_tile, m_tile);
+        gpu_cp_async_commit();
+        const uint8_t *stage = ring + (c - first) % STAGES * BYTES;
+        GPU_UNROLL
+        for (int r = 0; r < R; r++)
+            if (n_tile + warp * R + r < a.n_tiles)
+                F::template multiply<NT>(stage + (warp * R + r) * F::TILE,
+                                         stage + LINEAR_WARPS * R * F::TILE, lane, acc[r]);
+        if (c + 1 < last && !(FOLD && (c + 1) % a.per_split == 0))
+            continue;
+        GPU_UNROLL
+        for (int r = 0; r < R; r++)
+            GPU_UNROLL
+        for (int j = 0; j < NT; j++) {
+            if (n_tile + warp * R + r < a.n_tiles)
+                linear_store<F>(a, acc[r][j], n_tile + warp * R + r, m_tile + j, m,
+                                FOLD && c >= a.per_split, c + 1 == last);
+            GPU_UNROLL
+            for (int i = 0; i < 4; i++)
+                acc[r][j][i] = 0;
+        }
+    }
+}
+
+/* --- launching: one table row for each number of tiles */
+
+struct linear_shape {
+    int splits;
+    bool fold;
+    int stages; /* 4, or 2 on sm_75 */
+    cudaStream_t stream;
+};
+
+template <class F, int NT, int R, int STAGES, bool FOLD>
+static cudaError_t linear_launch(const linear_args &a, const linear_shape &s)
+{
+    constexpr int BYTES = LINEAR_WARPS * R * F::TILE + NT * F::X;
+    const dim3 grid((a.m_tiles + NT - 1) / NT,
+                    (a.n_tiles + LINEAR_WARPS * R - 1) / (LINEAR_WARPS * R), FOLD ? 1 : s.splits);
+    auto kernel = linear_skinny<F, NT, R, STAGES, FOLD>;
+    if (BYTES * STAGES > 48 << 10) {
+        cudaError_t e = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                             BYTES * STAGES);
+        if (e != cudaSuccess)
+            return e;
+    }
+    return gpu_launch(kernel, grid, LINEAR_WARPS * 32, BYTES * STAGES, s.stream, a);
+}
+
+template <class F, int STAGES>
+static cudaError_t linear_pick(const linear_args &a, const linear_shape &s)
+{
+    if (s.fold)
+        return linear_launch<F, 8, 2, STAGES, true>(a, s);
+    if (a.m_tiles <= 1)
+        return linear_launch<F, 1, 1, STAGES, false>(a, s);
+    if (a.m_tiles <= 2)
+        return linear_launch<F, 2, 1, STAGES, false>(a, s);
+    if (a.m_tiles <= 4)
+        return linear_launch<F, 4, 2, STAGES, false>(a, s);
+    return linear_launch<F, 8, 2, STAGES, false>(a, s);
+}
+
+/* By formats, in files of their own, so that they compile side by side. cudaErrorInvalidValue: not
+ * one of theirs. */
+cudaError_t linear_run_half(enum dtype t, const linear_args &a, const linear_shape &s);
+cudaError_t linear_run_ints(enum dtype t, const linear_args &a, const linear_shape &s);
+
+#endif

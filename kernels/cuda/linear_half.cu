@@ -1,0 +1,13 @@
+/* linear_half.cu - the matrix product of linear.cuh for bf16 and f16 weights. */
+#include "kernels/cuda/linear.cuh"
+
+cudaError_t linear_run_half(enum dtype t, const linear_args &a, const linear_shape &s)
+{
+    if (t == DT_BF16)
+        return s.stages == 4 ? linear_pick<linear_half<true>, 4>(a, s)
+                             : linear_pick<linear_half<true>, 2>(a, s);
+    if (t == DT_F16)
+        return s.stages == 4 ? linear_pick<linear_half<false>, 4>(a, s)
+                             : linear_pick<linear_half<false>, 2>(a, s);
+    return cudaErrorInvalidValue;
+}

@@ -1,0 +1,31 @@
+/* linear_ints.cu - the matrix product of linear.cuh for the block formats, by int8 mma. */
+#include "kernels/cuda/linear.cuh"
+
+typedef cudaError_t run_fn(const linear_args &, const linear_shape &);
+
+/* clang-format off */
+static const struct {
+    enum dtype type;
+    run_fn *run[2]; /* with 4 stages, with 2 */
+} table[] = {
+#define ROW(t, bits, sign, scales)                                                                 \
+    {t, {linear_pick<linear_ints<bits, sign, scales>, 4>, linear_pick<linear_ints<bits, sign, scales>, 2>}},
+    ROW(DT_Q8_0, 8, false, PANEL_D)
+    ROW(DT_Q4_0, 4, true,  PANEL_D)
+    ROW(DT_Q4_1, 4, false, PANEL_DM)
+    ROW(DT_Q5_0, 5, true,  PANEL_D)
+    ROW(DT_Q5_1, 5, false, PANEL_DM)
+    ROW(DT_Q4_K, 4, false, PANEL_K)
+    ROW(DT_Q5_K, 5, false, PANEL_K)
+    ROW(DT_Q6_K, 6, true,  PANEL_6)
+#undef ROW
+};
+/* clang-format on */
+
+cudaError_t linear_run_ints(enum dtype t, const linear_args &a, const linear_shape &s)
+{
+    for (auto &row : table)
+        if (row.type == t)
+            return row.run[s.stages == 4 ? 0 : 1](a, s);
+    return cudaErrorInvalidValue;
+}

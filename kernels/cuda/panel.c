@@ -1,0 +1,152 @@
+/* panel.c - rearranges weights for the CUDA kernels, on the host, while they are loaded. */
+#include "kernels/cuda/panel.h"
+
+#include <string.h>
+
+#include "kernels/quant/quant.h"
+
+/* clang-format off */
+static const struct panel_format formats[] = {
+    /* dtype    bits sign   scales       bytes of a tile */
+    {DT_BF16,   16,  false, PANEL_PLAIN, 2048},
+    {DT_F16,    16,  false, PANEL_PLAIN, 2048},
+    {DT_Q8_0,   8,   false, PANEL_D,     1024 + 64},
+    {DT_Q4_0,   4,   true,  PANEL_D,     512 + 64},
+    {DT_Q4_1,   4,   false, PANEL_DM,    512 + 128},
+    {DT_Q5_0,   5,   true,  PANEL_D,     512 + 128 + 64},
+    {DT_Q5_1,   5,   false, PANEL_DM,    512 + 128 + 128},
+    {DT_Q4_K,   4,   false, PANEL_K,     512 + 64 + 64},
+    {DT_Q5_K,   5,   false, PANEL_K,     512 + 128 + 64 + 64},
+    {DT_Q6_K,   6,   true,  PANEL_6,     512 + 256 + 64 + 32},
+};
+/* clang-format on */
+
+const struct panel_format *panel_format_of(enum dtype t)
+{
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
+        if (formats[i].dtype == t)
+            return &formats[i];
+    return NULL;
+}
+
+size_t panel_bytes(enum dtype t, int64_t n, int64_t k)
+{
+    const struct panel_format *f = panel_format_of(t);
+    if (!f || k % dtype_info(t)->block != 0)
+        return 0;
+    return (size_t)((n + PANEL_ROWS - 1) / PANEL_ROWS * panel_chunks(k)) * (size_t)f->tile_bytes;
+}
+
+/* The lane that holds a row's quarter: 4 columns of 16 integers, 2 of 8 halves. */
+static int lane_of(int row, int quarter)
+{
+    return row % 8 * 4 + quarter;
+}
+
+static void put_half(uint8_t *tile, int row, int col, uint16_t v)
+{
+    int step = col / 16, in = col % 16, lane = lane_of(row, in % 8 / 2);
+    int reg = row / 8 + in / 8 * 2;
+    memcpy(tile + (step * 32 + lane) * 16 + reg * 4 + in % 2 * 2, &v, 2);
+}
+
+/* One integer of the tile, as `stored` has it. */
+static void put_int(const struct panel_format *f, uint8_t *tile, int row, int col, unsigned v)
+{
+    int group = col / 32, in = col % 32, byte = in % 4, lane = lane_of(row, in % 16 / 4);
+    int reg = row / 8 + in / 16 * 2;
+    if (f->bits == 8) {
+        tile[(group * 32 + lane) * 16 + reg * 4 + byte] = (uint8_t)v;
+        return;
+    }
+    tile[(group * 32 + lane) * 8 + reg / 2 * 4 + byte] |= (uint8_t)((v & 15) << reg % 2 * 4);
+    if (f->bits == 5)
+        tile[512 + lane * 4 + byte] |= (uint8_t)(v >> 4 << (group * 4 + reg));
+    if (f->bits == 6)
+        tile[512 + (group * 32 + lane) * 4 + byte] |= (uint8_t)(v >> 4 << reg * 2);
+}
+
+static size_t scales_at(const struct panel_format *f)
+{
+    return f->bits == 8 ? 1024 : 512 + (f->bits == 5 ? 128u : 0) + (f->bits == 6 ? 256u : 0);
+}
+
+/* Entry [at][row] of pairs for rows g, g + 8, `lines` such pairs for each of 8 g. */
+static void put_pair(uint8_t *p, int row, int lines, int line, const uint8_t *f16)
+{
+    memcpy(p + ((row % 8 * lines + line) * 2 + row / 8) * 2, f16, 2);
+}
+
+/* The scale bytes of one group of 32 columns; `block` is the source block, `in` its group. */
+static void put_scales(const struct panel_format *f, uint8_t *s, int row, int group,
+                       const uint8_t *block, int in)
+{
+    int sc, min, pair = row / 8;
+    uint8_t *small = s + (group * 8 + row % 8) * 4;
+    switch (f->scales) {
+    case PANEL_D:
+        put_pair(s + group * 32, row, 1, 0, block);
+        break;
+    case PANEL_DM:
+        put_pair(s + group * 64, row, 2, 0, block);
+        put_pair(s + group * 64, row, 2, 1, block + 2);
+        break;
+    case PANEL_K:
+        quant_k_scale(block + 4, in, &sc, &min);
+        small[pair] = (uint8_t)sc;
+        small[2 + pair] = (uint8_t)min;
+        put_pair(s + 64, row, 2, 0, block);
+        put_pair(s + 64, row, 2, 1, block + 2);
+        break;
+    case PANEL_6:
+        small[2 * pair] = block[192 + 2 * in];
+        small[2 * pair + 1] = block[193 + 2 * in];
+        put_pair(s + 64, row, 1, 0, block + 208);
+        break;
+    case PANEL_PLAIN:
+        break;
+    }
+}
+
+/* Two's complement in the format's few bits. */
+static unsigned stored(const struct panel_format *f, int q)
+{
+    return (unsigned)q & ((1u << f->bits) - 1);
+}
+
+static void pack_row(const struct panel_format *f, const struct tensor *w, int64_t from, int row,
+                     uint8_t *tiles)
+{
+    const struct dtype_info *type = dtype_info(f->dtype);
+    const uint8_t *p = tensor_row(w, from);
+    int64_t k = w->shape[1];
+    for (int64_t c = 0; c < k && !type->ints; c++) {
+        uint16_t v;
+        memcpy(&v, p + 2 * c, 2);
+        put_half(tiles + c / PANEL_COLS * f->tile_bytes, row, (int)(c % PANEL_COLS), v);
+    }
+    for (int64_t c = 0; c < k && type->ints; c += QUANT_GROUP) {
+        const uint8_t *block = p + c / type->block * type->bytes;
+        int in = (int)(c % type->block / QUANT_GROUP), col = (int)(c % PANEL_COLS);
+        uint8_t *tile = tiles + c / PANEL_COLS * f->tile_bytes;
+        struct quant_ints o;
+        type->ints(block, in, &o);
+        for (int i = 0; i < QUANT_GROUP; i++)
+            put_int(f, tile, row, col + i, stored(f, o.q[i]));
+        put_scales(f, tile + scales_at(f), row, col / QUANT_GROUP, block, in);
+    }
+}
+
+void panel_pack(const struct tensor *src, int n, int64_t first, int64_t count, void *out)
+{
+    const struct panel_format *f = panel_format_of((enum dtype)src[0].dtype);
+    size_t line = (size_t)panel_chunks(src[0].shape[1]) * (size_t)f->tile_bytes;
+    int64_t start = 0, lo = first * PANEL_ROWS, hi = lo + count * PANEL_ROWS;
+    memset(out, 0, line * (size_t)count);
+    for (int i = 0; i < n; start += src[i++].shape[0])
+        for (int64_t r = lo > start ? lo - start : 0; r < src[i].shape[0] && start + r < hi; r++) {
+            int64_t at = start + r - lo;
+            pack_row(f, &src[i], r, (int)(at % PANEL_ROWS),
+                     (uint8_t *)out + (size_t)(at / PANEL_ROWS) * line);
+        }
+}

@@ -1,0 +1,63 @@
+/* panel.h - how the CUDA backend keeps the weights of a matrix product (LAYOUT_PANEL).
+ *
+ * A weight [N, K] is cut into tiles of 16 rows x 64 columns, each a run of `tile_bytes` whole
+ * 16-byte pieces; the tiles of 16 rows follow each other along K, so a warp reads one stream. K and
+ * N are padded with zeros. In a tile the numbers lie in the order in which mma.sync wants its left
+ * operand in registers (PTX ISA, "Matrix fragments"): lane 4 g + t holds rows g and g + 8, and a
+ * 16-byte load is one m16n8k16 fragment of bf16 or f16, or one m16n8k32 fragment of int8.
+ *
+ *     bf16 f16   2048 bytes: for each 16 columns 32 lanes x 16
+ *     q8_0       for each group of 32 columns 32 lanes x 16 | d
+ *     4 bits     for each group 32 lanes x 8: register i in half i % 2 of byte (i / 2) * 4 + b | ...
+ *     5, 6 bits  the same | upper bits: one bit plane (lane's word: bit 4 group + i of byte b), or
+ *                for each group one word a lane, bits 2 i, 2 i + 1 of byte b | ...
+ *
+ * and then what scales them, pairs for rows g, g + 8 side by side:
+ *     PANEL_D    f16 d [2 groups][8 g][2]
+ *     PANEL_DM   f16 [2 groups][8 g]{d, d, m, m}
+ *     PANEL_K    u8  [2 groups][8 g]{scale, scale, min, min} | f16 [8 g]{d, d, dmin, dmin}
+ *     PANEL_6    i8  [2 groups][8 g]{sc0, sc1, sc0, sc1} | f16 d [8 g][2]
+ *
+ * Integers with a sign (q4_0 q5_0 q6_K) are kept in two's complement of so few bits: moved to the top
+ * of a byte they are the integer times 2^(8 - bits), at the price of one mask and no subtraction. */
+#ifndef KERNELS_CUDA_PANEL_H
+#define KERNELS_CUDA_PANEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/base/status.h"
+#include "kernels/tensor.h"
+
+enum { PANEL_ROWS = 16, PANEL_COLS = 64 };
+enum panel_scales { PANEL_D, PANEL_DM, PANEL_K, PANEL_6, PANEL_PLAIN };
+
+struct panel_format {
+    enum dtype dtype;
+    int bits;  /* of a number: 16, 8, 6, 5, 4 */
+    bool sign; /* two's complement; else 0, 1, 2 ... */
+    enum panel_scales scales;
+    int tile_bytes;
+};
+
+/* NULL: this type has no panels. */
+const struct panel_format *panel_format_of(enum dtype t);
+/* Bytes of a packed [n, k]; 0: cannot be packed. */
+size_t panel_bytes(enum dtype t, int64_t n, int64_t k);
+/* Packs tiles of 16 rows [first, first + count) of n tensors [N_i, K], stacked along N, in host
+ * memory, to `out` (count * columns / 64 * tile_bytes). Rows beyond the last are zero. */
+void panel_pack(const struct tensor *src, int n, int64_t first, int64_t count, void *out);
+
+/* Embedding from a table in panels (kernels/cuda/embed_panel.cu). */
+struct cuda_queue;
+struct op_embed;
+enum status panel_embed(struct cuda_queue *q, const struct op_embed *a);
+
+/* Columns with their padding, in tiles. */
+static inline int64_t panel_chunks(int64_t k)
+{
+    return (k + PANEL_COLS - 1) / PANEL_COLS;
+}
+
+#endif

@@ -1,0 +1,319 @@
+/* test_attention.c - CUDA attention on the emulator against the naive op: head sizes, groups,
+ * windows, softcap, sinks, spans, f32 pages; and that a row's bits do not depend on its company. */
+#include "kernels/cuda/cuda.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "kernels/base/mem.h"
+#include "kernels/cpu/naive.h"
+#include "kernels/cpu/page.h"
+#include "kernels/half.h"
+#include "tests/support/test.h"
+
+enum { SEQS = 5, TABLE = 24, PAGE = 16, ROWS_MAX = 64 };
+
+static struct cuda_queue q;
+static uint32_t seed;
+
+static float noise(void)
+{
+    seed = seed * 1664525u + 1013904223u;
+    return (float)(seed >> 8) * 0x1p-23f - 1;
+}
+
+static void *to_device(const void *from, size_t bytes)
+{
+    void *p;
+    assert_int_equal(cudaMalloc(&p, bytes), cudaSuccess);
+    assert_int_equal(cudaMemcpy(p, from, bytes, cudaMemcpyHostToDevice), cudaSuccess);
+    return p;
+}
+
+/* Rows of each sequence in the step, and positions before it. */
+struct plan {
+    int past, rows;
+};
+static const struct plan mixed[SEQS] = {{0, 21}, {70, 18}, {300, 1}, {0, 1}, {131, 2}};
+
+struct variant {
+    int dim, hq, hkv, window;
+    float softcap;
+    bool sinks, span, f32;
+};
+
+struct world {
+    struct variant v;
+    int rows, seqs;
+    int32_t pos[ROWS_MAX], row_seq[ROWS_MAX], seq_start[SEQS + 1], seq_slot[SEQS], span[ROWS_MAX];
+    int32_t table[SEQS * TABLE], live[2];
+    float *q, *sinks, *want, *got;
+    void *pages, *panels; /* plain order; the CPU's */
+    int64_t bytes;        /* of all pages */
+};
+
+static void rows_of(struct world *w, const struct plan *plan, int n)
+{
+    w->rows = 0;
+    w->seqs = n;
+    for (int s = 0; s < n; s++) {
+        w->seq_start[s] = w->rows;
+        w->seq_slot[s] = (s + 2) % SEQS;
+        for (int i = 0; i < plan[s].rows; i++, w->rows++) {
+            w->pos[w->rows] = plan[s].past + i;
+            w->row_seq[w->rows] = s;
+            w->span[w->rows] =
+                i < plan[s].rows / 2 ? plan[s].past + plan[s].rows / 2 : w->pos[w->rows];
+        }
+    }
+    w->seq_start[n] = w->rows;
+}
+
+/* The same numbers in both orders; positions that no row may see are NaN. */
+static void fill_pages(struct world *w, const struct plan *plan)
+{
+    int dim = w->v.dim, size = w->v.f32 ? 4 : 2;
+    struct kv_view kv = {.dtype = w->v.f32 ? DT_F32 : DT_BF16,
+                         .page_tokens = PAGE,
+                         .n_head = w->v.hkv,
+                         .head_dim = dim,
+                         .page_bytes = (int64_t)w->v.hkv * PAGE * 2 * dim * size,
+                         .table = w->table,
+                         .table_stride = TABLE};
+    w->bytes = kv.page_bytes * SEQS * TABLE;
+    w->pages = xmalloc((size_t)w->bytes);
+    w->panels = xmalloc((size_t)w->bytes);
+    memset(w->pages, 0xff, (size_t)w->bytes);
+    memset(w->panels, 0xff, (size_t)w->bytes);
+    kv.base = w->panels;
+    for (int s = 0; s < w->seqs; s++)
+        for (int t = 0; t < plan[s].past + plan[s].rows; t++)
+            for (int h = 0; h < w->v.hkv; h++) {
+                char *panel = page_head(&kv, w->seq_slot[s], t, h);
+                char *plain = (char *)w->pages + (panel - (char *)w->panels);
+                for (int i = 0; i < 2 * dim; i++) {
+                    int d = i % dim, in = t % PAGE;
+                    char *half[2] = {panel + (i < dim ? 0 : page_half(&kv)),
+                                     plain + (i < dim ? 0 : page_half(&kv))};
+                    int at[2] = {i < dim ? page_k(&kv, in, d) : page_v(&kv, in, d), in * dim + d};
+                    float f = noise() * 2;
+                    uint16_t b = half_to_bf16(f);
+                    for (int j = 0; j < 2; j++)
+                        memcpy(half[j] + at[j] * size, w->v.f32 ? (void *)&f : (void *)&b,
+                               (size_t)size);
+                }
+            }
+}
+
+static void world_open(struct world *w, struct variant v, const struct plan *plan, int n)
+{
+    size_t all = (size_t)(ROWS_MAX * v.hq * v.dim);
+    memset(w, 0, sizeof *w);
+    w->v = v;
+    rows_of(w, plan, n);
+    for (int i = 0; i < SEQS * TABLE; i++)
+        w->table[i] = i * 11 % (SEQS * TABLE); /* 11 and 120 have no factor in common */
+    fill_pages(w, plan);
+    w->q = xmalloc(all * 4);
+    w->want = xmalloc(all * 4);
+    w->got = xmalloc(all * 4);
+    w->sinks = xmalloc((size_t)v.hq * 4);
+    for (size_t i = 0; i < all; i++)
+        w->q[i] = noise() * 3;
+    for (int h = 0; h < v.hq; h++)
+        w->sinks[h] = noise() * 4;
+    w->live[0] = w->rows;
+    w->live[1] = w->seqs;
+}
+
+static void world_close(struct world *w)
+{
+    xfree(w->q);
+    xfree(w->want);
+    xfree(w->got);
+    xfree(w->sinks);
+    xfree(w->pages);
+    xfree(w->panels);
+}
+
+static struct op_attention op_of(struct world *w, float *qd, float *y)
+{
+    struct op_attention a = {.q = tensor_3d(qd, DT_F32, w->rows, w->v.hq, w->v.dim),
+                             .r = {w->rows, w->seqs, w->live, w->pos, w->row_seq, w->seq_start,
+                                   w->seq_slot, w->v.span ? w->span : NULL},
+                             .kv = {w->panels, w->v.f32 ? DT_F32 : DT_BF16, PAGE, w->v.hkv,
+                                    w->v.dim, w->bytes / (SEQS * TABLE), w->table, TABLE,
+                                    w->v.window},
+                             .scale = 1 / sqrtf((float)w->v.dim),
+                             .softcap = w->v.softcap,
+                             .y = tensor_3d(y, DT_F32, w->rows, w->v.hq, w->v.dim)};
+    if (w->v.sinks)
+        a.sinks = tensor_1d(w->sinks, DT_F32, w->v.hq);
+    return a;
+}
+
+/* Runs it as a bucket of `rows` and `seqs`, of which the live ones are real. */
+static void run_cuda(struct world *w, int rows, int seqs)
+{
+    size_t row = (size_t)(w->v.hq * w->v.dim) * 4;
+    struct op_attention a = op_of(w, w->q, w->got);
+    void *mine[16];
+    int n = 0;
+    memset(w->got, 0xff, row * (size_t)rows);
+#define UP(at, bytes) (at = mine[n++] = to_device(at, bytes))
+    a.q.shape[0] = a.y.shape[0] = a.r.rows = rows;
+    a.r.seqs = seqs;
+    UP(a.q.data, row * (size_t)rows);
+    UP(a.y.data, row * (size_t)rows);
+    UP(a.r.live, sizeof w->live);
+    UP(a.r.pos, sizeof w->pos);
+    UP(a.r.row_seq, sizeof w->row_seq);
+    UP(a.r.seq_start, sizeof w->seq_start);
+    UP(a.r.seq_slot, sizeof w->seq_slot);
+    UP(a.kv.table, sizeof w->table);
+    if (a.r.span)
+        UP(a.r.span, sizeof w->span);
+    if (a.sinks.data)
+        UP(a.sinks.data, (size_t)w->v.hq * 4);
+    a.kv.base = w->pages;
+    UP(a.kv.base, (size_t)w->bytes);
+#undef UP
+    assert_int_equal(cuda_attention(&q, &a), OK);
+    assert_int_equal(cudaStreamSynchronize(q.stream), cudaSuccess);
+    cudaMemcpy(w->got, a.y.data, row * (size_t)rows, cudaMemcpyDeviceToHost);
+    for (int i = 0; i < n; i++)
+        cudaFree(mine[i]);
+}
+
+/* V is below 2: one step of bf16 in p, and of q in the scores. f32 pages: order of sums only. */
+static void check(struct world *w)
+{
+    struct op_attention a = op_of(w, w->q, w->want);
+    float most = w->v.f32 ? 2e-5f : 1.2e-2f;
+    naive_attention(&a, 0, naive_attention_items(&a));
+    for (int i = 0; i < w->live[0] * w->v.hq * w->v.dim; i++)
+        if (!(fabsf(w->got[i] - w->want[i]) <= most))
+            fail_msg("dim %d heads %d/%d window %d cap %g: row %d element %d is %g, defined as %g",
+                     w->v.dim, w->v.hq, w->v.hkv, w->v.window, (double)w->v.softcap,
+                     i / (w->v.hq * w->v.dim), i % (w->v.hq * w->v.dim), (double)w->got[i],
+                     (double)w->want[i]);
+}
+
+static void try_variant(struct variant v)
+{
+    struct world w;
+    world_open(&w, v, mixed, SEQS);
+    run_cuda(&w, w.rows + 3, SEQS);
+    check(&w);
+    for (int i = 0; i < 3 * v.hq * v.dim; i++) /* rows that are not live: not touched */
+        assert_true(isnan(w.got[w.rows * v.hq * v.dim + i]));
+    world_close(&w);
+}
+
+static void test_sizes(void **state)
+{
+    static const int dims[] = {64, 80, 96, 128, 256};
+    (void)state;
+    for (size_t i = 0; i < sizeof dims / sizeof *dims; i++)
+        try_variant((struct variant){dims[i], 4, 2, 0, 0, false, false, false});
+}
+
+static void test_groups(void **state)
+{
+    (void)state;
+    try_variant((struct variant){64, 7, 1, 0, 0, false, false, false});
+    try_variant((struct variant){64, 3, 3, 0, 0, false, false, false});
+    try_variant((struct variant){64, 40, 2, 0, 0, true, false, false}); /* two tiles of heads */
+    try_variant((struct variant){64, 64, 1, 0, 0, false, false, false});
+    try_variant((struct variant){64, 66, 1, 0, 0, false, false, false}); /* plain */
+}
+
+static void test_variants(void **state)
+{
+    (void)state;
+    try_variant((struct variant){64, 4, 2, 40, 0, false, false, false});
+    try_variant((struct variant){64, 4, 2, 0, 5, false, false, false});
+    try_variant((struct variant){64, 4, 2, 0, 0, true, false, false});
+    try_variant((struct variant){128, 4, 2, 1, 0, true, false, false});
+    try_variant((struct variant){80, 4, 2, 70, 3, true, true, false});
+    try_variant((struct variant){64, 4, 1, 0, 0, false, true, false});
+}
+
+static void test_plain(void **state)
+{
+    (void)state;
+    try_variant((struct variant){64, 4, 2, 0, 0, false, false, true});
+    try_variant((struct variant){72, 4, 2, 33, 5, true, false, false});
+    try_variant((struct variant){20, 2, 1, 0, 0, false, true, true});
+}
+
+/* A sequence alone has the bits that it has among others. */
+static void test_company(void **state)
+{
+    struct variant v = {64, 4, 2, 0, 0, true, false, false};
+    struct world all, one;
+    (void)state;
+    world_open(&all, v, mixed, SEQS);
+    run_cuda(&all, all.rows, SEQS);
+    for (int s = 0; s < SEQS; s++) {
+        int n = mixed[s].rows, first = all.seq_start[s], wide = v.hq * v.dim;
+        world_open(&one, v, mixed, SEQS);
+        memcpy(one.pages, all.pages, (size_t)all.bytes);
+        memcpy(one.sinks, all.sinks, (size_t)v.hq * 4);
+        memcpy(one.q, all.q + first * wide, (size_t)(n * wide) * 4);
+        for (int i = 0; i < n; i++) {
+            one.pos[i] = all.pos[first + i];
+            one.row_seq[i] = 0;
+        }
+        one.seq_slot[0] = all.seq_slot[s];
+        one.seq_start[1] = one.live[0] = n;
+        one.live[1] = 1;
+        run_cuda(&one, n, 1);
+        assert_memory_equal(one.got, all.got + first * wide, (size_t)(n * wide) * 4);
+        world_close(&one);
+    }
+    world_close(&all);
+}
+
+/* Little scratch: sequences go in groups; none: an error. */
+static void test_scratch(void **state)
+{
+    struct cuda_queue whole = q;
+    struct world w;
+    (void)state;
+    world_open(&w, (struct variant){64, 4, 2, 0, 0, false, false, false}, mixed, SEQS);
+    q.scratch_bytes = 2 * 4 * 4 * 4 * 66 + 100;
+    run_cuda(&w, w.rows, SEQS);
+    check(&w);
+    q = whole;
+    world_close(&w);
+}
+
+static int open_queue(void **state)
+{
+    (void)state;
+    q = (struct cuda_queue){.cc = 80, .sms = 4, .smem_max = 101376, .scratch_bytes = 4 << 20};
+    seed = 1;
+    return cudaMalloc(&q.scratch, q.scratch_bytes) != cudaSuccess ||
+           cudaStreamCreate(&q.stream) != cudaSuccess;
+}
+
+static int close_queue(void **state)
+{
+    (void)state;
+    cudaStreamDestroy(q.stream);
+    return cudaFree(q.scratch) != cudaSuccess;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_sizes, open_queue, close_queue),
+        cmocka_unit_test_setup_teardown(test_groups, open_queue, close_queue),
+        cmocka_unit_test_setup_teardown(test_variants, open_queue, close_queue),
+        cmocka_unit_test_setup_teardown(test_plain, open_queue, close_queue),
+        cmocka_unit_test_setup_teardown(test_company, open_queue, close_queue),
+        cmocka_unit_test_setup_teardown(test_scratch, open_queue, close_queue),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

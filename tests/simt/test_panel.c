@@ -1,0 +1,106 @@
+/* test_panel.c - weights in panels: rows read back on the emulator are the decoder's, bit for bit,
+ * for every type; and what cannot be packed. */
+#include "kernels/cuda/panel.h"
+
+#include <string.h>
+
+#include "kernels/base/mem.h"
+#include "kernels/cuda/cuda.h"
+#include "tests/support/test.h"
+
+enum { ROWS = 37, TOKENS = 6 };
+
+static struct cuda_queue q;
+
+static void *to_device(const void *from, size_t bytes)
+{
+    void *p;
+    assert_int_equal(cudaMalloc(&p, bytes), cudaSuccess);
+    assert_int_equal(cudaMemcpy(p, from, bytes, cudaMemcpyHostToDevice), cudaSuccess);
+    return p;
+}
+
+/* Any bytes are a valid block; with bit 6 of each cleared no f16 is infinite or NaN. */
+static uint8_t *weight(enum dtype t, int64_t k)
+{
+    size_t bytes = ROWS * dtype_row_bytes(t, k);
+    uint8_t *w = xmalloc(bytes);
+    uint32_t seed = 5;
+    for (size_t i = 0; i < bytes; i++)
+        w[i] = (uint8_t)((seed = seed * 1664525u + 1013904223u) >> 24 & 0xbf);
+    return w;
+}
+
+static void check(enum dtype t, int64_t k)
+{
+    static const int32_t token[TOKENS] = {0, 15, 16, ROWS - 1, ~1, 8}, live[2] = {5, 1};
+    size_t bytes = panel_bytes(t, ROWS, k);
+    uint8_t *w = weight(t, k), *packed = xmalloc(bytes);
+    float *want = xmalloc((size_t)k * 4), *got = xmalloc((size_t)(TOKENS * k) * 4);
+    struct tensor src = tensor_2d(w, t, ROWS, k);
+    memset(got, 0xff, (size_t)(TOKENS * k) * 4);
+    panel_pack(&src, 1, 0, (ROWS + PANEL_ROWS - 1) / PANEL_ROWS, packed);
+    for (int i = 0; i < 2 * k; i++)
+        got[i] = (float)i;
+    struct op_embed a = {.table = src,
+                         .rows = tensor_2d(to_device(got, (size_t)(2 * k) * 4), DT_F32, 2, k),
+                         .r = {.rows = TOKENS, .live = to_device(live, sizeof live)},
+                         .token = to_device(token, sizeof token),
+                         .y =
+                             tensor_2d(to_device(got, (size_t)(TOKENS * k) * 4), DT_F32, TOKENS, k),
+                         .scale = 0.5f};
+    a.table.data = to_device(packed, bytes);
+    a.table.layout = LAYOUT_PANEL;
+    assert_int_equal(panel_embed(&q, &a), OK);
+    assert_int_equal(cudaStreamSynchronize(q.stream), cudaSuccess);
+    cudaMemcpy(got, a.y.data, (size_t)(TOKENS * k) * 4, cudaMemcpyDeviceToHost);
+    for (int i = 0; i < live[0]; i++) {
+        if (token[i] >= 0)
+            dtype_decode(t, tensor_row(&src, token[i]), want, k);
+        for (int j = 0; j < k; j++) {
+            float v = token[i] >= 0 ? 0.5f * want[j] : 0.5f * (float)(k + j);
+            if (memcmp(&v, &got[i * k + j], 4) != 0)
+                fail_msg("%s [%d][%d] is %.9g, not %.9g", dtype_info(t)->name, token[i], j,
+                         (double)got[i * k + j], (double)v);
+        }
+    }
+    for (int j = 0; j < k; j++) /* not live: not touched */
+        assert_true(got[5 * k + j] != got[5 * k + j]);
+    cudaFree(a.table.data);
+    cudaFree(a.rows.data);
+    cudaFree(a.y.data);
+    cudaFree((void *)(uintptr_t)a.token);
+    cudaFree((void *)(uintptr_t)a.r.live);
+    xfree(w);
+    xfree(packed);
+    xfree(want);
+    xfree(got);
+}
+
+static void test_embed(void **state)
+{
+    (void)state;
+    assert_int_equal(cudaStreamCreate(&q.stream), cudaSuccess);
+    for (int t = 0; t < N_DTYPE; t++)
+        if (panel_format_of((enum dtype)t)) {
+            check((enum dtype)t, dtype_info((enum dtype)t)->block > 32 ? 256 : 96);
+            if (dtype_info((enum dtype)t)->block == 1)
+                check((enum dtype)t, 50);
+        }
+    cudaStreamDestroy(q.stream);
+}
+
+static void test_bytes(void **state)
+{
+    (void)state;
+    assert_int_equal(panel_bytes(DT_BF16, 17, 65), 2 * 2 * 2048);
+    assert_int_equal(panel_bytes(DT_Q4_0, 16, 64), 576);
+    assert_int_equal(panel_bytes(DT_Q4_0, 16, 48), 0); /* half a block */
+    assert_int_equal(panel_bytes(DT_F32, 16, 64), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_embed), cmocka_unit_test(test_bytes)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

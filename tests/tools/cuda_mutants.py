@@ -1,0 +1,125 @@
+#!/usr/bin/env python3
+"""Plants bugs in the CUDA kernels, one at a time, and demands that the emulated tests find each.
+
+Usage: cuda_mutants.py [NAME ...]     after `make emulated`, whose objects it links with
+
+A mutant is a file, a text in it, and what takes its place. The plain build (wrong numbers) is tried
+first, then the race build. A mutant whose text is gone from the file is an error: keep them in step.
+"""
+
+import glob
+import os
+import shlex
+import subprocess
+import sys
+import time
+
+L, A = 'kernels/cuda/linear', 'kernels/cuda/attention.cu'
+# name, file, text, instead, objects to compile anew, test program
+MUTANTS = [
+    ('linear-no-barrier', L + '.cuh', '__syncthreads(); /* chunk c is here', '/*', 'linear_half', 'linear'),
+    ('linear-wait-off-by-one', L + '.cuh', 'wait<STAGES - 2>', 'wait<STAGES - 1>', 'linear_half', 'linear'),
+    ('linear-stage-too-early', L + '.cuh', '(c - first + STAGES - 1) % STAGES', '(c - first) % STAGES',
+     'linear_half', 'linear'),
+    ('linear-scale-of-wrong-row', L + '.cuh', 'i < 2 ? s.d.x : s.d.y', 's.d.x', 'linear_ints', 'linear'),
+    ('linear-fold-forgets', L + '.cuh', 'FOLD && c >= a.per_split', 'FOLD && c < 0', 'linear_half', 'linear'),
+    ('linear-fifth-bit', L + '.cuh', 'h >> (group * 4 + i) <<', 'h >> (group * 4) <<', 'linear_ints', 'linear'),
+    ('linear-second-scale', L + '.cuh', 's.sc[i / 2 * 2 + 1] * c2[i]', 's.sc[i / 2 * 2] * c2[i]',
+     'linear_ints', 'linear'),
+    ('linear-row-beyond-m', L + '.cuh', 'row >= m || col', 'col', 'linear_half', 'linear'),
+    ('linear-part-left-out', L + '.cu', 'for (int s = 1; s < splits', 'for (int s = 2; s < splits', 'linear',
+     'linear'),
+    ('linear-top-of-half-a-group', L + '.cu', 'top = fmaxf(top, __shfl_xor_sync(GPU_ALL, top, 2));', '',
+     'linear', 'linear'),
+    ('linear-scale-no-barrier', L + '.cu', '        part[warp] = top;\n    __syncthreads();',
+     '        part[warp] = top;', 'linear', 'linear'),
+    ('attention-no-barrier', A, '__syncthreads(); /* block b is here', '/*', 'attention', 'attention'),
+    ('attention-no-barrier-at-end', A, '__syncthreads(); /* shared memory is free again */', '', 'attention',
+     'attention'),
+    ('attention-no-wait', A, 'gpu_cp_async_wait<0>();', 'gpu_cp_async_wait<1>();', 'attention', 'attention'),
+    ('attention-future', A, ' && pos <= see[h].hi ?', ' ?', 'attention', 'attention'),
+    ('attention-window', A, 'pos - w + 1 : 0', 'pos - w : 0', 'attention', 'attention'),
+    ('attention-no-rescale', A, 'st.o[i][j] *= fix[j >> 1];', '', 'attention', 'attention'),
+    ('attention-part-weight', A, 'l = l * u + from[dim + 1] * v;', 'l = l + from[dim + 1];', 'attention',
+     'attention'),
+    ('attention-merge-no-barrier', A, '    __syncthreads();\n    for (int i = threadIdx.x; i < heads',
+     '    for (int i = threadIdx.x; i < heads', 'attention', 'attention'),
+]
+FLAGS = (
+    'g++ -std=c++17 -D_GNU_SOURCE -g -O2 -fno-strict-aliasing -ffp-contract=off -pthread -w -I{tree} -I.'
+    ' -isystem {cuda}/include -x c++ -include tests/simt/simt.h'
+)
+BUILDS = {'plain': '', 'race': '-fsanitize=thread'}
+
+
+def run(command, **more):
+    return subprocess.run(command, capture_output=True, text=True, **more)
+
+
+def libraries():
+    names = ['libmicrohttpd', 'libcjson', 'libpcre2-8', 'libutf8proc']
+    return shlex.split(run(['pkg-config', '--libs'] + names).stdout)
+
+
+def build(mutant, kind, out):
+    """The test program with the mutant in it."""
+    name, path, old, new, unit, test = mutant
+    tree = os.path.join(out, name)
+    os.makedirs(os.path.join(tree, os.path.dirname(path)), exist_ok=True)
+    with open(path) as f:
+        text = f.read()
+    if text.count(old) < 1:
+        sys.exit(f'{name}: "{old}" is not in {path}')
+    with open(os.path.join(tree, path), 'w') as f:
+        f.write(text.replace(old, new))
+    source = f'kernels/cuda/{unit}.cu'
+    if path != source:  # found through the include path, before the real one
+        with open(source) as f, open(os.path.join(tree, source), 'w') as to:
+            to.write(f.read())
+    flags = shlex.split(FLAGS.format(tree=tree, cuda=os.environ.get('CUDA', '/usr/local/cuda')))
+    objects = glob.glob(f'build/simt/{kind}/kernels/cuda/*.o') + glob.glob(f'build/simt/{kind}/tests/simt/*.o')
+    objects = [o for o in objects if not os.path.basename(o).startswith('test_')]
+    objects = [o for o in objects if kind == 'race' or not o.endswith('/race.o')]
+    objects = [o for o in objects if not o.endswith(f'cuda/{unit}.o')]
+    made, program = os.path.join(tree, f'{unit}.{kind}.o'), os.path.join(tree, f'test.{kind}')
+    for command in (
+        flags + shlex.split(BUILDS[kind]) + ['-c', '-o', made, os.path.join(tree, source)],
+        ['g++', '-rdynamic', '-pthread', '-o', program, f'build/simt/{kind}/tests/simt/test_{test}.o', made]
+        + objects
+        + ['build/libsupport.a', 'build/libinferd.a', '-lcmocka', '-ldl', '-lm']
+        + libraries(),
+    ):
+        r = run(command)
+        if r.returncode:
+            sys.exit(f'{name}: does not build\n{r.stderr}')
+    return program
+
+
+def caught(program):
+    """How the test found it, or None."""
+    try:
+        r = run([program], timeout=300)
+    except subprocess.TimeoutExpired:
+        return 'does not end'
+    return None if r.returncode == 0 else f'exit {r.returncode}'
+
+
+def main():
+    if not glob.glob('build/simt/plain/tests/simt/test_linear*'):
+        print('SKIP the emulated tests are not built: mutants are not tried')
+        return 0
+    out, missed = 'build/simt/mutants', 0
+    for mutant in MUTANTS:
+        if sys.argv[1:] and mutant[0] not in sys.argv[1:]:
+            continue
+        start, how = time.time(), None
+        for kind in BUILDS:
+            how = how or (found := caught(build(mutant, kind, out))) and f'{kind}: {found}'
+        missed += not how
+        print(f'{mutant[0]:30} {how or "MISSED":24} {time.time() - start:5.1f} s', flush=True)
+    print(f'{missed} missed')
+    return 1 if missed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
