@@ -33,13 +33,13 @@ GPU_FN int number_at(const panel_format &f, const uint8_t *tile, int r, int c)
     return f.sign && v >> (f.bits - 1) ? v - (1 << f.bits) : v;
 }
 
-/* Scale of half a group and minimum of row r; `s` is where the scales begin. */
+/* Scale and minimum of each half of a group of row r; `s` is where the scales begin. */
 GPU_FN void scales_at(const panel_format &f, const uint8_t *s, int r, int group, float (&d)[2],
-                      float &m)
+                      float (&min)[2])
 {
+    float m = -0.0f;
     const int g = r % 8, pair = r / 8;
     const uint8_t *small = s + (group * 8 + g) * 4;
-    m = -0.0f;
     if (f.scales == PANEL_D) {
         d[0] = d[1] = half_at(s + ((group * 8 + g) * 2 + pair) * 2);
     } else if (f.scales == PANEL_DM) {
@@ -48,11 +48,19 @@ GPU_FN void scales_at(const panel_format &f, const uint8_t *s, int r, int group,
     } else if (f.scales == PANEL_K) {
         d[0] = d[1] = __fmul_rn(half_at(s + 64 + (g * 4 + pair) * 2), small[pair]);
         m = -__fmul_rn(half_at(s + 64 + (g * 4 + 2 + pair) * 2), small[2 + pair]);
+    } else if (f.scales == PANEL_ANY) {
+        const panel_any a = reinterpret_cast<const panel_any *>(s)[(group * 8 + g) * 2 + pair];
+        d[0] = __fmul_rn(a.d0, a.sc0);
+        d[1] = a.sc1 == 0 && a.d1 != 0 ? a.d1 : __fmul_rn(a.d0, a.sc1);
+        min[0] = __fmul_rn(a.m, a.mn0);
+        min[1] = __fmul_rn(a.m, a.mn1);
+        return;
     } else {
         for (int i = 0; i < 2; i++)
             d[i] = __fmul_rn(half_at(s + 64 + (g * 2 + pair) * 2),
                              static_cast<int8_t>(small[2 * pair + i]));
     }
+    min[0] = min[1] = m;
 }
 
 GPU_FN void decode_group(const panel_format &f, const uint8_t *tile, int r, int group, float *y)
@@ -65,11 +73,11 @@ GPU_FN void decode_group(const panel_format &f, const uint8_t *tile, int r, int 
     }
     if (f.bits == 16)
         return;
-    float d[2], m;
+    float d[2], m[2];
     const int at = f.bits == 8 ? 1024 : 512 + (f.bits == 5 ? 128 : 0) + (f.bits == 6 ? 256 : 0);
     scales_at(f, tile + at, r, group, d, m);
     for (int i = 0; i < GROUP; i++)
-        y[i] = __fadd_rn(__fmul_rn(d[i / 16], number_at(f, tile, r, group * GROUP + i)), m);
+        y[i] = __fadd_rn(__fmul_rn(d[i / 16], number_at(f, tile, r, group * GROUP + i)), m[i / 16]);
 }
 
 static __global__ void __launch_bounds__(THREADS) panel_rows(struct op_embed a, panel_format f)

@@ -83,7 +83,8 @@ template <bool BF16> __global__ void __launch_bounds__(THREADS) linear_x_half(x_
 }
 
 /* One warp a piece, in the order of m16n8k32: lane 4 g + t holds columns 4 t ... 4 t + 3 and 16 more
- * of row g, for two groups of 32; then d of [2 groups][8 rows], then d * sum. Integers as
+ * of row g, for two groups of 32; then d of [2 groups][8 rows], then d * sum, then
+ * the sums of both halves. Integers as
  * kernels/cpu/naive_linear.c defines them. */
 __global__ void __launch_bounds__(THREADS) linear_x_ints(x_args a)
 {
@@ -106,20 +107,25 @@ __global__ void __launch_bounds__(THREADS) linear_x_ints(x_args a)
         top = fmaxf(top, __shfl_xor_sync(GPU_ALL, top, 2));
         const float inv = top >= 0x1p-100f ? 127 / top : 0;
         uint32_t q[2] = {0, 0};
-        int sum = 0;
+        int sum[2] = {0, 0}; /* of the halves */
         GPU_UNROLL
         for (int i = 0; i < 8; i++) {
             const int n = __float2int_rn(v[i] * inv);
-            sum += n;
+            sum[i / 4] += n;
             q[i / 4] |= (static_cast<uint32_t>(n) & 255) << 8 * (i % 4);
         }
-        sum += __shfl_xor_sync(GPU_ALL, sum, 1);
-        sum += __shfl_xor_sync(GPU_ALL, sum, 2);
+        GPU_UNROLL
+        for (int i = 0; i < 2; i++) {
+            sum[i] += __shfl_xor_sync(GPU_ALL, sum[i], 1);
+            sum[i] += __shfl_xor_sync(GPU_ALL, sum[i], 2);
+        }
         const float d = inv > 0 ? top / 127 : 0;
         reinterpret_cast<uint2 *>(to)[group * 32 + lane] = make_uint2(q[0], q[1]);
         if (t == 0) {
             reinterpret_cast<float *>(to + 512)[group * 8 + g] = d;
-            reinterpret_cast<float *>(to + 576)[group * 8 + g] = d * static_cast<float>(sum);
+            reinterpret_cast<float *>(to + 576)[group * 8 + g] =
+                d * static_cast<float>(sum[0] + sum[1]);
+            reinterpret_cast<short2 *>(to + 640)[group * 8 + g] = make_short2(sum[0], sum[1]);
         }
     }
 }

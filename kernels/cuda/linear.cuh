@@ -48,7 +48,7 @@ GPU_FN int linear_rows(const int32_t *live, int first, int m)
 }
 
 /* One piece of x: 8 rows x 64 columns. */
-enum { X_BYTES_HALF = 1024, X_BYTES_INT = 512 + 64 + 64 };
+enum { X_BYTES_HALF = 1024, X_BYTES_INT = 512 + 64 + 64 + 64 };
 
 /* --- a format: bytes, and how a warp multiplies a tile of it with NT pieces of x */
 
@@ -198,6 +198,48 @@ template <int BITS, bool SIGN, panel_scales SCALES> struct linear_ints {
                     GPU_UNROLL
                     for (int i = 0; i < 4; i++)
                         acc[j][i] = fmaf(i < 2 ? s.m.x : s.m.y, i & 1 ? xs.y : xs.x, acc[j][i]);
+                }
+            }
+        }
+    }
+};
+
+/* Every other block format: int8 with a struct panel_any for each group of a row. */
+struct linear_any {
+    enum { TILE = 1024 + 512, X = X_BYTES_INT, ROW_SCALE = 0 };
+
+    template <int NT>
+    GPU_FN void multiply(const uint8_t *tile, const uint8_t *x, int lane, float (&acc)[NT][4])
+    {
+        const int g = lane >> 2, t = lane & 3;
+        const int none[4] = {0, 0, 0, 0};
+        GPU_UNROLL
+        for (int group = 0; group < 2; group++) {
+            const uint4 v = reinterpret_cast<const uint4 *>(tile)[group * 32 + lane];
+            const panel_any *s =
+                reinterpret_cast<const panel_any *>(tile + 1024) + (group * 8 + g) * 2;
+            const panel_any rows[2] = {s[0], s[1]};
+            const uint32_t lo[4] = {v.x, v.y, 0, 0}, hi[4] = {0, 0, v.z, v.w};
+            GPU_UNROLL
+            for (int j = 0; j < NT; j++) {
+                const uint8_t *p = x + j * X;
+                const uint2 w = reinterpret_cast<const uint2 *>(p)[group * 32 + lane];
+                const uint32_t b[2] = {w.x, w.y};
+                const float2 xd = reinterpret_cast<const float2 *>(p + 512)[group * 4 + t];
+                const short4 sums = reinterpret_cast<const short4 *>(p + 640)[group * 4 + t];
+                int low[4], high[4];
+                gpu_mma_s8(low, lo, b, none);
+                gpu_mma_s8(high, hi, b, none);
+                GPU_UNROLL
+                for (int i = 0; i < 4; i++) {
+                    const panel_any &r = rows[i >> 1];
+                    const float d = i & 1 ? xd.y : xd.x;
+                    const int min =
+                        r.mn0 * (i & 1 ? sums.z : sums.x) + r.mn1 * (i & 1 ? sums.w : sums.y);
+                    float f = acc[j][i];
+                    f = fmaf(static_cast<float>(r.sc0 * low[i] + r.sc1 * high[i]) * d, r.d0, f);
+                    f = fmaf(static_cast<float>(high[i]) * d, r.d1, f);
+                    acc[j][i] = fmaf(r.m, d * static_cast<float>(min), f);
                 }
             }
         }

@@ -19,6 +19,7 @@ static const struct panel_format formats[] = {
     {DT_Q5_K,   5,   false, PANEL_K,     512 + 128 + 64 + 64},
     {DT_Q6_K,   6,   true,  PANEL_6,     512 + 256 + 64 + 32},
 };
+static const struct panel_format any = {N_DTYPE, 8, false, PANEL_ANY, 1024 + 512};
 /* clang-format on */
 
 const struct panel_format *panel_format_of(enum dtype t)
@@ -26,7 +27,7 @@ const struct panel_format *panel_format_of(enum dtype t)
     for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
         if (formats[i].dtype == t)
             return &formats[i];
-    return NULL;
+    return dtype_info(t)->ints ? &any : NULL;
 }
 
 size_t panel_bytes(enum dtype t, int64_t n, int64_t k)
@@ -103,9 +104,23 @@ static void put_scales(const struct panel_format *f, uint8_t *s, int row, int gr
         small[2 * pair + 1] = block[193 + 2 * in];
         put_pair(s + 64, row, 1, 0, block + 208);
         break;
+    case PANEL_ANY: /* put_any */
     case PANEL_PLAIN:
         break;
     }
+}
+
+static void put_any(uint8_t *s, int row, int group, const struct quant_ints *o)
+{
+    bool halves = o->sum == QUANT_HALVES, apart = o->sum == QUANT_APART;
+    struct panel_any a = {.d0 = halves ? o->d : o->d * (float)o->sc[0],
+                          .d1 = apart ? o->d * (float)o->sc[1] : 0,
+                          .m = o->has_min ? o->m : -0.0f,
+                          .sc0 = (int8_t)(halves ? o->sc[0] : 1),
+                          .sc1 = (int8_t)(halves ? o->sc[1] : !apart),
+                          .mn0 = (int8_t)o->mn[0],
+                          .mn1 = (int8_t)o->mn[1]};
+    memcpy(s + ((size_t)(group * 8 + row % 8) * 2 + (size_t)(row / 8)) * sizeof a, &a, sizeof a);
 }
 
 /* Two's complement in the format's few bits. */
@@ -117,7 +132,7 @@ static unsigned stored(const struct panel_format *f, int q)
 static void pack_row(const struct panel_format *f, const struct tensor *w, int64_t from, int row,
                      uint8_t *tiles)
 {
-    const struct dtype_info *type = dtype_info(f->dtype);
+    const struct dtype_info *type = dtype_info((enum dtype)w->dtype);
     const uint8_t *p = tensor_row(w, from);
     int64_t k = w->shape[1];
     for (int64_t c = 0; c < k && !type->ints; c++) {
@@ -133,7 +148,10 @@ static void pack_row(const struct panel_format *f, const struct tensor *w, int64
         type->ints(block, in, &o);
         for (int i = 0; i < QUANT_GROUP; i++)
             put_int(f, tile, row, col + i, stored(f, o.q[i]));
-        put_scales(f, tile + scales_at(f), row, col / QUANT_GROUP, block, in);
+        if (f->scales == PANEL_ANY)
+            put_any(tile + scales_at(f), row, col / QUANT_GROUP, &o);
+        else
+            put_scales(f, tile + scales_at(f), row, col / QUANT_GROUP, block, in);
     }
 }
 

@@ -17,6 +17,7 @@
  *     PANEL_DM   f16 [2 groups][8 g]{d, d, m, m}
  *     PANEL_K    u8  [2 groups][8 g]{scale, scale, min, min} | f16 [8 g]{d, d, dmin, dmin}
  *     PANEL_6    i8  [2 groups][8 g]{sc0, sc1, sc0, sc1} | f16 d [8 g][2]
+ *     PANEL_ANY  [2 groups][8 g][2] struct panel_any: every other block format, as int8
  *
  * Integers with a sign (q4_0 q5_0 q6_K) are kept in two's complement of so few bits: moved to the top
  * of a byte they are the integer times 2^(8 - bits), at the price of one mask and no subtraction. */
@@ -31,17 +32,26 @@
 #include "kernels/tensor.h"
 
 enum { PANEL_ROWS = 16, PANEL_COLS = 64 };
-enum panel_scales { PANEL_D, PANEL_DM, PANEL_K, PANEL_6, PANEL_PLAIN };
+enum panel_scales { PANEL_D, PANEL_DM, PANEL_K, PANEL_6, PANEL_ANY, PANEL_PLAIN };
+
+/* A group of 32 weights of any format (struct quant_ints), low and high its halves of 16:
+ *     f = fma((float)(sc0 low + sc1 high) d_x, d0, f)
+ *     f = fma((float)high d_x, d1, f)                   d1 is 0 but where scales are kept apart
+ *     f = fma(m, d_x (float)(mn0 sum0 + mn1 sum1), f)   m is -0 where there is none */
+struct panel_any {
+    float d0, d1, m;
+    int8_t sc0, sc1, mn0, mn1;
+};
 
 struct panel_format {
-    enum dtype dtype;
-    int bits;  /* of a number: 16, 8, 6, 5, 4 */
-    bool sign; /* two's complement; else 0, 1, 2 ... */
+    enum dtype dtype; /* PANEL_ANY: of no meaning */
+    int bits;         /* of a number: 16, 8, 6, 5, 4 */
+    bool sign;        /* two's complement; else 0, 1, 2 ... */
     enum panel_scales scales;
     int tile_bytes;
 };
 
-/* NULL: this type has no panels. */
+/* NULL: this type has no panels (f32, integers). */
 const struct panel_format *panel_format_of(enum dtype t);
 /* Bytes of a packed [n, k]; 0: cannot be packed. */
 size_t panel_bytes(enum dtype t, int64_t n, int64_t k);
