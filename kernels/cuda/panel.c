@@ -44,27 +44,36 @@ static int lane_of(int row, int quarter)
     return row % 8 * 4 + quarter;
 }
 
-static void put_half(uint8_t *tile, int row, int col, uint16_t v)
+static void or_word(uint8_t *at, uint32_t v)
+{
+    uint32_t w;
+    memcpy(&w, at, 4);
+    w |= v;
+    memcpy(at, &w, 4);
+}
+
+/* Columns col and col + 1, col even. */
+static void put_halves(uint8_t *tile, int row, int col, const uint8_t *two, size_t bytes)
 {
     int step = col / 16, in = col % 16, lane = lane_of(row, in % 8 / 2);
     int reg = row / 8 + in / 8 * 2;
-    memcpy(tile + (step * 32 + lane) * 16 + reg * 4 + in % 2 * 2, &v, 2);
+    memcpy(tile + (step * 32 + lane) * 16 + reg * 4, two, bytes);
 }
 
-/* One integer of the tile, as `stored` has it. */
-static void put_int(const struct panel_format *f, uint8_t *tile, int row, int col, unsigned v)
+/* Columns col to col + 3, col a multiple of 4: one integer a byte, as `stored` has them. */
+static void put_ints(const struct panel_format *f, uint8_t *tile, int row, int col, uint32_t v)
 {
-    int group = col / 32, in = col % 32, byte = in % 4, lane = lane_of(row, in % 16 / 4);
+    int group = col / 32, in = col % 32, lane = lane_of(row, in % 16 / 4);
     int reg = row / 8 + in / 16 * 2;
     if (f->bits == 8) {
-        tile[(group * 32 + lane) * 16 + reg * 4 + byte] = (uint8_t)v;
+        or_word(tile + (group * 32 + lane) * 16 + reg * 4, v);
         return;
     }
-    tile[(group * 32 + lane) * 8 + reg / 2 * 4 + byte] |= (uint8_t)((v & 15) << reg % 2 * 4);
+    or_word(tile + (group * 32 + lane) * 8 + reg / 2 * 4, (v & 0x0f0f0f0f) << reg % 2 * 4);
     if (f->bits == 5)
-        tile[512 + lane * 4 + byte] |= (uint8_t)(v >> 4 << (group * 4 + reg));
+        or_word(tile + 512 + lane * 4, (v >> 4 & 0x01010101) << (group * 4 + reg));
     if (f->bits == 6)
-        tile[512 + (group * 32 + lane) * 4 + byte] |= (uint8_t)(v >> 4 << reg * 2);
+        or_word(tile + 512 + (group * 32 + lane) * 4, (v >> 4 & 0x03030303) << reg * 2);
 }
 
 static size_t scales_at(const struct panel_format *f)
@@ -123,10 +132,12 @@ static void put_any(uint8_t *s, int row, int group, const struct quant_ints *o)
     memcpy(s + ((size_t)(group * 8 + row % 8) * 2 + (size_t)(row / 8)) * sizeof a, &a, sizeof a);
 }
 
-/* Two's complement in the format's few bits. */
-static unsigned stored(const struct panel_format *f, int q)
+/* Four integers in two's complement of the format's few bits, byte by byte. */
+static uint32_t stored(const struct panel_format *f, const int8_t *q)
 {
-    return (unsigned)q & ((1u << f->bits) - 1);
+    uint32_t v;
+    memcpy(&v, q, 4);
+    return v & ((1u << f->bits) - 1) * 0x01010101u;
 }
 
 static void pack_row(const struct panel_format *f, const struct tensor *w, int64_t from, int row,
@@ -135,19 +146,17 @@ static void pack_row(const struct panel_format *f, const struct tensor *w, int64
     const struct dtype_info *type = dtype_info((enum dtype)w->dtype);
     const uint8_t *p = tensor_row(w, from);
     int64_t k = w->shape[1];
-    for (int64_t c = 0; c < k && !type->ints; c++) {
-        uint16_t v;
-        memcpy(&v, p + 2 * c, 2);
-        put_half(tiles + c / PANEL_COLS * f->tile_bytes, row, (int)(c % PANEL_COLS), v);
-    }
+    for (int64_t c = 0; c < k && !type->ints; c += 2)
+        put_halves(tiles + c / PANEL_COLS * f->tile_bytes, row, (int)(c % PANEL_COLS), p + 2 * c,
+                   k - c < 2 ? 2 : 4);
     for (int64_t c = 0; c < k && type->ints; c += QUANT_GROUP) {
         const uint8_t *block = p + c / type->block * type->bytes;
         int in = (int)(c % type->block / QUANT_GROUP), col = (int)(c % PANEL_COLS);
         uint8_t *tile = tiles + c / PANEL_COLS * f->tile_bytes;
         struct quant_ints o;
         type->ints(block, in, &o);
-        for (int i = 0; i < QUANT_GROUP; i++)
-            put_int(f, tile, row, col + i, stored(f, o.q[i]));
+        for (int i = 0; i < QUANT_GROUP; i += 4)
+            put_ints(f, tile, row, col + i, stored(f, o.q + i));
         if (f->scales == PANEL_ANY)
             put_any(tile + scales_at(f), row, col / QUANT_GROUP, &o);
         else
