@@ -8,7 +8,8 @@
  * Two kernels share one step (attn_step: scores, online softmax, product with V, all by mma.sync):
  *   split   sequences with one row in this step (decoding). A block has one KV head and a part of
  *           the row's positions, its warps take 16 positions of each block of 64; the parts are
- *           merged by attn_merge. Expected (not measured): 80-90 % of the memory's rate from 64 MB on.
+ *           merged by attn_merge. Expected (not measured): 80-90 % of the memory's rate from 64 MB
+ *           of keys and values on.
  *   tile    sequences with more rows: 64 (row, head) pairs a block, 16 a warp, positions 64 at a
  *           time. Expected: 35 % of Hopper's tensor peak, 60-70 % of Ampere's.
  * K and V come through two stages of cp.async; rows in shared memory are 16 bytes longer than D, so
@@ -103,10 +104,11 @@ template <int D> GPU_FN void attn_begin(attn_state<D> &s)
         s.o[i][j] = 0;
 }
 
-/* q: 16 rows; k, v: TOKENS rows, the first of position t0; all D + 8 long. */
-template <int D, int TOKENS>
-GPU_FN void attn_step(const attn_args &a, const __nv_bfloat16 *q, const __nv_bfloat16 *k,
-                      const __nv_bfloat16 *v, int t0, const attn_range (&see)[2], attn_state<D> &st)
+/* q: 16 rows; k: TOKENS rows, the first of position t0, V_AT numbers before those of V; all D + 8
+ * long. */
+template <int D, int TOKENS, int V_AT>
+GPU_FN void attn_step(const attn_args &a, const __nv_bfloat16 *q, const __nv_bfloat16 *k, int t0,
+                      const attn_range (&see)[2], attn_state<D> &st)
 {
     constexpr int ROW = D + 8;
     const int lane = threadIdx.x & 31, t = lane & 3;
@@ -165,7 +167,8 @@ GPU_FN void attn_step(const attn_args &a, const __nv_bfloat16 *q, const __nv_bfl
         GPU_UNROLL
         for (int d = 0; d < D; d += 16) {
             uint32_t vb[4];
-            gpu_ldmatrix_x4_trans(vb, v + (j * 16 + (lane & 15)) * ROW + d + (lane >> 4) * 8);
+            gpu_ldmatrix_x4_trans(vb,
+                                  k + V_AT + (j * 16 + (lane & 15)) * ROW + d + (lane >> 4) * 8);
             const uint32_t b0[2] = {vb[0], vb[1]}, b1[2] = {vb[2], vb[3]};
             gpu_mma_bf16(st.o[d / 8], p, b0, st.o[d / 8]);
             gpu_mma_bf16(st.o[d / 8 + 1], p, b1, st.o[d / 8 + 1]);
@@ -225,30 +228,35 @@ GPU_FN void attn_load_q(const attn_args &a, __nv_bfloat16 *q, const attn_rows &w
     }
 }
 
-/* All positions in `see`, each warp its rows (tile) or its 16 of every TOKENS (split). */
+/* What a block works on: positions of a KV head, and those that this thread's rows may see. */
+struct attn_view {
+    int slot, head;
+    attn_range all, mine[2];
+};
+
+/* All positions of a view, each warp its rows (tile) or its 16 of every TOKENS (split). */
 template <int D, bool SPLIT>
-GPU_FN void attn_run(const attn_args &a, __nv_bfloat16 *smem, int slot, int head, attn_range see,
-                     const attn_range (&mine)[2], attn_state<D> &st)
+GPU_FN void attn_run(const attn_args &a, __nv_bfloat16 *smem, const attn_view &w, attn_state<D> &st)
 {
     using S = attn_shape<D, SPLIT>;
     const int warp = threadIdx.x >> 5;
     const __nv_bfloat16 *q = smem + (SPLIT ? 0 : warp * 16 * S::ROW);
     __nv_bfloat16 *kv = smem + S::Q_ROWS * S::ROW;
-    const int first = see.lo / S::TOKENS, last = see.hi / S::TOKENS;
+    const int first = w.all.lo / S::TOKENS, last = w.all.hi / S::TOKENS;
     attn_begin(st);
-    attn_load<D, SPLIT>(a, kv, slot, head, first * S::TOKENS, see);
+    attn_load<D, SPLIT>(a, kv, w.slot, w.head, first * S::TOKENS, w.all);
     gpu_cp_async_commit();
     for (int b = first; b <= last; b++) {
         gpu_cp_async_wait<0>();
         __syncthreads(); /* block b is here, and everybody is done with block b - 1 */
         if (b < last)
-            attn_load<D, SPLIT>(a, kv + ((b - first + 1) & 1) * 2 * S::TOKENS * S::ROW, slot, head,
-                                (b + 1) * S::TOKENS, see);
+            attn_load<D, SPLIT>(a, kv + ((b - first + 1) & 1) * 2 * S::TOKENS * S::ROW, w.slot,
+                                w.head, (b + 1) * S::TOKENS, w.all);
         gpu_cp_async_commit();
         const int skip = SPLIT ? warp * 16 : 0;
         const __nv_bfloat16 *k = kv + (((b - first) & 1) * 2 * S::TOKENS + skip) * S::ROW;
-        attn_step<D, SPLIT ? 16 : S::TOKENS>(a, q, k, k + S::TOKENS * S::ROW, b * S::TOKENS + skip,
-                                             mine, st);
+        attn_step<D, SPLIT ? 16 : S::TOKENS, S::TOKENS * S::ROW>(a, q, k, b * S::TOKENS + skip,
+                                                                 w.mine, st);
     }
     __syncthreads(); /* shared memory is free again */
     GPU_UNROLL
@@ -264,7 +272,8 @@ template <int D>
 GPU_FN void attn_segment(const attn_args &a, __nv_bfloat16 *smem, int seq, attn_rows w, int head)
 {
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, t = lane & 3;
-    attn_range see = attn_row_range(a, w.first), mine[2];
+    attn_view view = {a.r.seq_slot[seq], head, attn_row_range(a, w.first), {}};
+    attn_range &see = view.all;
     for (int i = 1; i < w.rows; i++) {
         const attn_range r = attn_row_range(a, w.first + i);
         see.lo = min(see.lo, r.lo);
@@ -273,11 +282,11 @@ GPU_FN void attn_segment(const attn_args &a, __nv_bfloat16 *smem, int seq, attn_
     GPU_UNROLL
     for (int h = 0; h < 2; h++) {
         const int v = warp * 16 + g + 8 * h, row = v / w.group;
-        mine[h] = attn_row_range(a, w.first + (row < w.rows ? row : 0));
+        view.mine[h] = attn_row_range(a, w.first + (row < w.rows ? row : 0));
     }
     attn_load_q<D, false>(a, smem, w);
     attn_state<D> st;
-    attn_run<D, false>(a, smem, a.r.seq_slot[seq], head, see, mine, st);
+    attn_run<D, false>(a, smem, view, st);
     GPU_UNROLL
     for (int h = 0; h < 2; h++) {
         const int v = warp * 16 + g + 8 * h, row = v / w.group, hq = w.head0 + v % w.group;
@@ -298,8 +307,8 @@ GPU_FN void attn_segment(const attn_args &a, __nv_bfloat16 *smem, int seq, attn_
     }
 }
 
-/* Grid: x windows of rows, last first (they see most), y KV heads. A window may hold rows of several
- * sequences: they go one after another. */
+/* Grid: x windows of rows, last first (they see most), y KV heads. A window may hold rows of
+ * several sequences: they go one after another. */
 template <int D> __global__ void __launch_bounds__(TILE_WARPS * 32, 2) attn_tile(attn_args a)
 {
     GPU_DYN_SHARED(__nv_bfloat16, smem);
@@ -361,10 +370,10 @@ __global__ void __launch_bounds__(attn_shape<D, true>::THREADS) attn_split(attn_
     const int head_tiles = (a.group + 15) / 16, head = blockIdx.y / head_tiles;
     const int in = blockIdx.y % head_tiles * 16, heads = min(a.group - in, 16);
     const attn_rows w = {row, 1, head * a.group + in, heads};
-    const attn_range mine[2] = {see, see};
+    const attn_view view = {a.r.seq_slot[seq], head, see, {see, see}};
     attn_load_q<D, true>(a, smem, w);
     attn_state<D> st;
-    attn_run<D, true>(a, smem, a.r.seq_slot[seq], head, see, mine, st);
+    attn_run<D, true>(a, smem, view, st);
 
     /* Merge the warps in ascending order: [warps][16 rows][D | m | l], where K and V were. */
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, t = lane & 3;
@@ -397,7 +406,8 @@ __global__ void __launch_bounds__(attn_shape<D, true>::THREADS) attn_split(attn_
     }
 }
 
-/* The parts of a row in ascending order. Grid: x query heads, y sequences; a thread for each of D. */
+/* The parts of a row in ascending order. Grid: x query heads, y sequences; a thread for each of D.
+ */
 __global__ void attn_merge(attn_args a, int dim, int seq0)
 {
     const int seq = seq0 + blockIdx.y, row = attn_single(a, seq), head = blockIdx.x;

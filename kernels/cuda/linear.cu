@@ -2,8 +2,9 @@
  * them, adds the parts of a split K; and the plain kernel for f32 weights.
  *
  * linear_x: M K floats read, half (or a quarter) of that written; a few microseconds, to be fused
- * into the op before. linear_reduce: splits M N floats, from L2. linear_plain: one warp a weight row,
- * 8 rows of x at a time; f32 weights are small (norms and routers), so it is correct, not fast. */
+ * into the op before. linear_reduce: splits M N floats, from L2. linear_plain: one warp a weight
+ * row, 8 rows of x at a time; f32 weights are small (norms and routers), so it is correct, not
+ * fast. */
 #include "kernels/cuda/linear.cuh"
 
 #include "kernels/cuda/cuda.h"
@@ -58,8 +59,8 @@ __global__ void __launch_bounds__(THREADS) linear_x_scale(x_args a)
     a.scale[row] = __uint_as_float(static_cast<uint32_t>(up < -126 ? 1 : 127 + up) << 23);
 }
 
-/* One warp a piece (8 rows x 64 columns), in the order of the right operand of m16n8k16: lane 4 g + t
- * holds columns 2 t, 2 t + 1 and 2 t + 8, 2 t + 9 of row g. */
+/* One warp a piece (8 rows x 64 columns), in the order of the right operand of m16n8k16: lane 4 g
+ * + t holds columns 2 t, 2 t + 1 and 2 t + 8, 2 t + 9 of row g. */
 template <bool BF16> __global__ void __launch_bounds__(THREADS) linear_x_half(x_args a)
 {
     const int m = linear_rows(a.live, a.first, a.m);
@@ -82,8 +83,8 @@ template <bool BF16> __global__ void __launch_bounds__(THREADS) linear_x_half(x_
     to[32 + lane] = make_uint4(out[4], out[5], out[6], out[7]);
 }
 
-/* One warp a piece, in the order of m16n8k32: lane 4 g + t holds columns 4 t ... 4 t + 3 and 16 more
- * of row g, for two groups of 32; then d of [2 groups][8 rows], then d * sum, then
+/* One warp a piece, in the order of m16n8k32: lane 4 g + t holds columns 4 t ... 4 t + 3 and 16
+ * more of row g, for two groups of 32; then d of [2 groups][8 rows], then d * sum, then
  * the sums of both halves. Integers as
  * kernels/cpu/naive_linear.c defines them. */
 __global__ void __launch_bounds__(THREADS) linear_x_ints(x_args a)

@@ -3,8 +3,8 @@
  * Shapes: W [N, K] in panels (panel.h), x [M, K] f32. The weights are the 16-row operand of
  * mma.sync and the rows of x its 8 columns, so that batches of 1 to 8 cost the same; a block has 64
  * or 128 weight rows and 8 to 64 rows of x (NT tiles of 8).
- * Bytes: the weights once for each 64 rows of x; x, converted and in fragment order (linear_x), once
- * for each block, from L2; with K split, partial sums of M N floats a split.
+ * Bytes: the weights once for each 64 rows of x; x, converted and in fragment order (linear_x),
+ * once for each block, from L2; with K split, partial sums of M N floats a split.
  * The trick: both operands lie in fragment order, so that a warp copies whole 16-byte pieces by
  * cp.async through a ring of STAGES, needs no ldmatrix, has no bank conflicts, and waits for one
  * barrier every 64 columns. Integers of 4 to 6 bits become int8 by a shift and a mask.
@@ -12,10 +12,10 @@
  * 4 and 5 bits; above M = 64 bound by mma.sync and by the conversion of scales.
  *
  * Numbers: bf16 weights take x rounded to bf16; f16 weights take x, divided by a power of two so
- * that its largest is in [2^14, 2^15), rounded to f16; block formats take the integers that the naive op
- * defines, with the same sums and the same chain of fma over groups. A row's order of summation
- * depends on N and K alone: mma chains of 16 columns in ascending order inside a split, then the
- * splits in ascending order, whether they were computed by one block or by several. */
+ * that its largest is in [2^14, 2^15), rounded to f16; block formats take the integers that the
+ * naive op defines, with the same sums and the same chain of fma over groups. A row's order of
+ * summation depends on N and K alone: mma chains of 16 columns in ascending order inside a split,
+ * then the splits in ascending order, whether they were computed by one block or by several. */
 #ifndef KERNELS_CUDA_LINEAR_CUH
 #define KERNELS_CUDA_LINEAR_CUH
 
@@ -269,41 +269,45 @@ GPU_FN void linear_load(const linear_args &a, uint8_t *stage, int chunk, int n_t
         gpu_cp_async16(to + i * 16, from + i * 16);
 }
 
+struct linear_at {
+    int tile, m_tile, m; /* of W, of x; rows of x that are live */
+    bool add, last;
+};
+
 /* Writes one 16 x 8 result: rows of W g and g + 8, rows of x 2 t and 2 t + 1. A block that computes
  * several splits keeps their sum in y: `add` to what is there, and only the `last` finishes it. */
 template <class F>
-GPU_FN void linear_store(const linear_args &a, const float (&acc)[4], int tile, int m_tile, int m,
-                         bool add, bool last)
+GPU_FN void linear_store(const linear_args &a, const float (&acc)[4], const linear_at &at)
 {
     const int g = (threadIdx.x & 31) >> 2, t = threadIdx.x & 3;
     GPU_UNROLL
     for (int i = 0; i < 4; i++) {
-        const int64_t col = static_cast<int64_t>(tile) * 16 + g + (i & 2 ? 8 : 0);
-        const int row = m_tile * 8 + 2 * t + (i & 1);
-        if (row >= m || col >= a.n)
+        const int64_t col = static_cast<int64_t>(at.tile) * 16 + g + (i & 2 ? 8 : 0);
+        const int row = at.m_tile * 8 + 2 * t + (i & 1);
+        if (row >= at.m || col >= a.n)
             continue;
         if (a.part) {
-            const int64_t at = static_cast<int64_t>(blockIdx.z) * a.m_tiles * 8 + row;
-            a.part[at * a.n + col] = acc[i];
+            const int64_t line = static_cast<int64_t>(blockIdx.z) * a.m_tiles * 8 + row;
+            a.part[line * a.n + col] = acc[i];
             continue;
         }
-        float *y = a.y + row * a.y_stride + col, v = add ? *y + acc[i] : acc[i];
-        if (last && F::ROW_SCALE)
+        float *y = a.y + row * a.y_stride + col, v = at.add ? *y + acc[i] : acc[i];
+        if (at.last && F::ROW_SCALE)
             v *= a.x_scale[row];
-        *y = last && a.bias ? v + a.bias[col] : v;
+        *y = at.last && a.bias ? v + a.bias[col] : v;
     }
 }
 
-/* Stages of the ring: sm_75 has 64 KB for a block, everything later 99 at least. Where the other number
- * is compiled for, the body is left out. */
+/* Stages of the ring: sm_75 has 64 KB for a block, everything later 99 at least. Where the other
+ * number is compiled for, the body is left out. */
 #ifdef __CUDA_ARCH__
 #define LINEAR_STAGES_HERE(stages) ((stages) == (__CUDA_ARCH__ >= 800 ? 4 : 2))
 #else
 #define LINEAR_STAGES_HERE(stages) true
 #endif
 
-/* Grid: x tiles of 8 NT rows of x, y tiles of 64 R rows of W, z splits. FOLD: one block computes all
- * splits and adds them in the order that linear_reduce has. */
+/* Grid: x tiles of 8 NT rows of x, y tiles of 64 R rows of W, z splits. FOLD: one block computes
+ * all splits and adds them in the order that linear_reduce has. */
 template <class F, int NT, int R, int STAGES, bool FOLD>
 __global__ void __launch_bounds__(LINEAR_WARPS * 32, NT <= 2 ? 4 : 2) linear_skinny(linear_args a)
 {
@@ -346,8 +350,9 @@ __global__ void __launch_bounds__(LINEAR_WARPS * 32, NT <= 2 ? 4 : 2) linear_ski
             GPU_UNROLL
         for (int j = 0; j < NT; j++) {
             if (n_tile + warp * R + r < a.n_tiles)
-                linear_store<F>(a, acc[r][j], n_tile + warp * R + r, m_tile + j, m,
-                                FOLD && c >= a.per_split, c + 1 == last);
+                linear_store<F>(a, acc[r][j],
+                                {n_tile + warp * R + r, m_tile + j, m, FOLD && c >= a.per_split,
+                                 c + 1 == last});
             GPU_UNROLL
             for (int i = 0; i < 4; i++)
                 acc[r][j][i] = 0;

@@ -8,7 +8,7 @@
  *
  *     bf16 f16   2048 bytes: for each 16 columns 32 lanes x 16
  *     q8_0       for each group of 32 columns 32 lanes x 16 | d
- *     4 bits     for each group 32 lanes x 8: register i in half i % 2 of byte (i / 2) * 4 + b | ...
+ *     4 bits     for each group 32 lanes x 8: register i in half i % 2 of byte i / 2 * 4 + b | ...
  *     5, 6 bits  the same | upper bits: one bit plane (lane's word: bit 4 group + i of byte b), or
  *                for each group one word a lane, bits 2 i, 2 i + 1 of byte b | ...
  *
@@ -19,8 +19,9 @@
  *     PANEL_6    i8  [2 groups][8 g]{sc0, sc1, sc0, sc1} | f16 d [8 g][2]
  *     PANEL_ANY  [2 groups][8 g][2] struct panel_any: every other block format, as int8
  *
- * Integers with a sign (q4_0 q5_0 q6_K) are kept in two's complement of so few bits: moved to the top
- * of a byte they are the integer times 2^(8 - bits), at the price of one mask and no subtraction. */
+ * Integers with a sign (q4_0 q5_0 q6_K) are kept in two's complement of so few bits: moved to the
+ * top of a byte they are the integer times 2^(8 - bits), at the price of one mask and no
+ * subtraction. */
 #ifndef KERNELS_CUDA_PANEL_H
 #define KERNELS_CUDA_PANEL_H
 

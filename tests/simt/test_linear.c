@@ -2,8 +2,9 @@
  * rows of x from 1 to beyond a tile, N and K that fill no tile, K split and not.
  *
  * Block formats multiply the same integers in the same order as the naive op, so without a split
- * they have its bits. With one, and for bf16 (both round x to bf16), only the order of exact products
- * differs: at most 2^-19 sum |x w|. f16 rounds x to 11 bits, which the naive op does not. */
+ * they have its bits. With one, and for bf16 (both round x to bf16), only the order of exact
+ * products differs: at most 2^-19 sum |x w|. f16 rounds x to 11 bits, which the naive op does not.
+ * */
 #include "kernels/cuda/cuda.h"
 
 #include <math.h>
@@ -41,8 +42,8 @@ static void *to_device(const void *from, size_t bytes)
     return p;
 }
 
-/* A weight of random blocks. Types without an encoder get random bytes; with bit 6 of each cleared no
- * scale is infinite or NaN. */
+/* A weight of random blocks. Types without an encoder get random bytes; with bit 6 of each cleared
+ * no scale is infinite or NaN. */
 static uint8_t *weight(enum dtype t, int64_t n, int64_t k)
 {
     const struct dtype_info *type = dtype_info(t);
