@@ -143,6 +143,7 @@ __global__ void __launch_bounds__(THREADS) linear_reduce(linear_args a, int spli
         sum += a.part[(static_cast<int64_t>(s) * a.m_tiles * 8 + row) * a.n + col];
     if (a.x_scale)
         sum *= a.x_scale[row];
+    sum *= a.factor;
     a.y[row * a.y_stride + col] = a.bias ? sum + a.bias[col] : sum;
 }
 
@@ -166,8 +167,9 @@ __global__ void __launch_bounds__(THREADS) linear_plain(x_args a, const float *w
         GPU_UNROLL
         for (int i = 16; i > 0; i >>= 1)
             sum[r] += __shfl_xor_sync(GPU_ALL, sum[r], i);
+        const float v = sum[r] * o.factor;
         if (lane == 0 && row0 + r < m)
-            o.y[(row0 + r) * o.y_stride + col] = o.bias ? sum[r] + o.bias[col] : sum[r];
+            o.y[(row0 + r) * o.y_stride + col] = o.bias ? v + o.bias[col] : v;
     }
 }
 
@@ -198,6 +200,12 @@ static cudaError_t convert(const cuda_queue *q, const x_args &x, bool ints, enum
     cudaError_t e = gpu_launch(linear_x_scale, x.m_tiles * 8, THREADS, THREADS / 32 * sizeof(float),
                                q->stream, x);
     return e != cudaSuccess ? e : gpu_launch(linear_x_half<false>, grid, THREADS, 0, q->stream, x);
+}
+
+/* What the weight's companion multiplies the sums by. */
+static float factor_of(const struct op_linear *a)
+{
+    return a->w.q && a->w.q->global != 0 ? a->w.q->global : 1.0f;
 }
 
 static int splits_of(const cuda_queue *q, const struct op_linear *a)
@@ -241,6 +249,7 @@ static cudaError_t panels(const cuda_queue *q, const struct op_linear *a, int64_
     o.x = pieces;
     o.x_scale = t == DT_F16 ? scale : nullptr;
     o.bias = static_cast<const float *>(a->bias.data);
+    o.factor = factor_of(a);
     o.y = static_cast<float *>(tensor_row(&a->y, first));
     o.part = splits > 1 && !fold ? reinterpret_cast<float *>(pieces + x_bytes) : nullptr;
     o.live = a->live;
@@ -301,6 +310,7 @@ enum status cuda_linear(struct cuda_queue *q, const struct op_linear *a)
                 0};
     linear_args o = {};
     o.bias = static_cast<const float *>(a->bias.data);
+    o.factor = factor_of(a);
     o.y = static_cast<float *>(a->y.data);
     o.y_stride = a->y.stride[0] / static_cast<int64_t>(sizeof(float));
     o.n = n;

@@ -32,6 +32,7 @@ struct linear_args {
     const uint8_t *w, *x; /* panels; fragments of x: [chunks][m_tiles][bytes of a piece] */
     const float *x_scale; /* [8 m_tiles], f16 only: what a row was divided by */
     const float *bias;    /* [n], or NULL */
+    float factor;         /* of the sums, before the bias */
     float *y;             /* [m, n], y_stride floats a row */
     float *part;          /* [splits][8 m_tiles][n] with splits > 1 and no fold, or NULL */
     const int32_t *live;
@@ -294,6 +295,8 @@ GPU_FN void linear_store(const linear_args &a, const float (&acc)[4], const line
         float *y = a.y + row * a.y_stride + col, v = at.add ? *y + acc[i] : acc[i];
         if (at.last && F::ROW_SCALE)
             v *= a.x_scale[row];
+        if (at.last)
+            v *= a.factor;
         *y = at.last && a.bias ? v + a.bias[col] : v;
     }
 }
