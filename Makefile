@@ -5,8 +5,9 @@
 #   make bench      measured speed tables                 make lint       style and layering only
 #   make fuzz       long fuzzing with clang               make format     clang-format over the tree
 #   make deps       install what is missing (apt)         make container-test   build and try the image
+#   make CUDA=1     build/cuda/inferd, for NVIDIA GPUs    make test-emulated    its kernels, on this processor
 #
-# Variables: MODEL=path and ARGS="options" (for run), SANITIZE=address,undefined | thread,
+# Variables: CUDA_ARCH=90a (one GPU only), CUDA_HOME=path (of the toolkit), MODEL=path and ARGS="options" (for run), SANITIZE=address,undefined | thread,
 # FUZZ_SECONDS=n (a target), FUZZ=json (one target), V=1 (show commands).
 # Each variant builds into a folder of its own, so nothing ever needs `make clean`.
 
@@ -15,7 +16,7 @@ SHELL := /bin/bash
 
 empty :=
 comma := ,
-B := build$(if $(SANITIZE),/$(subst $(comma),-,$(SANITIZE)))
+B := build$(if $(CUDA),/cuda)$(if $(SANITIZE),/$(subst $(comma),-,$(SANITIZE)))
 Q := $(if $(V),,@)
 
 CC ?= cc
@@ -46,7 +47,25 @@ ISA_CFLAGS = $(if $(filter %_avx2.c,$<),$(AVX2))$(if $(filter %_avx512.c,$<),$(A
 
 SRC := $(wildcard kernels/base/*.c kernels/*.c kernels/cpu/*.c kernels/null/*.c kernels/quant/*.c \
          engine/*.c engine/*/*.c api/*.c server/*.c server/cmd/*.c)
-OBJ := $(SRC:%.c=$(B)/%.o)
+# With CUDA=1 kernels/cuda joins: the runtime is linked statically and opens the driver when it is first
+# asked, so the program starts without one. `-u` fetches what kernels/backend.c names weakly.
+CUDA_HOME ?= /usr/local/cuda
+NVCC := $(firstword $(wildcard $(CUDA_HOME)/bin/nvcc) $(shell command -v nvcc 2>/dev/null))
+HAVE_CUDA := $(wildcard $(CUDA_HOME)/include/cuda_runtime.h)
+CUDA_SRC := $(wildcard kernels/cuda/*.c kernels/cuda/*.cu)
+CUDA_ARCH ?= 75 80 86 89 90a 100f 120f
+NVCC_FLAGS := -std=c++17 -O3 -I. -Xcompiler -Wall -Werror all-warnings -Xfatbin -compress-all \
+              $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$a,code=sm_$a)
+ifdef CUDA
+ifeq ($(NVCC),)
+$(error CUDA=1 needs nvcc 13: install cuda-nvcc-13-0 cuda-cudart-dev-13-0 cuda-cccl-13-0 from NVIDIA's repository, or set CUDA_HOME)
+endif
+CUDA_OBJ := $(patsubst %,$(B)/%.o,$(basename $(CUDA_SRC)))
+LDFLAGS += -Wl,-u,backend_cuda
+LDLIBS += -L$(CUDA_HOME)/lib64 -lcudart_static -ldl -lrt -Wl,-Bstatic -lstdc++ -Wl,-Bdynamic
+endif
+
+OBJ := $(SRC:%.c=$(B)/%.o) $(CUDA_OBJ)
 MAIN := $(B)/server/main.o
 LIB := $(B)/libinferd.a
 
@@ -65,7 +84,13 @@ $(B)/%.o: %.c Makefile
 	$(if $(PKG_LIBS),,$(error libraries are missing: run "make deps"))
 	@mkdir -p $(@D)
 	@echo "cc   $<"
-	$(Q)$(CC) $(CFLAGS) $(PKG_CFLAGS) $(ISA_CFLAGS) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(CFLAGS) $(PKG_CFLAGS) $(ISA_CFLAGS) $(if $(filter kernels/cuda/%,$<),-isystem $(CUDA_HOME)/include) \
+	    -MMD -MP -c -o $@ $<
+
+$(B)/%.o: %.cu Makefile
+	@mkdir -p $(@D)
+	@echo "nvcc $<"
+	$(Q)$(NVCC) $(NVCC_FLAGS) -MMD -MP -c -o $@ $<
 
 # --- tests: tests/<floor>/test_<file>.c is a cmocka program for <file>.c, tests/fuzz/fuzz_<x>.c is run by
 # tests/fuzz/driver.c; tests/support/*.c is shared by all. One of them:
@@ -101,10 +126,11 @@ VENV := .venv/ready
 CHECKS := $(wildcard tests/tools/test_*.py) tests/tools/lint.py
 
 test: deps-test
-	$(Q)$(MAKE) --no-print-directory $(PARALLEL) all tests $(VENV)
+	$(Q)$(MAKE) --no-print-directory $(PARALLEL) all tests emulated $(VENV)
+	$(Q)$(if $(HAVE_CUDA),,echo "SKIP the CUDA kernels are not tested: $(CUDA_HOME)/include has no CUDA headers")
 	$(Q)models/fetch.sh >/dev/null || echo "SKIP the default model cannot be fetched: tests that need it are skipped"
 	$(Q)models/fetch.sh >/dev/null || echo "without the default model: its tests are skipped"
-	$(Q)$(RUN) $(CHECKS:%=--check %) --e2e tests/e2e $(TESTS) $(FUZZERS)
+	$(Q)$(RUN) $(CHECKS:%=--check %) --e2e tests/e2e $(TESTS) $(if $(HAVE_CUDA),$(SIMT_PROGRAMS)) $(FUZZERS)
 
 # Only what is written in C; .ci/run uses it for the sanitizer builds.
 test-c: deps-test
@@ -153,20 +179,19 @@ $(BENCHES): $(B)/%: $(B)/%.o $(SUPPORT) $(LIB)
 
 # --- CUDA on this processor: tests/simt runs the kernels as fibers, so that they are tested without a GPU.
 # Three builds: plain (also with random schedules), bounds (address sanitizer), race (the emulator's race checker).
-CUDA ?= /usr/local/cuda
-NVCC := $(firstword $(wildcard $(CUDA)/bin/nvcc) $(shell command -v nvcc 2>/dev/null))
-HAVE_CUDA := $(wildcard $(CUDA)/include/cuda_runtime.h)
-CUDA_SRC := $(wildcard kernels/cuda/*.c kernels/cuda/*.cu)
 SIMT_TESTS := $(wildcard tests/simt/test_*.c tests/simt/test_*.cu)
 SIMT_BUILDS := plain bounds race
 # Kernels view uint4 registers as pairs of bf16, as nvcc allows: no strict aliasing.
 SIMT_CXX := -std=c++17 -D_GNU_SOURCE -g -O2 -fno-strict-aliasing -ffp-contract=off -pthread -Wall -Wextra \
-            -Werror -Wno-unused-parameter -Wno-maybe-uninitialized -I. -isystem $(CUDA)/include
+            -Werror -Wno-unused-parameter -Wno-maybe-uninitialized -I. -isystem $(CUDA_HOME)/include
 simt_all_bounds := -fsanitize=address,bounds -fno-omit-frame-pointer -O1
 simt_kernel_race := -fsanitize=thread -Wno-tsan
 simt_obj = $(patsubst %,$(B)/simt/$1/%.o,$(basename $2))
-simt_lib = $(call simt_obj,$1,$(CUDA_SRC) $(filter-out $(if $(filter race,$1),,%/race.cc),$(wildcard tests/simt/*.cc)))
-SIMT_PROGRAMS := $(foreach b,$(SIMT_BUILDS),$(patsubst %,$(B)/simt/$b/%,$(basename $(SIMT_TESTS))))
+SIMT_SRC := $(wildcard tests/simt/*.cc) $(filter-out tests/simt/test_%,$(wildcard tests/simt/*.c))
+simt_lib = $(call simt_obj,$1,$(CUDA_SRC) $(filter-out $(if $(filter race,$1),,%/race.cc),$(SIMT_SRC)))
+# The emulator's own tests break kernels on purpose, which is for the plain build only.
+SIMT_PROGRAMS := $(foreach b,$(SIMT_BUILDS),$(patsubst %,$(B)/simt/$b/%,$(filter-out \
+                 $(if $(filter plain,$b),,tests/simt/test_simt),$(basename $(SIMT_TESTS)))))
 
 define SIMT_BUILD
 $(B)/simt/$1/%.o: %.cu Makefile
@@ -178,18 +203,19 @@ $(B)/simt/$1/%.o: %.cc Makefile
 	$$(Q)$$(CXX) $(SIMT_CXX) $(simt_all_$1) -MMD -MP -c -o $$@ $$<
 $(B)/simt/$1/%.o: %.c Makefile
 	@mkdir -p $$(@D); echo "simt $1 $$<"
-	$$(Q)$$(CC) $(CFLAGS) $(simt_all_$1) -isystem $(CUDA)/include -MMD -MP -c -o $$@ $$<
+	$$(Q)$$(CC) $(CFLAGS) $(simt_all_$1) -isystem $(CUDA_HOME)/include -MMD -MP -c -o $$@ $$<
 $(patsubst %,$(B)/simt/$1/%,$(basename $(SIMT_TESTS))): $(B)/simt/$1/%: $(B)/simt/$1/%.o \
     $(call simt_lib,$1) $(SUPPORT) $(LIB)
 	$$(Q)$$(CXX) $(simt_all_$1) -rdynamic -pthread -o $$@ $$(filter %.o,$$^) $(SUPPORT) $(LIB) -lcmocka -ldl $(LDLIBS)
--include $(patsubst %,$(B)/simt/$1/%.d,$(basename $(SIMT_TESTS) $(CUDA_SRC) $(wildcard tests/simt/*.cc)))
+-include $(patsubst %,$(B)/simt/$1/%.d,$(basename $(SIMT_TESTS) $(CUDA_SRC) $(SIMT_SRC)))
 endef
 $(foreach b,$(SIMT_BUILDS),$(eval $(call SIMT_BUILD,$b)))
 
+# Built and run in the same breath as the other tests, where the CUDA headers are.
 emulated: $(if $(HAVE_CUDA),$(SIMT_PROGRAMS))
 test-emulated: deps-test
 	$(Q)$(if $(HAVE_CUDA),$(MAKE) --no-print-directory $(PARALLEL) emulated && $(RUN) $(SIMT_PROGRAMS),\
-	    echo "SKIP the CUDA kernels are not tested: $(CUDA)/include has no CUDA headers")
+	    echo "SKIP the CUDA kernels are not tested: $(CUDA_HOME)/include has no CUDA headers")
 
 container-test:
 	$(Q)docker/smoke.sh

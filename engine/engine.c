@@ -19,10 +19,10 @@ struct engine {
     char *random_shape, *random_format;
 };
 
-static enum status kv_dtype_of(const char *name, const struct backend *b,
+static enum status kv_dtype_of(const char *name, const struct backend *b, int index,
                                const struct engine_options *o, enum dtype *out)
 {
-    struct device_options d = {.threads = 1, .isa = o->isa};
+    struct device_options d = {.index = index, .threads = 1, .isa = o->isa};
     if (!name) {
         struct device *dev;
         struct device_info info;
@@ -40,7 +40,7 @@ static enum status kv_dtype_of(const char *name, const struct backend *b,
     return OK;
 }
 
-static enum status limits_of(const struct engine_options *o, const struct backend *b,
+static enum status limits_of(const struct engine_options *o, const struct backend *b, int index,
                              struct limits *l)
 {
     if (o->context < 0 || o->kv_bytes < 0 || o->max_seqs < 0 || o->max_rows < 0 ||
@@ -56,7 +56,7 @@ static enum status limits_of(const struct engine_options *o, const struct backen
                          .max_rows = o->max_rows,
                          .prefix_cache = !o->no_prefix_cache,
                          .step_seconds = step_seconds};
-    return kv_dtype_of(o->kv_type, b, o, &l->kv_dtype);
+    return kv_dtype_of(o->kv_type, b, index, o, &l->kv_dtype);
 }
 
 static char *copy(const char *s)
@@ -71,7 +71,8 @@ static void keep_options(struct engine *e, const struct engine_options *o, struc
     e->isa = copy(o->isa);
     w->model_path = e->model_path;
     w->model_name = e->model_name;
-    w->device = (struct device_options){.threads = o->threads, .isa = e->isa};
+    w->device.threads = o->threads;
+    w->device.isa = e->isa;
     if (!o->random)
         return;
     e->random_shape = copy(o->random->shape);
@@ -96,8 +97,8 @@ enum status engine_open(const struct engine_options *o, void (*on_state)(void *)
     struct worker_options w = {.on_state = on_state, .ctx = ctx, .task = tasks_find("generate")};
     if (!o->model_path == !o->random)
         return fail(ERR_INVALID, "give either a model file or random weights");
-    TRY(backend_find(o->device ? o->device : "auto", &w.backend));
-    TRY(limits_of(o, w.backend, &w.limits));
+    TRY(backend_find(o->device, &w.backend, &w.device.index));
+    TRY(limits_of(o, w.backend, w.device.index, &w.limits));
     w.queue_limit = o->queue_limit ? o->queue_limit : QUEUE_DEFAULT;
     struct engine *e = xcalloc(1, sizeof *e);
     keep_options(e, o, &w);
@@ -190,8 +191,8 @@ enum status engine_plan(const struct engine_options *o, struct buf *out)
     struct device_info info;
     struct model *m = NULL;
     struct device_options d = {.threads = o->threads, .isa = o->isa};
-    TRY(backend_find(o->device ? o->device : "auto", &b));
-    TRY(limits_of(o, b, &l));
+    TRY(backend_find(o->device, &b, &d.index));
+    TRY(limits_of(o, b, d.index, &l));
     enum status s = b->open(&d, &dev);
     if (s == OK) {
         b->info(dev, &info);

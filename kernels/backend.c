@@ -1,22 +1,68 @@
 /* backend.c - which backends this build has. The only place that knows them by name. */
 #include "kernels/backend.h"
 
+#include <stdlib.h>
 #include <string.h>
 
-/* Those a user can compute on. The null backend only plans; whoever plans names it directly. */
-static const struct backend *const backends[] = {&backend_cpu};
+#include "kernels/base/log.h"
+
+/* Those a user can compute on, best first; NULL where the build left one out. The null backend only
+ * plans; whoever plans names it directly. */
+static const struct backend *const backends[] = {&backend_cuda, &backend_cpu};
 
 enum { N_BACKEND = sizeof backends / sizeof backends[0] };
 
-enum status backend_find(const char *name, const struct backend **out)
+/* OK if a model can run on it: a device that opens, and every op that is not composed of others. */
+static enum status usable(const struct backend *b)
 {
-    if (!name || strcmp(name, "auto") == 0)
-        name = "cpu";
+    struct device_options o = {.index = 0};
+    struct device *dev;
+    if (!b->ops.linear || !b->ops.attention)
+        return fail(ERR_UNSUPPORTED, "%s: this build lacks op %s", b->name,
+                    op_name(b->ops.linear ? OP_attention : OP_linear));
+    TRY(b->open(&o, &dev));
+    b->close(dev);
+    return OK;
+}
+
+/* The best that works; a line says which, and why not a better one. */
+static enum status choose(const struct backend **out)
+{
+    const char *why = "this build has no other";
     for (int i = 0; i < N_BACKEND; i++) {
-        if (strcmp(backends[i]->name, name) == 0) {
+        if (!backends[i])
+            continue;
+        if (i == N_BACKEND - 1 || usable(backends[i]) == OK) {
             *out = backends[i];
+            log_info("device auto: %s (%s)", backends[i]->name,
+                     i == N_BACKEND - 1 ? why : "its first GPU");
             return OK;
         }
+        why = fail_text();
     }
-    return fail(ERR_UNSUPPORTED, "device \"%s\": this build has auto and cpu", name);
+    return fail(ERR_INTERNAL, "this build has no device");
+}
+
+enum status backend_find(const char *name, const struct backend **out, int *index)
+{
+    *index = 0;
+    if (!name || strcmp(name, "auto") == 0)
+        return choose(out);
+    size_t n = strcspn(name, ":");
+    char *end = "";
+    long at = name[n] ? strtol(name + n + 1, &end, 10) : 0;
+    for (int i = 0; i < N_BACKEND; i++) {
+        const struct backend *b = backends[i];
+        if (!b || strlen(b->name) != n || strncmp(b->name, name, n) != 0)
+            continue;
+        if (*end || (name[n] && !name[n + 1]) || at < 0 || at > 1023)
+            return fail(ERR_INVALID, "device \"%s\": after %s: comes its number", name, b->name);
+        *index = (int)at;
+        *out = b;
+        return OK;
+    }
+    if (!backends[0])
+        return fail(ERR_UNSUPPORTED, "device \"%s\": this build has auto and cpu%s", name,
+                    strncmp(name, "cuda", 4) == 0 ? "; make CUDA=1 builds for NVIDIA GPUs" : "");
+    return fail(ERR_UNSUPPORTED, "device \"%s\": this build has auto, cuda, cuda:N and cpu", name);
 }

@@ -3,7 +3,7 @@
  *
  * One worker thread drives a device. A synchronous backend (the CPU) runs an op inside the call;
  * its fences are done at once. Backends: cpu (kernels/cpu), null (kernels/null: counts, runs
- * nothing), later cuda. */
+ * nothing), cuda (kernels/cuda: one stream). */
 #ifndef KERNELS_BACKEND_H
 #define KERNELS_BACKEND_H
 
@@ -92,8 +92,11 @@ struct backend {
 };
 
 extern const struct backend backend_cpu, backend_null;
+extern const struct backend backend_cuda __attribute__((weak)); /* NULL: built without it */
 
-/* "cpu", "auto" ... -> backend; ERR_UNSUPPORTED lists what this build has. */
-enum status backend_find(const char *name, const struct backend **out);
+/* "cpu", "cuda:1" ... -> backend and index of the device; ERR_UNSUPPORTED lists what this build
+ * has. "auto" or NULL: the first that works; one log line says which and why. A device that is
+ * named never falls back to another: to open it fails and says why. */
+enum status backend_find(const char *name, const struct backend **out, int *index);
 
 #endif

@@ -56,7 +56,7 @@ static const struct option table[] = {
     {"kv-type",           OPT_TEXT,   AT(kv_type),           NULL,        0, 0,     "TYPE",  RUNS, NULL, "number format of the KV cache, f32 or bf16 [the device's]"},
     {"kv-bytes",          OPT_SIZE,   AT(kv_bytes),          NULL,        0, BIG,   "SIZE",  RUNS, NULL, "memory for the KV cache, as 2G [from what is free]"},
     {"prefix-cache",      OPT_FLAG,   AT(prefix_cache),      "1",         0, 0,     NULL,    CMD_SERVE | CMD_CHAT | CMD_PLAN, "NIM_ENABLE_KV_CACHE_REUSE", "keep the KV pages of finished requests for reuse"},
-    {"device",            OPT_TEXT,   AT(device),            "auto",      0, 0,     "NAME",  RUNS, NULL, "where to compute: auto or cpu"},
+    {"device",            OPT_TEXT,   AT(device),            "auto",      0, 0,     "NAME",  RUNS, NULL, "where to compute: auto, cuda, cuda:N (the N-th GPU) or cpu"},
     {"threads",           OPT_INT,    AT(threads),           NULL,        0, 1024,  "N",     RUNS, NULL, "threads that compute [the processors we may use]"},
     {"isa",               OPT_TEXT,   AT(isa),               NULL,        0, 0,     "NAME",  RUNS, NULL, "force an instruction set, for tests: scalar, avx2, avx512"},
     {"random",            OPT_TEXT,   AT(random),            NULL,        0, 0,     "SHAPE", CMD_SERVE | CMD_PLAN | CMD_BENCH, NULL, "no file: random weights of a known shape, as qwen2.5-0.5b"},

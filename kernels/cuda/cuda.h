@@ -36,11 +36,16 @@ struct cuda_queue {
 /* OK, or ERR_DEVICE with the op's name and what the runtime says. */
 enum status cuda_check(cudaError_t e, const char *what);
 
-/* K and V of a page lie in plain order [t, d] whatever the shape. */
+bool cuda_embeds(enum dtype type); /* a table of this type can be looked up */
+
+/* ERR_UNSUPPORTED when this build holds no code for the GPU. */
+enum status cuda_kernels_fit(const struct cuda_queue *q);
 
 #define CUDA_DECLARE(name, args) enum status cuda_##name(struct cuda_queue *q, const args *a);
 OP_LIST(CUDA_DECLARE)
 #undef CUDA_DECLARE
+
+/* cuda_count adds to counts: they are zeroed before, and `token` is memory the device can read. */
 
 #ifdef __cplusplus
 }

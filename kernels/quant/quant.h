@@ -10,10 +10,12 @@
 
 #include "kernels/half.h"
 
-#ifdef __CUDACC__
-#define QUANT_FN static __host__ __device__ inline
+#ifdef __CUDACC__ /* whoever compiles this with nvcc has included cuda_fp16.h */
+#define QUANT_FN         static __host__ __device__ inline
+#define QUANT_HALF(bits) __half2float(__ushort_as_half(bits))
 #else
-#define QUANT_FN static inline
+#define QUANT_FN         static inline
+#define QUANT_HALF(bits) half_f16(bits)
 #endif
 
 enum { QUANT_GROUP = 32 };
@@ -48,7 +50,7 @@ QUANT_FN void quant_set(struct quant_ints *o, float d, enum quant_sum sum)
 
 QUANT_FN float quant_f16(const uint8_t *p)
 {
-    return half_f16((uint16_t)(p[0] | p[1] << 8));
+    return QUANT_HALF((uint16_t)(p[0] | p[1] << 8));
 }
 
 QUANT_FN int quant_u16(const uint8_t *p)

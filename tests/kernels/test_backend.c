@@ -290,13 +290,19 @@ static void test_find(void **state)
 {
     (void)state;
     const struct backend *b;
-    assert_int_equal(backend_find("auto", &b), OK);
+    int index;
+    assert_int_equal(backend_find("auto", &b, &index), OK);
     assert_ptr_equal(b, &backend_cpu);
-    assert_int_equal(backend_find(NULL, &b), OK);
-    assert_int_equal(backend_find("null", &b), ERR_UNSUPPORTED); /* nothing to compute on */
-    assert_int_equal(backend_find("abacus", &b), ERR_UNSUPPORTED);
+    assert_int_equal(backend_find(NULL, &b, &index), OK);
+    assert_int_equal(backend_find("null", &b, &index), ERR_UNSUPPORTED); /* nothing to compute on */
+    assert_int_equal(backend_find("abacus", &b, &index), ERR_UNSUPPORTED);
     assert_non_null(strstr(fail_text(), "abacus"));
     assert_non_null(strstr(fail_text(), "cpu"));
+    assert_int_equal(backend_find("cpu:x", &b, &index), ERR_INVALID);
+    assert_int_equal(backend_find("cpu:", &b, &index), ERR_INVALID);
+    assert_int_equal(backend_find("cpu:-1", &b, &index), ERR_INVALID);
+    assert_int_equal(backend_find("cpu:3", &b, &index), OK);
+    assert_int_equal(index, 3);
 }
 
 /* Weights of several tensors are stacked. */

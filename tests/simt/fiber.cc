@@ -19,6 +19,8 @@
 #include <sys/mman.h>
 #include <thread>
 
+#include "tests/simt/mode.h"
+
 #ifdef SIMT_HAS_ASAN
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
@@ -549,6 +551,22 @@ void run_grid(const LaunchDesc &d, void (*thunk)(const void *), const void *clos
         p.first++;
         p.second += std::chrono::duration<double>(std::chrono::steady_clock::now() - t0).count();
     }
+}
+
+extern "C" bool simt_checks_races(void)
+{
+    return simt_race_access != nullptr;
+}
+
+extern "C" void simt_mode(const struct simt_mode *m)
+{
+    config.sched = m->random ? 2 : m->backward ? 1 : 0;
+    config.seed = (uint64_t)m->seed + 1;
+    config.async_copies = m->random ? 2 : 0;
+    config.lazy_streams = m->lazy;
+    if (config.protect && !m->protect)
+        set_access(true);
+    config.protect = m->protect;
 }
 
 static int env_int(const char *n, int d)

@@ -27,6 +27,7 @@ extern Stats stats;
 extern std::string last_report; // text of the last emulator error
 bool in_kernel();
 void reset_error_for_tests();
+void set_access(bool on);     /* of the host to device memory */
 unsigned current_thread_id(); // linear thread id in its block
 } // namespace simt
 

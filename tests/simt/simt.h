@@ -429,6 +429,11 @@ inline float atomicExch(float *p, float v)
 {
     return simt::cas_loop<float, uint32_t>(p, [=](float) { return v; });
 }
+inline unsigned short atomicCAS(unsigned short *p, unsigned short c, unsigned short v)
+{
+    __atomic_compare_exchange_n(p, &c, v, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+    return c;
+}
 inline int atomicCAS(int *p, int c, int v)
 {
     __atomic_compare_exchange_n(p, &c, v, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
@@ -752,6 +757,10 @@ template <class S> inline cudaError_t cudaGetSymbolAddress(void **p, S &sym)
 {
     *p = (void *)&sym;
     return cudaSuccess;
+}
+template <class F> inline cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *a, F *f)
+{
+    return ::cudaFuncGetAttributes(a, (const void *)f);
 }
 template <class F> inline cudaError_t cudaFuncSetAttribute(F *f, cudaFuncAttribute a, int v)
 {

@@ -1,0 +1,383 @@
+/* cuda.c - an NVIDIA GPU as a device: memory regions, one stream, fences, graphs.
+ *
+ * Everything goes to one stream, so ops and copies run in the order of the calls, and a fence is an
+ * event behind them. Host memory is staged (ring.h). The runtime is linked statically and opens the
+ * driver itself when it is first asked: on a machine without one, count is 0 and open says why. */
+#include "kernels/cuda/cuda.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "kernels/base/mem.h"
+#include "kernels/cuda/ring.h"
+
+enum {
+    DRIVER_MIN = 13000,        /* CUDA 13 needs driver 580 or newer */
+    SCRATCH_BYTES = 64 << 20,  /* partial sums of split kernels, cuBLASLt's workspace */
+    RESERVE_BYTES = 256 << 20, /* graphs, modules, what other programs take later */
+    GRAPHS_MAX = 256
+};
+
+struct graph {
+    cudaGraphExec_t exec;
+};
+
+struct cuda_device {
+    struct device dev;       /* first: a struct device * is a struct cuda_device * */
+    struct cuda_queue queue; /* holds the stream */
+    struct ring ring;
+    char name[96];
+    int64_t total_bytes;
+    void *region[N_REGION];
+    struct graph *graph[GRAPHS_MAX];
+    int n_graphs;
+    bool capturing;
+};
+
+static struct cuda_device *device_of(struct queue *q)
+{
+    return (struct cuda_device *)q->dev;
+}
+
+enum status cuda_check(cudaError_t e, const char *what)
+{
+    if (e == cudaSuccess)
+        return OK;
+    return fail(ERR_DEVICE, "cuda: %s: %s (%s)", what, cudaGetErrorString(e), cudaGetErrorName(e));
+}
+
+/* --- open and close */
+
+static int cuda_devices(void)
+{
+    int n = 0;
+    cudaError_t e = cudaGetDeviceCount(&n);
+    cudaGetLastError(); /* to have none is no error of the next call */
+    return e == cudaSuccess ? n : 0;
+}
+
+/* Why the runtime finds no device, for whoever must act. */
+static enum status absent(void)
+{
+    int driver = 0, n = 0;
+    cudaError_t e = cudaGetDeviceCount(&n);
+    cudaGetLastError();
+    if (e == cudaSuccess && n > 0)
+        return OK;
+    if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0)
+        return fail(ERR_NOT_FOUND, "cuda: no NVIDIA driver is installed (libcuda.so.1 not found)");
+    if (driver < DRIVER_MIN)
+        return fail(ERR_UNSUPPORTED,
+                    "cuda: the NVIDIA driver is for CUDA %d.%d; this program needs 13.0, that is "
+                    "driver 580 or newer",
+                    driver / 1000, driver % 1000 / 10);
+    if (e == cudaSuccess || e == cudaErrorNoDevice)
+        return fail(ERR_NOT_FOUND, "cuda: the NVIDIA driver shows no GPU to this process");
+    return cuda_check(e, "looking for GPUs");
+}
+
+static enum status look(struct cuda_device *d)
+{
+    struct cudaDeviceProp p;
+    int n = cuda_devices(), i = d->dev.index;
+    TRY(absent());
+    if (i < 0 || i >= n)
+        return fail(ERR_NOT_FOUND, "cuda:%d: this machine has %d GPU%s, from cuda:0 on", i, n,
+                    n == 1 ? "" : "s");
+    TRY(cuda_check(cudaSetDevice(i), "choosing the GPU"));
+    TRY(cuda_check(cudaGetDeviceProperties(&p, i), "asking the GPU"));
+    snprintf(d->name, sizeof d->name, "%.95s", p.name);
+    d->total_bytes = (int64_t)p.totalGlobalMem;
+    d->queue.cc = p.major * 10 + p.minor;
+    d->queue.sms = p.multiProcessorCount;
+    d->queue.smem_max = (int)p.sharedMemPerBlockOptin;
+    if (d->queue.cc < CUDA_CC_MIN)
+        return fail(ERR_UNSUPPORTED,
+                    "cuda:%d: %s has compute capability %d.%d; CUDA 13 begins at 7.5 (Turing)", i,
+                    d->name, p.major, p.minor);
+    return cuda_kernels_fit(&d->queue);
+}
+
+static void cuda_close(struct device *dev)
+{
+    struct cuda_device *d = (struct cuda_device *)dev;
+    if (!d)
+        return;
+    cudaSetDevice(d->dev.index);
+    if (d->queue.stream)
+        cudaStreamSynchronize(d->queue.stream);
+    for (int i = 0; i < d->n_graphs; i++) {
+        cudaGraphExecDestroy(d->graph[i]->exec);
+        xfree(d->graph[i]);
+    }
+    ring_close(&d->ring);
+    for (int i = 0; i < N_REGION; i++)
+        cudaFree(d->region[i]);
+    cudaFree(d->queue.scratch);
+    if (d->queue.stream)
+        cudaStreamDestroy(d->queue.stream);
+    xfree(d);
+}
+
+static enum status prepare(struct cuda_device *d)
+{
+    struct cuda_queue *q = &d->queue;
+    TRY(look(d));
+    TRY(cuda_check(cudaStreamCreateWithFlags(&q->stream, cudaStreamNonBlocking), "stream"));
+    TRY(ring_open(&d->ring, q->stream));
+    cudaError_t e = cudaMalloc(&q->scratch, SCRATCH_BYTES);
+    if (e == cudaErrorMemoryAllocation)
+        return fail(ERR_NO_MEMORY, "cuda:%d: %s has less than %d MiB free", d->dev.index, d->name,
+                    SCRATCH_BYTES >> 20);
+    q->scratch_bytes = SCRATCH_BYTES;
+    return cuda_check(e, "scratch memory");
+}
+
+static enum status cuda_open(const struct device_options *o, struct device **out)
+{
+    struct cuda_device *d = xcalloc(1, sizeof *d);
+    d->dev.backend = &backend_cuda;
+    d->dev.index = o->index;
+    d->queue.queue.dev = &d->dev;
+    enum status s = prepare(d);
+    if (s != OK) {
+        cuda_close(&d->dev);
+        return s;
+    }
+    *out = &d->dev;
+    return OK;
+}
+
+static void cuda_info(const struct device *dev, struct device_info *info)
+{
+    const struct cuda_device *d = (const struct cuda_device *)dev;
+    size_t free_bytes = 0, total = 0;
+    enum status fault = d->ring.fault;
+    cudaSetDevice(dev->index);
+    if (cudaMemGetInfo(&free_bytes, &total) != cudaSuccess)
+        fault = ERR_DEVICE;
+    *info = (struct device_info){.backend = "cuda",
+                                 .total_bytes = d->total_bytes,
+                                 .page_tokens = CUDA_PAGE_TOKENS,
+                                 .kv_dtype = DT_BF16,
+                                 .fault = fault};
+    if (free_bytes > RESERVE_BYTES)
+        info->free_bytes = (int64_t)free_bytes - RESERVE_BYTES;
+    snprintf(info->name, sizeof info->name, "%s", d->name);
+    snprintf(info->isa, sizeof info->isa, "sm_%d", d->queue.cc);
+}
+
+static struct queue *cuda_queue(struct device *dev)
+{
+    return &((struct cuda_device *)dev)->queue.queue;
+}
+
+static enum status cuda_region(struct device *dev, enum region which, size_t bytes, void **out)
+{
+    static const char *const names[N_REGION] = {"weights", "KV", "rows", "workspace"};
+    struct cuda_device *d = (struct cuda_device *)dev;
+    size_t size = bytes ? bytes : 1, free_bytes = 0, total = 0;
+    if (d->region[which])
+        return fail(ERR_INTERNAL, "cuda region %s: taken twice", names[which]);
+    TRY(cuda_check(cudaSetDevice(dev->index), "choosing the GPU"));
+    cudaError_t e = cudaMalloc(&d->region[which], size);
+    if (e == cudaErrorMemoryAllocation) {
+        cudaGetLastError(); /* it is no fault of the device */
+        cudaMemGetInfo(&free_bytes, &total);
+        return fail(ERR_NO_MEMORY, "cuda:%d: %s need %zu bytes (%.1f MiB), %.1f MiB of %s are free",
+                    dev->index, names[which], bytes, (double)bytes / (1 << 20),
+                    (double)free_bytes / (1 << 20), d->name);
+    }
+    TRY(cuda_check(e, names[which]));
+    TRY(cuda_check(cudaMemsetAsync(d->region[which], 0, size, d->queue.stream), names[which]));
+    *out = d->region[which];
+    return OK;
+}
+
+/* --- queue */
+
+static enum status cuda_copy(struct queue *q, void *dst, const void *src, size_t bytes,
+                             enum copy_dir dir)
+{
+    struct cuda_device *d = device_of(q);
+    if (bytes == 0)
+        return OK;
+    if (dir == COPY_ON_DEVICE)
+        return cuda_check(
+            cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToDevice, d->queue.stream),
+            "copy on the device");
+    if (d->capturing)
+        return fail(ERR_INTERNAL, "cuda: a graph cannot hold a copy of host memory");
+    return dir == COPY_TO_DEVICE ? ring_upload(&d->ring, dst, src, bytes)
+                                 : ring_download(&d->ring, dst, src, bytes);
+}
+
+static enum status cuda_record(struct queue *q, struct fence *f)
+{
+    return ring_record(&device_of(q)->ring, &f->ticket);
+}
+
+static bool cuda_done(struct queue *q, const struct fence *f)
+{
+    return ring_done(&device_of(q)->ring, f->ticket);
+}
+
+static enum status cuda_wait(struct queue *q, const struct fence *f)
+{
+    struct ring *r = &device_of(q)->ring;
+    TRY(ring_wait(r, f->ticket));
+    return r->fault == OK ? OK : fail(ERR_DEVICE, "cuda: the GPU reported an error before");
+}
+
+/* Graphs belong to the device until it is closed. */
+static enum status end_capture(struct cuda_device *d, struct graph **out)
+{
+    cudaGraph_t g;
+    cudaGraphExec_t exec;
+    d->capturing = false;
+    TRY(cuda_check(cudaStreamEndCapture(d->queue.stream, &g), "capture"));
+    cudaError_t e = cudaGraphInstantiate(&exec, g, 0);
+    cudaGraphDestroy(g);
+    TRY(cuda_check(e, "making a graph"));
+    *out = d->graph[d->n_graphs++] = xcalloc(1, sizeof **out);
+    (*out)->exec = exec;
+    return OK;
+}
+
+static enum status cuda_capture(struct queue *q, bool on, struct graph **out)
+{
+    struct cuda_device *d = device_of(q);
+    if (!on)
+        return end_capture(d, out);
+    if (d->n_graphs == GRAPHS_MAX)
+        return fail(ERR_NO_MEMORY, "cuda: %d graphs are made, and no more are kept", GRAPHS_MAX);
+    TRY(cuda_check(cudaStreamBeginCapture(d->queue.stream, cudaStreamCaptureModeThreadLocal),
+                   "capture"));
+    d->capturing = true;
+    return OK;
+}
+
+static enum status cuda_replay(struct queue *q, struct graph *g)
+{
+    return cuda_check(cudaGraphLaunch(g->exec, device_of(q)->queue.stream), "graph");
+}
+
+/* The worker's thread, whichever it is, works on this GPU. */
+static void cuda_step(struct queue *q, bool begin)
+{
+    if (begin)
+        cudaSetDevice(q->dev->index);
+}
+
+/* --- weights */
+
+static bool cuda_can(const struct device *dev, const struct op_case *c, struct choice *out)
+{
+    const struct dtype_info *w = dtype_info(c->w);
+    (void)dev;
+    if (c->op == OP_linear || c->op == OP_attention)
+        return false;
+    if (c->op == OP_embed && (!cuda_embeds(c->w) || c->k % w->block != 0))
+        return false;
+    if (out)
+        *out = (struct choice){"rows", LAYOUT_ROWS,
+                               c->op == OP_embed ? dtype_row_bytes(c->w, c->k) * (size_t)c->n : 0};
+    return true;
+}
+
+static enum status cuda_pack(struct device *dev, const struct tensor *src, int n,
+                             const struct choice *c, struct tensor *dst)
+{
+    struct ring *ring = &((struct cuda_device *)dev)->ring;
+    enum dtype t = (enum dtype)src[0].dtype;
+    size_t row = dtype_row_bytes(t, src[0].shape[1]), need = 0;
+    int64_t rows = 0;
+    char *at = dst->data;
+    for (int i = 0; i < n; i++)
+        rows += src[i].shape[0];
+    need = row * (size_t)rows;
+    if (need > c->bytes || c->layout != LAYOUT_ROWS)
+        return fail(ERR_INTERNAL, "pack: %zu bytes for a choice of %zu, layout %d", need, c->bytes,
+                    (int)c->layout);
+    *dst = tensor_2d(dst->data, t, rows, src[0].shape[1]);
+    for (int i = 0; i < n; i++) {
+        bool dense = src[i].stride[0] == (int64_t)row;
+        int64_t step = dense ? src[i].shape[0] : 1; /* rows a copy */
+        for (int64_t r = 0; r < src[i].shape[0]; r += step, at += row * (size_t)step)
+            TRY(ring_upload(ring, at, tensor_row(&src[i], r), row * (size_t)step));
+    }
+    return OK;
+}
+
+/* --- ops */
+
+#define CUDA_OP(name, args)                                                                        \
+    static enum status run_##name(struct queue *q, const args *a)                                  \
+    {                                                                                              \
+        return cuda_##name((struct cuda_queue *)q, a);                                             \
+    }
+CUDA_OP(embed, struct op_embed)
+CUDA_OP(rmsnorm, struct op_rmsnorm)
+CUDA_OP(add_rmsnorm, struct op_add_rmsnorm)
+CUDA_OP(rope, struct op_rope)
+CUDA_OP(kv_write, struct op_kv_write)
+CUDA_OP(rope_kv, struct op_rope_kv)
+CUDA_OP(glu, struct op_glu)
+CUDA_OP(add, struct op_add)
+CUDA_OP(conv1d, struct op_conv1d)
+CUDA_OP(gather, struct op_gather)
+CUDA_OP(sample, struct op_sample)
+#undef CUDA_OP
+
+/* The tokens are the caller's only during this call: the device reads them from the ring. */
+static enum status run_count(struct queue *q, const struct op_count *a)
+{
+    struct cuda_device *d = device_of(q);
+    struct op_count part = *a;
+    if (d->capturing)
+        return fail(ERR_INTERNAL, "cuda: a graph cannot hold op count");
+    TRY(cuda_check(
+        cudaMemsetAsync(a->counts, 0, (size_t)a->n_vocab * sizeof *a->counts, d->queue.stream),
+        "count"));
+    for (int i = 0; i < a->n; i += part.n) {
+        void *at;
+        int max = RING_CHUNK / (int)sizeof *a->token;
+        part.n = a->n - i < max ? a->n - i : max;
+        part.n_prompt = a->n_prompt - i < 0 ? 0 : a->n_prompt - i;
+        TRY(ring_take(&d->ring, (size_t)part.n * sizeof *a->token, &at));
+        part.token = memcpy(at, a->token + i, (size_t)part.n * sizeof *a->token);
+        TRY(cuda_count(&d->queue, &part));
+    }
+    return OK;
+}
+
+const struct backend backend_cuda = {
+    .name = "cuda",
+    .count = cuda_devices,
+    .open = cuda_open,
+    .close = cuda_close,
+    .info = cuda_info,
+    .queue = cuda_queue,
+    .region = cuda_region,
+    .copy = cuda_copy,
+    .record = cuda_record,
+    .done = cuda_done,
+    .wait = cuda_wait,
+    .capture = cuda_capture,
+    .replay = cuda_replay,
+    .step = cuda_step,
+    .can = cuda_can,
+    .pack = cuda_pack,
+    .ops = {.embed = run_embed,
+            .rmsnorm = run_rmsnorm,
+            .add_rmsnorm = run_add_rmsnorm,
+            .rope = run_rope,
+            .kv_write = run_kv_write,
+            .rope_kv = run_rope_kv,
+            .glu = run_glu,
+            .add = run_add,
+            .conv1d = run_conv1d,
+            .gather = run_gather,
+            .sample = run_sample,
+            .count = run_count},
+};

@@ -1,0 +1,127 @@
+/* embed.cu - rows of the token table as f32, a block a row.
+ *
+ * A thread decodes 32 numbers of a block format, or one of a plain type, exactly as kernels/dtype.c
+ * does: products and one sum, each rounded. Bytes: the row as it is stored and 4 a number; a step's
+ * rows are few, so the launch is the cost. */
+#include "kernels/cuda/common.cuh"
+
+extern "C" {
+#include "kernels/quant/q4_0.h"
+#include "kernels/quant/q4_1.h"
+#include "kernels/quant/q4_k.h"
+#include "kernels/quant/q5_0.h"
+#include "kernels/quant/q5_1.h"
+#include "kernels/quant/q5_k.h"
+#include "kernels/quant/q6_k.h"
+#include "kernels/quant/q8_0.h"
+}
+
+enum { THREADS = 128 };
+
+/* Decoders: numbers [i * N, i * N + N) of a row to y. */
+struct F32 {
+    enum { N = 1 };
+    static __device__ void decode(const void *row, int64_t i, float *y)
+    {
+        y[i] = static_cast<const float *>(row)[i];
+    }
+};
+struct F16 {
+    enum { N = 1 };
+    static __device__ void decode(const void *row, int64_t i, float *y)
+    {
+        y[i] = __half2float(static_cast<const __half *>(row)[i]);
+    }
+};
+struct Bf16 {
+    enum { N = 1 };
+    static __device__ void decode(const void *row, int64_t i, float *y)
+    {
+        y[i] = __bfloat162float(static_cast<const __nv_bfloat16 *>(row)[i]);
+    }
+};
+
+#define BLOCK_FORMAT(Name, x, X)                                                                   \
+    struct Name {                                                                                  \
+        enum { N = QUANT_GROUP, GROUPS = X##_BLOCK / QUANT_GROUP };                                \
+        static __device__ void decode(const void *row, int64_t i, float *y)                        \
+        {                                                                                          \
+            struct quant_ints o;                                                                   \
+            const uint8_t *block = static_cast<const uint8_t *>(row) + i / GROUPS * X##_BYTES;     \
+            x##_ints(block, static_cast<int>(i % GROUPS), &o);                                     \
+            for (int j = 0; j < N; j++) {                                                          \
+                const float d = __fmul_rn(o.d, static_cast<float>(o.sc[j / 16]));                  \
+                const float m = __fmul_rn(o.m, static_cast<float>(o.mn[j / 16]));                  \
+                y[i * N + j] = __fadd_rn(__fmul_rn(d, static_cast<float>(o.q[j])), m);             \
+            }                                                                                      \
+        }                                                                                          \
+    };
+BLOCK_FORMAT(Q8_0, q8_0, Q8_0)
+BLOCK_FORMAT(Q4_0, q4_0, Q4_0)
+BLOCK_FORMAT(Q4_1, q4_1, Q4_1)
+BLOCK_FORMAT(Q5_0, q5_0, Q5_0)
+BLOCK_FORMAT(Q5_1, q5_1, Q5_1)
+BLOCK_FORMAT(Q4_k, q4_k, Q4_K)
+BLOCK_FORMAT(Q5_k, q5_k, Q5_K)
+BLOCK_FORMAT(Q6_k, q6_k, Q6_K)
+#undef BLOCK_FORMAT
+
+template <class Format> static __global__ void embed_kernel(struct op_embed a)
+{
+    const int64_t r = blockIdx.x, k = a.table.shape[1];
+    if (!is_live(a.r.live, r))
+        return;
+    float *y = row_of<float>(a.y, r);
+    int32_t token = a.token[r];
+    if (token == TOKEN_FROM_SLOT)
+        token = a.last[a.r.seq_slot[a.r.row_seq[r]]];
+    if (token < 0) {
+        const float *x = row_of<const float>(a.rows, ~token);
+        for (int64_t i = threadIdx.x; i < k; i += THREADS)
+            y[i] = a.scale * x[i];
+        return;
+    }
+    const void *row = row_of<const char>(a.table, token);
+    for (int64_t i = threadIdx.x; i < k / Format::N; i += THREADS) {
+        Format::decode(row, i, y);
+        for (int j = 0; a.scale != 1 && j < Format::N; j++)
+            y[i * Format::N + j] *= a.scale;
+    }
+}
+
+typedef void embed_fn(struct op_embed);
+
+static const struct {
+    enum dtype type;
+    embed_fn *run;
+} kernels[] = {
+    {DT_F32, embed_kernel<F32>},   {DT_F16, embed_kernel<F16>},   {DT_BF16, embed_kernel<Bf16>},
+    {DT_Q8_0, embed_kernel<Q8_0>}, {DT_Q4_0, embed_kernel<Q4_0>}, {DT_Q4_1, embed_kernel<Q4_1>},
+    {DT_Q5_0, embed_kernel<Q5_0>}, {DT_Q5_1, embed_kernel<Q5_1>}, {DT_Q4_K, embed_kernel<Q4_k>},
+    {DT_Q5_K, embed_kernel<Q5_k>}, {DT_Q6_K, embed_kernel<Q6_k>},
+};
+
+static embed_fn *kernel_of(int type)
+{
+    for (const auto &k : kernels)
+        if (k.type == type)
+            return k.run;
+    return nullptr;
+}
+
+bool cuda_embeds(enum dtype type)
+{
+    return kernel_of(type) != nullptr;
+}
+
+enum status cuda_embed(struct cuda_queue *q, const struct op_embed *a)
+{
+    embed_fn *run = kernel_of(a->table.dtype);
+    if (!run || a->table.layout != LAYOUT_ROWS)
+        return fail(ERR_UNSUPPORTED, "cuda: op embed of type %d, layout %d", a->table.dtype,
+                    a->table.layout);
+    if (a->r.rows == 0)
+        return OK;
+    const dim3 grid(static_cast<unsigned>(a->r.rows));
+    return cuda_check(gpu_launch(run, grid, THREADS, 0, q->stream, *a), "embed");
+}

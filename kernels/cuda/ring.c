@@ -1,0 +1,147 @@
+/* ring.c - staging and tickets of a stream. */
+#include "kernels/cuda/ring.h"
+
+#include <string.h>
+
+#include "kernels/base/mem.h"
+#include "kernels/cuda/cuda.h"
+
+static enum status check(struct ring *r, cudaError_t e, const char *what)
+{
+    if (e == cudaSuccess)
+        return OK;
+    r->fault = ERR_DEVICE;
+    return cuda_check(e, what);
+}
+
+enum status ring_open(struct ring *r, cudaStream_t stream)
+{
+    memset(r, 0, sizeof *r);
+    r->stream = stream;
+    TRY(check(r, cudaMallocHost((void **)&r->base, RING_BYTES), "pinned memory"));
+    for (int i = 0; i < RING_EVENTS; i++)
+        TRY(check(r, cudaEventCreateWithFlags(&r->event[i], cudaEventDisableTiming), "event"));
+    return OK;
+}
+
+void ring_close(struct ring *r)
+{
+    for (int i = 0; i < RING_EVENTS; i++)
+        if (r->event[i])
+            cudaEventDestroy(r->event[i]);
+    if (r->base)
+        cudaFreeHost(r->base);
+    xfree(r->download);
+    memset(r, 0, sizeof *r);
+}
+
+/* --- tickets */
+
+/* Ticket `t` has ended, and with it all before: hands out downloads, frees what they used. */
+static void finish(struct ring *r, uint64_t t)
+{
+    int kept = 0;
+    for (int i = 0; i < r->n_download; i++) {
+        const struct ring_download *d = &r->download[i];
+        if (d->ticket <= t)
+            memcpy(d->dst, d->src, d->bytes);
+        else
+            r->download[kept++] = *d;
+    }
+    r->n_download = kept;
+    r->finished = t;
+    r->tail = r->mark[t % RING_EVENTS];
+}
+
+enum status ring_wait(struct ring *r, uint64_t ticket)
+{
+    if (ticket <= r->finished)
+        return OK;
+    TRY(check(r, cudaEventSynchronize(r->event[ticket % RING_EVENTS]), "wait"));
+    finish(r, ticket);
+    return OK;
+}
+
+bool ring_done(struct ring *r, uint64_t ticket)
+{
+    if (ticket <= r->finished)
+        return true;
+    cudaError_t e = cudaEventQuery(r->event[ticket % RING_EVENTS]);
+    if (e == cudaErrorNotReady) {
+        cudaGetLastError(); /* it would be taken for the next launch's */
+        return false;
+    }
+    if (check(r, e, "query") == OK)
+        finish(r, ticket);
+    return true;
+}
+
+enum status ring_record(struct ring *r, uint64_t *ticket)
+{
+    uint64_t t = r->ticket + 1;
+    if (t > RING_EVENTS)
+        TRY(ring_wait(r, t - RING_EVENTS)); /* its event is recorded anew */
+    TRY(check(r, cudaEventRecord(r->event[t % RING_EVENTS], r->stream), "record"));
+    r->mark[t % RING_EVENTS] = r->head;
+    r->ticket = t;
+    if (ticket)
+        *ticket = t;
+    return OK;
+}
+
+/* --- memory */
+
+enum status ring_take(struct ring *r, size_t bytes, void **out)
+{
+    size_t size = (bytes + RING_ALIGN - 1) / RING_ALIGN * RING_ALIGN, at = r->head % RING_BYTES;
+    if (size > RING_CHUNK)
+        return fail(ERR_INTERNAL, "staging: %zu bytes at once", bytes);
+    if (at + size > RING_BYTES) { /* in one piece: the rest of this round is left */
+        r->head += RING_BYTES - at;
+        at = 0;
+    }
+    while (r->head + size - r->tail > RING_BYTES) {
+        if (r->finished == r->ticket)
+            TRY(ring_record(r, NULL));
+        TRY(ring_wait(r, r->finished + 1));
+    }
+    *out = r->base + at;
+    r->head += size;
+    return OK;
+}
+
+enum status ring_upload(struct ring *r, void *device, const void *host, size_t bytes)
+{
+    for (size_t done = 0; done < bytes;) {
+        size_t n = bytes - done < RING_CHUNK ? bytes - done : RING_CHUNK;
+        void *at;
+        TRY(ring_take(r, n, &at));
+        memcpy(at, (const char *)host + done, n);
+        TRY(check(r,
+                  cudaMemcpyAsync((char *)device + done, at, n, cudaMemcpyHostToDevice, r->stream),
+                  "upload"));
+        done += n;
+    }
+    return OK;
+}
+
+enum status ring_download(struct ring *r, void *host, const void *device, size_t bytes)
+{
+    for (size_t done = 0; done < bytes;) {
+        size_t n = bytes - done < RING_CHUNK ? bytes - done : RING_CHUNK;
+        void *at;
+        TRY(ring_take(r, n, &at));
+        TRY(check(
+            r,
+            cudaMemcpyAsync(at, (const char *)device + done, n, cudaMemcpyDeviceToHost, r->stream),
+            "download"));
+        if (r->n_download == r->max_download) {
+            r->max_download = 2 * r->max_download + 16;
+            r->download = xrealloc(r->download, sizeof *r->download * (size_t)r->max_download);
+        }
+        r->download[r->n_download++] =
+            (struct ring_download){(char *)host + done, at, n, r->ticket + 1};
+        done += n;
+    }
+    return OK;
+}

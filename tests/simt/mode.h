@@ -1,0 +1,24 @@
+/* mode.h - how the emulator runs what comes next; for test programs in C. */
+#ifndef TESTS_SIMT_MODE_H
+#define TESTS_SIMT_MODE_H
+
+#include <stdbool.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct simt_mode {
+    bool backward, random; /* order of threads, warps and blocks; neither: forward */
+    bool lazy;             /* stream work runs only when something waits for it */
+    bool protect;          /* the host faults when it touches device memory */
+    int seed;
+};
+void simt_mode(const struct simt_mode *m);
+bool simt_checks_races(void); /* this is the race build, where time is dear and order is not */
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
