@@ -18,4 +18,8 @@ void glu_avx2(const float *gate, const float *up, int64_t n, enum act act, float
 void add_avx2(const float *a, const float *b, int64_t n, float *y);
 void rope_avx2(float *x, const float *cos, const float *sin, int n, bool neox);
 
+settle_fn settle_avx2;
+masses_fn masses_avx2;
+band_fn band_avx2;
+
 #endif

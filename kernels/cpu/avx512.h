@@ -19,4 +19,8 @@ attn_fn attn_scores_avx512bf16, attn_values_avx512bf16;
 void rmsnorm_avx512(const float *x, const float *w, int64_t n, float eps, float *y);
 void glu_avx512(const float *gate, const float *up, int64_t n, enum act act, float *y);
 
+settle_fn settle_avx512;
+masses_fn masses_avx512;
+band_fn band_avx512;
+
 #endif

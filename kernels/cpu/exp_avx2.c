@@ -1,12 +1,12 @@
-/* exp_avx2.c - what needs 2^x: the softmax of attention, and gated activations.
+/* exp_avx2.c - what needs 2^x: softmax of attention, gated activations, masses of tokens.
  *
- * Each step is that of cpu_exp2 and of the naive definitions (naive_attn.c, naive.c), so the bits
+ * Each step is that of cpu_exp2 and of the definitions (naive_attn.c, naive.c, mass.h), so the bits
  * are equal. */
 #include <immintrin.h>
 #include <math.h>
 
 #include "kernels/cpu/avx2.h"
-#include "kernels/cpu/exp2.h"
+#include "kernels/cpu/mass.h"
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -112,5 +112,61 @@ void glu_avx2(const float *gate, const float *up, int64_t n, enum act act, float
         _mm256_storeu_ps(out, _mm256_mul_ps(act_of(act, _mm256_loadu_ps(g)), _mm256_loadu_ps(u)));
         for (int64_t j = i; j < n; j++)
             y[j] = out[j - i];
+    }
+}
+
+/* cpu_mass of 4 candidates whose 2^x is p. */
+INLINE __m256i mass4(__m128 p)
+{
+    __m256d d = _mm256_add_pd(_mm256_cvtps_pd(p), _mm256_set1_pd(MASS_MAGIC));
+    return _mm256_sub_epi64(_mm256_castpd_si256(d), _mm256_set1_epi64x((int64_t)MASS_BITS));
+}
+
+INLINE void add_mass(__m256i *sum, __m256 in, __m256i low, __m256i high)
+{
+    __m256i m = _mm256_castps_si256(in);
+    __m256i a = _mm256_cvtepi32_epi64(_mm256_castsi256_si128(m));
+    __m256i b = _mm256_cvtepi32_epi64(_mm256_extracti128_si256(m, 1));
+    low = _mm256_and_si256(low, a);
+    high = _mm256_and_si256(high, b);
+    *sum = _mm256_add_epi64(*sum, _mm256_add_epi64(low, high));
+}
+
+/* Few vectors have a candidate of the upper levels, and with top_k few have any. */
+void masses_avx2(const float *logit, int64_t n, float max, float scale, struct levels *l)
+{
+    __m256i sum[LEVELS];
+    __m256 floor[LEVELS];
+    float rest[LANES];
+
+    for (int j = 0; j < LEVELS; j++) {
+        sum[j] = _mm256_setzero_si256();
+        floor[j] = _mm256_set1_ps(l->floor[j]);
+    }
+    for (int64_t i = 0; i < n; i += LANES) {
+        const float *x = logit + i;
+        for (int k = 0; n - i < LANES && k < LANES; k++)
+            rest[k] = i + k < n ? x[k] : -INFINITY;
+        __m256 v = _mm256_loadu_ps(n - i < LANES ? rest : x);
+        v = _mm256_blendv_ps(_mm256_set1_ps(-INFINITY), v,
+                             _mm256_cmp_ps(v, _mm256_set1_ps(l->ceil), _CMP_LT_OQ));
+        if (!_mm256_movemask_ps(_mm256_cmp_ps(v, floor[LEVELS - 1], _CMP_GE_OQ)))
+            continue;
+        __m256 p =
+            exp2_8(_mm256_mul_ps(_mm256_sub_ps(v, _mm256_set1_ps(max)), _mm256_set1_ps(scale)));
+        __m256i low = mass4(_mm256_castps256_ps128(p)), high = mass4(_mm256_extractf128_ps(p, 1));
+#pragma GCC unroll 8
+        for (int j = LEVELS_HIGH; j < LEVELS; j++)
+            add_mass(&sum[j], _mm256_cmp_ps(v, floor[j], _CMP_GE_OQ), low, high);
+        if (!_mm256_movemask_ps(_mm256_cmp_ps(v, floor[LEVELS_HIGH - 1], _CMP_GE_OQ)))
+            continue;
+#pragma GCC unroll 8
+        for (int j = 0; j < LEVELS_HIGH; j++)
+            add_mass(&sum[j], _mm256_cmp_ps(v, floor[j], _CMP_GE_OQ), low, high);
+    }
+    for (int j = 0; j < LEVELS; j++) {
+        uint64_t lane[4];
+        _mm256_storeu_si256((void *)lane, sum[j]);
+        l->above[j] = lane[0] + lane[1] + lane[2] + lane[3];
     }
 }

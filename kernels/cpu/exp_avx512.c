@@ -1,12 +1,12 @@
-/* exp_avx512.c - what needs 2^x: the softmax of attention, and gated activations.
+/* exp_avx512.c - what needs 2^x: softmax of attention, gated activations, masses of tokens.
  *
- * Each step is that of cpu_exp2 and of the naive definitions (naive_attn.c, naive.c), so the bits
+ * Each step is that of cpu_exp2 and of the definitions (naive_attn.c, naive.c, mass.h), so the bits
  * are equal. */
 #include <immintrin.h>
 #include <math.h>
 
 #include "kernels/cpu/avx512.h"
-#include "kernels/cpu/exp2.h"
+#include "kernels/cpu/mass.h"
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -110,4 +110,54 @@ void glu_avx512(const float *gate, const float *up, int64_t n, enum act act, flo
         for (int64_t j = i; j < n; j++)
             y[j] = out[j - i];
     }
+}
+
+/* cpu_mass of 16 candidates, in two halves. */
+INLINE void mass16(__m512 v, float max, float scale, __m512i *low, __m512i *high)
+{
+    const __m512d magic = _mm512_set1_pd(MASS_MAGIC);
+    const __m512i bits = _mm512_set1_epi64((int64_t)MASS_BITS);
+    v = _mm512_mul_ps(_mm512_sub_ps(v, _mm512_set1_ps(max)), _mm512_set1_ps(scale));
+    v = exp2_16(v);
+    __m512d a = _mm512_cvtps_pd(_mm512_castps512_ps256(v));
+    __m512d b = _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1));
+    *low = _mm512_sub_epi64(_mm512_castpd_si512(_mm512_add_pd(a, magic)), bits);
+    *high = _mm512_sub_epi64(_mm512_castpd_si512(_mm512_add_pd(b, magic)), bits);
+}
+
+INLINE void add_mass(__m512i *sum, __mmask16 in, __m512i low, __m512i high)
+{
+    *sum = _mm512_mask_add_epi64(*sum, (__mmask8)in, *sum, low);
+    *sum = _mm512_mask_add_epi64(*sum, (__mmask8)(in >> 8), *sum, high);
+}
+
+/* Few vectors have a candidate of the upper levels, and with top_k few have any. */
+void masses_avx512(const float *logit, int64_t n, float max, float scale, struct levels *l)
+{
+    __m512i sum[LEVELS], low, high;
+    __m512 floor[LEVELS];
+
+    for (int j = 0; j < LEVELS; j++) {
+        sum[j] = _mm512_setzero_si512();
+        floor[j] = _mm512_set1_ps(l->floor[j]);
+    }
+    for (int64_t i = 0; i < n; i += LANES) {
+        __mmask16 some = n - i < LANES ? (__mmask16)((1u << (n - i)) - 1) : 0xffff;
+        __m512 v = _mm512_mask_loadu_ps(_mm512_set1_ps(-INFINITY), some, logit + i);
+        v = _mm512_mask_mov_ps(_mm512_set1_ps(-INFINITY),
+                               _mm512_cmp_ps_mask(v, _mm512_set1_ps(l->ceil), _CMP_LT_OQ), v);
+        if (!_mm512_cmp_ps_mask(v, floor[LEVELS - 1], _CMP_GE_OQ))
+            continue;
+        mass16(v, max, scale, &low, &high);
+#pragma GCC unroll 8
+        for (int j = LEVELS_HIGH; j < LEVELS; j++)
+            add_mass(&sum[j], _mm512_cmp_ps_mask(v, floor[j], _CMP_GE_OQ), low, high);
+        if (!_mm512_cmp_ps_mask(v, floor[LEVELS_HIGH - 1], _CMP_GE_OQ))
+            continue;
+#pragma GCC unroll 8
+        for (int j = 0; j < LEVELS_HIGH; j++)
+            add_mass(&sum[j], _mm512_cmp_ps_mask(v, floor[j], _CMP_GE_OQ), low, high);
+    }
+    for (int j = 0; j < LEVELS; j++)
+        l->above[j] = (uint64_t)_mm512_reduce_add_epi64(sum[j]);
 }

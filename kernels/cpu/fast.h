@@ -49,6 +49,7 @@ bool fast_rope_kv(struct fast *f, const struct op_rope_kv *a);
 bool fast_attention(struct fast *f, const struct op_attention *a);
 bool fast_glu(struct fast *f, const struct op_glu *a);
 bool fast_add(struct fast *f, const struct op_add *a);
+bool fast_sample(struct fast *f, const struct op_sample *a);
 
 /* GB/s of one pass over `bytes` of memory with all threads; a stretch far above the caches tells
  * what DRAM gives at this moment. */

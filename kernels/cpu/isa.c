@@ -73,6 +73,9 @@ static int level(void)
 const struct cpu_isa isa_scalar = {
     .name = "scalar",
     .act = act_pack,
+    .settle = settle_scalar,
+    .masses = masses_scalar,
+    .band = band_scalar,
     .linear = {
         [DT_F32]  = linear_scalar, [DT_F16]  = linear_scalar, [DT_BF16] = linear_scalar,
         [DT_Q8_0] = linear_scalar, [DT_Q4_0] = linear_scalar, [DT_Q4_1] = linear_scalar,
@@ -92,6 +95,9 @@ const struct cpu_isa isa_avx2 = {
     .glu = glu_avx2,
     .add = add_avx2,
     .rope = rope_avx2,
+    .settle = settle_avx2,
+    .masses = masses_avx2,
+    .band = band_avx2,
     .linear = {
         [DT_F32] = linear_avx2_F32,             [DT_F16] = linear_avx2_F16,
         [DT_BF16] = linear_avx2_BF16,           [DT_Q8_0] = linear_avx2_Q8_0,
@@ -113,6 +119,9 @@ const struct cpu_isa isa_avx512 = {
     .glu = glu_avx512,
     .add = add_avx2,
     .rope = rope_avx2,
+    .settle = settle_avx512,
+    .masses = masses_avx512,
+    .band = band_avx512,
     .linear = {
         [DT_F32] = linear_avx512_F32,           [DT_F16] = linear_avx512_F16,
         [DT_BF16] = linear_avx512_BF16,         [DT_Q8_0] = linear_avx512_Q8_0,
@@ -135,6 +144,9 @@ const struct cpu_isa isa_avx512bf16 = {
     .glu = glu_avx512,
     .add = add_avx2,
     .rope = rope_avx2,
+    .settle = settle_avx512,
+    .masses = masses_avx512,
+    .band = band_avx512,
     .linear = {
         [DT_F32] = linear_avx512_F32,           [DT_F16] = linear_avx512_F16,
         [DT_Q8_0] = linear_avx512_Q8_0,         [DT_Q4_0] = linear_avx512_Q4_0,

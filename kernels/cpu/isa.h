@@ -51,6 +51,30 @@ struct attn_tile {
 };
 typedef void attn_fn(struct attn_tile *t);
 
+/* Sampling (sample.c). Floors descend, not strictly; above[j]: mass of floor[j] <= l < ceil. */
+enum { LEVELS = 8, LEVELS_HIGH = 5, BAND_SLACK = 16 };
+struct levels {
+    float ceil, floor[LEVELS];
+    uint64_t above[LEVELS];
+};
+/* The first `room` logits with floor <= l < ceil. id NULL: the index. */
+struct band {
+    const float *logit;
+    const int32_t *id;
+    int64_t n, room;
+    float floor, ceil;
+};
+/* Cleans a row: no NaN, -0, +inf, subnormals. First of the greatest, -1 when all are -INFINITY. */
+typedef int64_t settle_fn(float *logit, int64_t n);
+/* Fills l->above with sums of cpu_mass (mass.h). */
+typedef void masses_fn(const float *logit, int64_t n, float max, float scale, struct levels *l);
+/* Copies a band in its order, into out and id, which have BAND_SLACK more and may be the band's own
+ * arrays; how many. */
+typedef int64_t band_fn(const struct band *b, float *out, int32_t *id);
+settle_fn settle_scalar;
+masses_fn masses_scalar;
+band_fn band_scalar;
+
 struct cpu_isa {
     const char *name;
     void (*act)(enum dtype t, const float *x, int64_t k, void *out); /* act_pack, equal bits */
@@ -62,6 +86,9 @@ struct cpu_isa {
     void (*glu)(const float *gate, const float *up, int64_t n, enum act act, float *y);
     void (*add)(const float *a, const float *b, int64_t n, float *y);
     void (*rope)(float *x, const float *cos, const float *sin, int n, bool neox);
+    settle_fn *settle;
+    masses_fn *masses;
+    band_fn *band;
 };
 
 extern const struct cpu_isa isa_scalar, isa_avx2, isa_avx512, isa_avx512bf16;

@@ -1,204 +1,69 @@
-/* naive_sample.c - choosing a token from a row of logits, as op_sample in ops.h defines it.
+/* naive_sample.c - choosing a token from a row of logits: the definition of op_sample in ops.h.
  *
- * top_k, top_p and min_p each keep a prefix of the candidates in descending order (ties: smaller id
- * first), and the draw is a point of that order too. So nothing is ever sorted: `cut_at` finds the
- * candidate where a running count or probability mass crosses a goal. A histogram of the first 11
- * bits of an order-preserving integer key tells its bucket, whose candidates (copied out if at
- * most FEW) are searched by the other bits, 11 and 10, then by id. Masses are summed in double in
- * ascending order of id, so a row has one result. A prefix of at most FEW candidates is copied out
- * too, and the steps after it cost nothing.
- *
- * One row of 152k logits: greedy is one pass; every cut without top_k is one pass of expf. */
+ * Candidates are sorted by descending logit (ties: smaller id first). Each has an integer mass
+ * (mass.h); top_k, top_p and min_p each keep a prefix of the order, known by its mass, and the draw
+ * is the candidate where the running mass reaches its share of what was kept. Sums of integers are
+ * exact, so sample.c, which sorts next to nothing, must find the very same token. No result depends
+ * on expf of the C library; log() is taken in double and rounded to float. */
 #include "kernels/cpu/naive.h"
 
 #include <float.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "kernels/base/mem.h"
 #include "kernels/base/rng.h"
+#include "kernels/cpu/mass.h"
+#include "kernels/cpu/sample.h"
 
-enum { FEW = 4096, BUCKETS = 2048 };
-
-/* Below it 1 / temperature could overflow; only the likeliest has any mass long before. */
-static const float TEMPERATURE_MIN = 1e-30f;
-
-/* Candidates: n logits in ascending order of id, -INFINITY where none. */
-struct field {
-    const float *logit;
-    const int32_t *id; /* NULL: the index itself */
-    int64_t n;
-    float max, inv_temp;
+struct candidate {
+    float logit;
+    int32_t id;
+    uint64_t mass;
 };
 
-/* The prefix of the descending order that ends at this candidate. */
-struct cut {
-    uint32_t key;
-    int64_t last; /* index of the last candidate with this very key */
-};
-
-static const struct cut EVERYTHING = {0, INT64_MAX};
-
-/* Greater logit, greater key; candidates never are NaN or -0. */
-static uint32_t key_of(float f)
+static int by_rank(const void *a, const void *b)
 {
-    uint32_t u;
-    memcpy(&u, &f, 4);
-    return u & 0x80000000u ? ~u : u | 0x80000000u;
+    const struct candidate *x = a, *y = b;
+    if (x->logit != y->logit)
+        return x->logit > y->logit ? -1 : 1;
+    return x->id < y->id ? -1 : 1;
 }
 
-static bool inside(const struct field *f, int64_t i, struct cut c)
+/* The first candidate where the running mass reaches `goal`; *sum is the mass up to it. */
+static int64_t reach(const struct candidate *c, int64_t n, uint64_t goal, uint64_t *sum)
 {
-    if (f->logit[i] == -INFINITY)
-        return false;
-    uint32_t key = key_of(f->logit[i]);
-    return key > c.key || (key == c.key && i <= c.last);
-}
-
-static double mass_of(const struct field *f, int64_t i)
-{
-    return (double)expf((f->logit[i] - f->max) * f->inv_temp);
-}
-
-struct few {
-    float logit[FEW];
-    int32_t id[FEW];
-};
-
-enum measure { COUNT, MASS };
-
-/* What cut_at has narrowed its search to: candidates whose key agrees with `known` in `mask`. */
-struct search {
-    struct field f; /* all candidates, or a few copied out with their index as id */
-    struct cut in;
-    uint32_t known, mask;
-    double before; /* measure of all candidates above them */
-};
-
-static bool sought(const struct search *s, int64_t i)
-{
-    return (key_of(s->f.logit[i]) & s->mask) == s->known && inside(&s->f, i, s->in);
-}
-
-static double measure_of(const struct search *s, enum measure what, int64_t i)
-{
-    return what == COUNT ? 1 : mass_of(&s->f, i);
-}
-
-/* Settles `bits` more bits of the key; `goal` below 0: -goal is a share of all. Its value. */
-static double refine(struct search *s, enum measure what, double goal, int shift, int bits)
-{
-    uint32_t low = (1u << bits) - 1;
-    double hist[BUCKETS] = {0}, total = 0;
-    int at = 0;
-    for (int64_t i = 0; i < s->f.n; i++)
-        if (sought(s, i))
-            hist[key_of(s->f.logit[i]) >> shift & low] += measure_of(s, what, i);
-    for (int b = 0; goal < 0 && b < BUCKETS; b++)
-        total += hist[b];
-    goal = goal < 0 ? -goal * total : goal;
-    double sum = s->before;
-    for (int b = (int)low; b >= 0; b--) {
-        if (hist[b] == 0)
-            continue;
-        at = b;
-        s->before = sum;
-        sum += hist[b];
-        if (sum >= goal)
-            break;
-    }
-    s->mask |= low << shift;
-    s->known |= (uint32_t)at << shift;
-    return goal;
-}
-
-/* Copies the sought candidates out if they are few. */
-static void copy_out(struct search *s, struct few *few)
-{
-    int64_t n = 0;
-    for (int64_t i = 0; i < s->f.n; i++) {
-        if (!sought(s, i))
-            continue;
-        if (n == FEW)
-            return;
-        few->logit[n] = s->f.logit[i];
-        few->id[n++] = (int32_t)i;
-    }
-    s->f = (struct field){few->logit, few->id, n, s->f.max, s->f.inv_temp};
-    s->in = EVERYTHING;
-}
-
-/* Within `in`, the first candidate in descending order where the running measure reaches `goal`: a
- * number of candidates, or (below 0) a share of all mass. The last one when none does. */
-static struct cut cut_at(const struct field *f, struct cut in, enum measure what, double goal)
-{
-    struct search s = {.f = *f, .in = in};
-    struct few few;
-    goal = refine(&s, what, goal, 21, 11);
-    s.f.id = NULL;
-    copy_out(&s, &few);
-    refine(&s, what, goal, 10, 11);
-    refine(&s, what, goal, 0, 10);
-    struct cut out = {s.known, 0};
-    double sum = s.before;
-    for (int64_t i = 0; i < s.f.n; i++) {
-        if (!sought(&s, i))
-            continue;
-        out.last = s.f.id ? s.f.id[i] : i;
-        sum += measure_of(&s, what, i);
-        if (sum >= goal)
-            break;
-    }
-    return out;
-}
-
-/* The lesser of two prefixes. */
-static struct cut least(struct cut a, struct cut b)
-{
-    if (a.key != b.key)
-        return a.key > b.key ? a : b;
-    return a.last < b.last ? a : b;
-}
-
-/* Copies the candidates inside `c` out, if they are few, and makes them the field. */
-static void narrow(struct field *f, struct cut *c, struct few *few)
-{
-    int64_t n = 0;
-    if (f->id)
-        return;
-    for (int64_t i = 0; i < f->n; i++) {
-        if (!inside(f, i, *c))
-            continue;
-        if (n == FEW)
-            return;
-        few->logit[n] = f->logit[i];
-        few->id[n++] = (int32_t)i;
-    }
-    *f = (struct field){few->logit, few->id, n, f->max, f->inv_temp};
-    *c = EVERYTHING;
+    int64_t i = 0;
+    for (*sum = c[0].mass; *sum < goal && i < n - 1;)
+        *sum += c[++i].mass;
+    return i;
 }
 
 static int32_t draw(const float *logit, int64_t n, float max, const struct sample_row *row)
 {
-    struct field f = {logit, NULL, n, max, 1 / row->temperature};
-    struct few few;
-    struct cut c = EVERYTHING;
-    if (row->top_k > 0 && row->top_k < n) {
-        c = cut_at(&f, c, COUNT, row->top_k);
-        narrow(&f, &c, &few);
-    }
+    struct candidate *c = xmalloc((size_t)n * sizeof *c);
+    float scale = sample_scale(row->temperature), floor = sample_floor(row, max);
+    int64_t m = 0, k = 0;
+    uint64_t kept = 0, sum;
+    for (int64_t i = 0; i < n; i++)
+        if (logit[i] != -INFINITY)
+            c[m++] = (struct candidate){logit[i], (int32_t)i, cpu_mass(logit[i], max, scale)};
+    qsort(c, (size_t)m, sizeof *c, by_rank);
+    if (row->top_k > 0 && row->top_k < m)
+        m = row->top_k;
+    for (int64_t i = 0; i < m; i++)
+        kept += c[i].mass;
     if (row->top_p < 1) {
-        c = least(c, cut_at(&f, c, MASS, -(double)row->top_p));
-        narrow(&f, &c, &few);
+        m = reach(c, m, mass_part((double)row->top_p, kept), &sum) + 1;
+        kept = sum;
     }
-    if (row->min_p > 0) { /* p >= min_p * p of the likeliest */
-        float floor = max + row->temperature * logf(row->min_p);
-        struct cut m = {key_of((floor < max ? floor : max) + 0.0f), INT64_MAX};
-        c = least(c, m);
-        narrow(&f, &c, &few);
-    }
+    for (kept = 0; k < m && c[k].logit >= floor; k++)
+        kept += c[k].mass;
     float u = rng_uniform(rng_philox(row->seed, row->counter, 0).v[0]);
-    struct cut at = cut_at(&f, c, MASS, -(double)u);
-    return f.id ? f.id[at.last] : (int32_t)at.last;
+    int32_t id = c[reach(c, k, mass_part((double)u, kept), &sum)].id;
+    xfree(c);
+    return id;
 }
 
 /* Bans, bias and penalties, in the order of ops.h. */
@@ -225,34 +90,33 @@ static void adjust(const struct op_sample *a, const struct sample_row *row, cons
     }
 }
 
-/* Makes the row fit for keys (no NaN, no -0, no +inf); the likeliest token, -1 when all are banned.
- */
-static int32_t settle(float *logit, int64_t n)
+/* Makes the row fit for comparing: no NaN, -0, +inf or subnormal (which some threads flush). The
+ * first of the likeliest, -1 when all are banned. */
+static int64_t settle(float *logit, int64_t n)
 {
-    float best = -INFINITY;
-    int32_t at = -1;
+    int64_t at = -1;
     for (int64_t i = 0; i < n; i++) {
         float l = logit[i];
-        if (l > best) {
-            best = l;
-            at = (int32_t)i;
-        }
         if (l != l)
-            logit[i] = -INFINITY;
+            l = -INFINITY;
         else if (l > FLT_MAX)
-            logit[i] = FLT_MAX;
-        else if (l == 0)
-            logit[i] = 0;
+            l = FLT_MAX;
+        else if (fabsf(l) < FLT_MIN)
+            l = 0;
+        logit[i] = l;
+        if (l != -INFINITY && (at < 0 || l > logit[at]))
+            at = i;
     }
     return at;
 }
 
+/* Logarithm of the sum of e^logit. */
 static double log_sum(const float *logit, int64_t n, float max)
 {
-    double sum = 0;
+    uint64_t sum = 0;
     for (int64_t i = 0; i < n; i++)
-        sum += (double)expf(logit[i] - max);
-    return (double)max + log(sum);
+        sum += cpu_mass(logit[i], max, EXP2_LOG2E);
+    return sample_log(sum, max);
 }
 
 /* The chosen token's log-probability and rank, and the likeliest n_top tokens. */
@@ -293,11 +157,11 @@ static void sample_row(const struct op_sample *a, int64_t r)
         return;
     }
     adjust(a, row, a->mask ? a->mask + r * ((n + 31) / 32) : NULL, logit, n);
-    int32_t best = settle(logit, n);
+    int64_t best = settle(logit, n);
     if (row->forced >= 0)
         out->token = row->forced;
-    else if (best < 0 || row->temperature < TEMPERATURE_MIN)
-        out->token = best < 0 ? 0 : best;
+    else if (best < 0 || row->temperature < SAMPLE_COLD)
+        out->token = best < 0 ? 0 : (int32_t)best;
     else
         out->token = draw(logit, n, logit[best], row);
     if (best >= 0 && row->n_top >= 0)

@@ -1,4 +1,5 @@
 /* rows_avx2.c - what is done to one row of numbers, with the bits of the naive definitions. */
+#include <float.h>
 #include <immintrin.h>
 #include <math.h>
 
@@ -117,4 +118,71 @@ void rope_avx2(float *x, const float *cos, const float *sin, int n, bool neox)
         p[0] = u * cos[i] - v * sin[i];
         p[step] = v * cos[i] + u * sin[i];
     }
+}
+
+/* --- sampling */
+
+/* Logits at x; written back only where cleaning changed them. */
+static __m256 clean(float *x)
+{
+    __m256 v = _mm256_loadu_ps(x), old = v, none = _mm256_set1_ps(-INFINITY);
+    v = _mm256_blendv_ps(v, none, _mm256_cmp_ps(v, v, _CMP_UNORD_Q));
+    v = _mm256_min_ps(v, _mm256_set1_ps(FLT_MAX));
+    __m256 size = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), v);
+    v = _mm256_andnot_ps(_mm256_cmp_ps(size, _mm256_set1_ps(FLT_MIN), _CMP_LT_OQ), v);
+    __m256i same = _mm256_cmpeq_epi32(_mm256_castps_si256(v), _mm256_castps_si256(old));
+    if (_mm256_movemask_epi8(same) != -1)
+        _mm256_storeu_ps(x, v);
+    return v;
+}
+
+int64_t settle_avx2(float *logit, int64_t n)
+{
+    enum { CHUNK = 128 * LANES }; /* only the best chunk is searched for where its maximum is */
+    int64_t whole = n / LANES * LANES, at = -1;
+    int64_t rest = settle_scalar(logit + whole, n - whole);
+    float best = -INFINITY;
+
+    for (int64_t first = 0; first < whole; first += CHUNK) {
+        int64_t end = first + CHUNK < whole ? first + CHUNK : whole;
+        __m256 top = _mm256_set1_ps(-INFINITY);
+        float lane[LANES], chunk = -INFINITY;
+        for (int64_t i = first; i < end; i += LANES)
+            top = _mm256_max_ps(clean(logit + i), top);
+        _mm256_storeu_ps(lane, top);
+        for (int k = 0; k < LANES; k++)
+            chunk = lane[k] > chunk ? lane[k] : chunk;
+        at = chunk > best ? first : at;
+        best = chunk > best ? chunk : best;
+    }
+    if (rest >= 0 && logit[whole + rest] > best)
+        return whole + rest;
+    while (at >= 0 && logit[at] != best)
+        at++;
+    return at;
+}
+
+/* Vectors without a candidate, nearly all, cost two compares. */
+int64_t band_avx2(const struct band *b, float *out, int32_t *id)
+{
+    const __m256 floor = _mm256_set1_ps(b->floor), ceil = _mm256_set1_ps(b->ceil);
+    int64_t k = 0;
+
+    for (int64_t i = 0; i < b->n && k < b->room; i += LANES) {
+        unsigned in = (1u << (b->n - i < LANES ? b->n - i : LANES)) - 1;
+        if (b->n - i >= LANES) {
+            __m256 v = _mm256_loadu_ps(b->logit + i);
+            in = (unsigned)_mm256_movemask_ps(_mm256_and_ps(_mm256_cmp_ps(v, floor, _CMP_GE_OQ),
+                                                            _mm256_cmp_ps(v, ceil, _CMP_LT_OQ)));
+        }
+        for (; in && k < b->room; in &= in - 1) {
+            int64_t at = i + __builtin_ctz(in);
+            float l = b->logit[at];
+            if (!(l >= b->floor && l < b->ceil))
+                continue;
+            id[k] = b->id ? b->id[at] : (int32_t)at;
+            out[k++] = l;
+        }
+    }
+    return k;
 }

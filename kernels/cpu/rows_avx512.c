@@ -1,5 +1,6 @@
 /* rows_avx512.c - what is done to one row of numbers, 16 lanes at a time, with the bits of the
  * naive definitions (naive.c sums in 16 lanes and folds them in halves). */
+#include <float.h>
 #include <immintrin.h>
 #include <math.h>
 
@@ -92,4 +93,67 @@ void rmsnorm_avx512(const float *x, const float *w, int64_t n, float eps, float 
                                               _mm512_loadu_ps(w + i)));
     tail = _mm512_mul_ps(_mm512_mul_ps(tail, scale), _mm512_maskz_loadu_ps(rest, w + whole));
     _mm512_mask_storeu_ps(y + whole, rest, tail);
+}
+
+/* --- sampling */
+
+/* Logits at x, of which `some` are there; written back only where cleaning changed them. */
+static __m512 clean(float *x, __mmask16 some)
+{
+    const __m512 none = _mm512_set1_ps(-INFINITY);
+    __m512 v = _mm512_mask_loadu_ps(none, some, x), old = v;
+    v = _mm512_mask_mov_ps(v, _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), none);
+    v = _mm512_min_ps(v, _mm512_set1_ps(FLT_MAX));
+    __mmask16 zero = _mm512_cmp_ps_mask(_mm512_abs_ps(v), _mm512_set1_ps(FLT_MIN), _CMP_LT_OQ);
+    v = _mm512_mask_mov_ps(v, zero, _mm512_setzero_ps());
+    if (_mm512_cmpneq_epi32_mask(_mm512_castps_si512(v), _mm512_castps_si512(old)))
+        _mm512_mask_storeu_ps(x, some, v);
+    return v;
+}
+
+static __mmask16 lanes_left(int64_t n)
+{
+    return n < LANES ? (__mmask16)((1u << n) - 1) : 0xffff;
+}
+
+int64_t settle_avx512(float *logit, int64_t n)
+{
+    enum { CHUNK = 64 * LANES }; /* only the best chunk is searched for where its maximum is */
+    float best = -INFINITY;
+    int64_t at = -1;
+
+    for (int64_t first = 0; first < n; first += CHUNK) {
+        int64_t end = first + CHUNK < n ? first + CHUNK : n;
+        __m512 top = _mm512_set1_ps(-INFINITY);
+        for (int64_t i = first; i < end; i += LANES)
+            top = _mm512_max_ps(clean(logit + i, lanes_left(end - i)), top);
+        float chunk = _mm512_reduce_max_ps(top);
+        at = chunk > best ? first : at;
+        best = chunk > best ? chunk : best;
+    }
+    while (at >= 0 && logit[at] != best)
+        at++;
+    return at;
+}
+
+int64_t band_avx512(const struct band *b, float *out, int32_t *id)
+{
+    const __m512 floor = _mm512_set1_ps(b->floor), ceil = _mm512_set1_ps(b->ceil);
+    const __m512i count = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    int64_t k = 0;
+
+    for (int64_t i = 0; i < b->n && k < b->room; i += LANES) {
+        __mmask16 in = lanes_left(b->n - i);
+        __m512 v = _mm512_maskz_loadu_ps(in, b->logit + i);
+        __m512i own = _mm512_add_epi32(count, _mm512_set1_epi32((int)i));
+        in = _mm512_mask_cmp_ps_mask(in, v, floor, _CMP_GE_OQ);
+        in = _mm512_mask_cmp_ps_mask(in, v, ceil, _CMP_LT_OQ);
+        if (!in)
+            continue;
+        own = b->id ? _mm512_maskz_loadu_epi32(in, b->id + i) : own;
+        _mm512_storeu_ps(out + k, _mm512_maskz_compress_ps(in, v));
+        _mm512_storeu_si512(id + k, _mm512_maskz_compress_epi32(in, own));
+        k += __builtin_popcount(in);
+    }
+    return k < b->room ? k : b->room;
 }

@@ -4,6 +4,7 @@
  *   bench_kernels linear [TYPE [ISA [THREADS]]]
  *                                     y = x W^T over N x K x M, weights from memory for M <= 16
  *   bench_kernels attn [ISA]          decode and prefill over paged bf16 KV, packing
+ *   bench_kernels sample [ISA]        choosing a token from a row of 152k logits, one thread
  *
  * DRAM of a shared machine drifts by a factor of two within minutes: `%` is the median ratio of the
  * kernel's rate to a read test run in alternation with it. G: 10^9 operations a second, 2 M N K. */
@@ -278,6 +279,65 @@ static void attention(const char *isa)
     fast_close(&f);
 }
 
+/* --- sampling: logits as a model's are spread, and the same made flat by the temperature */
+
+static void sample(const char *isa)
+{
+    enum { N = 151936, TIMES = 60 };
+    static const struct {
+        const char *name;
+        struct sample_row row;
+    } c[] = {
+        {"greedy", {.temperature = 0, .top_p = 1, .repetition = 1, .n_top = -1}},
+        {"temperature 1", {.temperature = 1, .top_p = 1, .repetition = 1, .n_top = -1}},
+        {"temperature 5", {.temperature = 5, .top_p = 1, .repetition = 1, .n_top = -1}},
+        {"top_k 50", {.temperature = 1, .top_p = 1, .repetition = 1, .n_top = -1, .top_k = 50}},
+        {"top_p 0.9", {.temperature = 1, .top_p = 0.9f, .repetition = 1, .n_top = -1}},
+        {"top_p 0.9, penalties",
+         {.temperature = 1, .top_p = 0.9f, .repetition = 1.1f, .presence = 1, .n_top = -1}},
+        {"greedy, logprobs 20", {.temperature = 0, .top_p = 1, .repetition = 1, .n_top = 20}},
+    };
+    float *from = xmalloc(N * 4), *x = xmalloc(N * 4);
+    uint16_t *counts = xcalloc(N, 2);
+    struct fast f;
+    uint32_t seed = 1;
+
+    if (fast_open(&f, 1, isa) != OK) {
+        printf("%s\n", fail_text());
+        exit(1);
+    }
+    for (int i = 0; i < N; i++) { /* deviation 2.5, as a sum of 12; some candidates stand out */
+        from[i] = -15;
+        for (int k = 0; k < 12; k++)
+            from[i] += 2.5f * (float)((seed = seed * 1664525u + 1013904223u) >> 8) * 0x1p-24f;
+        from[i] = i % 5000 == 77 ? 14.0f - (float)i / 15000 : from[i];
+        counts[i] = i % 300 == 5 ? 0x8001 : 0;
+    }
+    pool_begin(f.pool);
+    for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
+        struct sample_row row = c[i].row;
+        struct sample_out out;
+        double best = 1e9, sum = 0;
+        row.forced = -1;
+        for (int k = 0; k < TIMES; k++) {
+            struct op_sample a = {.logits = tensor_2d(x, DT_F32, 1, N), .row = &row, .out = &out};
+            a.counts = row.presence != 0 ? counts : NULL;
+            row.counter = (uint64_t)k;
+            memcpy(x, from, N * 4);
+            double begin = clock_now();
+            fast_sample(&f, &a);
+            double took = clock_now() - begin;
+            best = fmin(best, took);
+            sum += took;
+        }
+        printf("%s, a row of %d: %-22s best %.3f ms, mean %.3f ms\n", f.isa->name, N, c[i].name,
+               best * 1e3, sum / TIMES * 1e3);
+    }
+    pool_end(f.pool);
+    fast_close(&f);
+    xfree(from), xfree(x), xfree(counts);
+}
+
 int main(int argc, char **argv)
 {
     const char *what = argc > 1 ? argv[1] : "";
@@ -289,7 +349,9 @@ int main(int argc, char **argv)
                argc > 4 ? (int)strtol(argv[4], NULL, 10) : 0);
     else if (!strcmp(what, "attn"))
         attention(argc > 2 ? argv[2] : NULL);
+    else if (!strcmp(what, "sample"))
+        sample(argc > 2 ? argv[2] : NULL);
     else
-        printf("bench_kernels limits | linear [TYPE [ISA]] | attn [ISA]\n");
+        printf("bench_kernels limits | linear [TYPE [ISA]] | attn [ISA] | sample [ISA]\n");
     return 0;
 }

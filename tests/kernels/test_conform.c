@@ -372,6 +372,104 @@ static void check_heads(enum dtype t, int hq, int hkv, int dim)
     world_close(&w);
 }
 
+/* --- sampling: tokens, reports and counts of a batch of rows with all kinds of settings */
+
+enum spread { NOISE, FLAT, STEEP, TIES, EQUAL, ODD, N_SPREAD };
+
+static float logit_of(enum spread spread, int i)
+{
+    static const float odd[] = {NAN,     INFINITY, -INFINITY, -0.0f,    0,       1e-40f,
+                                -1e-40f, 3e38f,    -3.4e38f,  1.2e-38f, -1e-20f, 7};
+    float g = noise() + noise() + noise();
+    switch (spread) {
+    case NOISE:
+        return 4 * g;
+    case FLAT:
+        return 0.001f * g;
+    case STEEP:
+        return i == 3 ? 150 : 30 * g;
+    case TIES:
+        return (float)(int)(2 * g);
+    case EQUAL:
+        return i % 5 == 1 ? 0 : -0.5f;
+    default:
+        return seed % 3 ? odd[seed % 1021 % 12] : g;
+    }
+}
+
+/* clang-format off */
+static const struct sample_row sample_rows[] = {
+    {.temperature = 0, .top_p = 1, .repetition = 1, .n_top = -1, .forced = -1},
+    {.temperature = 0, .top_p = 1, .repetition = 1, .n_top = 20, .forced = -1},
+    {.temperature = 1, .top_p = 1, .repetition = 1, .n_top = 0, .forced = -1},
+    {.temperature = 0.3f, .top_p = 1, .repetition = 1.3f, .n_top = 5, .forced = -1},
+    {.temperature = 50, .top_p = 1, .repetition = 1, .n_top = -1, .forced = -1},
+    {.temperature = 3e38f, .top_p = 0.99f, .repetition = 1, .n_top = -1, .forced = -1},
+    {.temperature = 1e-29f, .top_p = 0.5f, .repetition = 1, .n_top = -1, .forced = -1},
+    {.temperature = 1, .top_p = 1, .repetition = 1, .n_top = -1, .forced = -1, .top_k = 1},
+    {.temperature = 1, .top_p = 1, .repetition = 1, .n_top = 3, .forced = -1, .top_k = 50},
+    {.temperature = 9, .top_p = 0.99f, .repetition = 1, .n_top = -1, .forced = -1, .top_k = 12345},
+    {.temperature = 1, .top_p = 0.9f, .repetition = 1, .n_top = -1, .forced = -1},
+    {.temperature = 20, .top_p = 0.9f, .repetition = 1, .n_top = -1, .forced = -1},
+    {.temperature = 1, .top_p = 0, .repetition = 1, .n_top = -1, .forced = -1},
+    {.temperature = 1, .top_p = 1, .repetition = 1, .n_top = -1, .forced = -1, .min_p = 0.05f},
+    {.temperature = 2, .top_p = 0.95f, .repetition = 1, .n_top = 1, .forced = -1, .min_p = 1e-3f,
+     .top_k = 300, .presence = 0.5f, .frequency = 0.25f},
+    {.temperature = 1, .top_p = 1, .repetition = 1, .n_top = 20, .forced = 0},
+    {.temperature = 1, .top_p = 1, .repetition = 1, .n_top = 0, .forced = -1, .slot = -1},
+};
+/* clang-format on */
+enum { N_SAMPLE = sizeof sample_rows / sizeof sample_rows[0] };
+
+static void check_sample(int n, enum spread spread)
+{
+    size_t all = (size_t)n * N_SAMPLE, words = (size_t)((n + 31) / 32) * N_SAMPLE;
+    float *x = xmalloc(all * 4), *y;
+    uint32_t *mask = xmalloc(words * 4);
+    uint16_t *counts = xcalloc(all, 4), *counts2 = counts + all;
+    struct sample_row row[N_SAMPLE];
+    struct sample_out want[N_SAMPLE], got[N_SAMPLE];
+    const struct sample_bias bias[] = {{n / 2, 3}, {n - 1, -INFINITY}, {0, -1}};
+    int32_t last[2][N_SAMPLE] = {{0}};
+    for (size_t i = 0; i < all; i++) {
+        x[i] = logit_of(spread, (int)(i % (size_t)n));
+        counts[i] = seed >> 20 & 7 ? 0 : (uint16_t)(seed >> 11 & 0x8003);
+    }
+    for (size_t i = 0; i < words; i++)
+        mask[i] = noise() > 0.8f ? 0 : seed % 5 < 2 ? seed * 2654435761u : UINT32_MAX;
+    memcpy(counts2, counts, all * sizeof *counts);
+    y = same(x, all);
+    for (int i = 0; i < N_SAMPLE; i++) {
+        row[i] = sample_rows[i];
+        row[i].slot = row[i].slot < 0 ? -1 : i;
+        row[i].seed = seed;
+        row[i].counter = (uint64_t)n;
+        row[i].n_bias = i % 4;
+    }
+    row[N_SAMPLE - 2].forced = n / 3;
+    struct op_sample a = {
+        mat(x, N_SAMPLE, n), row, bias, n % 2 ? mask : NULL, counts, last[0], want, NULL};
+    naive_sample(&a, 0, naive_sample_items(&a));
+    a.logits = mat(y, N_SAMPLE, n);
+    a.counts = counts2, a.last = last[1], a.out = got;
+    assert_int_equal(op_sample(q, &a), OK);
+    for (int i = 0; i < N_SAMPLE; i++)
+        if (memcmp(&want[i], &got[i], sizeof want[i]) != 0) {
+            print_error(
+                "sample, %d tokens, spread %d, row %d: token %d rank %d logprob %.9g, defined"
+                " as %d %d %.9g\n",
+                n, (int)spread, i, got[i].token, got[i].rank, (double)got[i].logprob, want[i].token,
+                want[i].rank, (double)want[i].logprob);
+            assert_true(false);
+        }
+    assert_memory_equal(counts, counts2, all * sizeof *counts);
+    assert_memory_equal(last[0], last[1], sizeof last[0]);
+    xfree(x);
+    xfree(y);
+    xfree(mask);
+    xfree(counts);
+}
+
 /* --- one instruction set */
 
 static void all_ops(void)
@@ -395,6 +493,12 @@ static void all_ops(void)
     for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++) {
         check_heads(DT_F32, heads[i].hq, heads[i].hkv, heads[i].dim);
         check_heads(DT_BF16, heads[i].hq, heads[i].hkv, heads[i].dim);
+    }
+    for (int spread = 0; spread < N_SPREAD; spread++) {
+        for (int i = 0; i < N_SIZES; i++)
+            check_sample(sizes[i], (enum spread)spread);
+        check_sample(2049, (enum spread)spread);
+        check_sample(20000, (enum spread)spread); /* more than a thread's scratch holds */
     }
 }
 
