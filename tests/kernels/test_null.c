@@ -18,7 +18,7 @@ static void test_counts(void **state)
     void *at, *kv;
     assert_int_equal(backend_null.open(&o, &d), OK);
     struct queue *q = backend_null.queue(d);
-    /* Far more than any machine has. */
+    /* 64 GiB: more than this test could touch. */
     assert_int_equal(backend_null.region(d, REGION_WORK, (size_t)1 << 36, &at), OK);
     assert_int_equal(backend_null.region(d, REGION_KV, 12345, &kv), OK);
     assert_true((char *)kv < (char *)at || (char *)kv >= (char *)at + ((size_t)1 << 36));
