@@ -10,6 +10,8 @@
  *
  * A row of 152k logits: greedy is one pass; temperature, top_p and min_p add a pass of 2^x and one
  * copy each; top_k two passes. Scratch: one `few` a thread. */
+#include "kernels/cpu/sample.h"
+
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -17,7 +19,6 @@
 #include "kernels/base/rng.h"
 #include "kernels/cpu/fast.h"
 #include "kernels/cpu/mass.h"
-#include "kernels/cpu/sample.h"
 
 enum { ROOM = 8192, FEW = 32 };
 
