@@ -562,6 +562,8 @@ static const struct {
 enum status cuda_attention(struct cuda_queue *q, const struct op_attention *o)
 {
     attn_args a = {};
+    if (o->r.rows == 0 || o->r.seqs == 0)
+        return OK;
     a.q = static_cast<const char *>(o->q.data);
     a.y = static_cast<char *>(o->y.data);
     a.q_row = o->q.stride[0];

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "kernels/base/mem.h"
+#include "kernels/cuda/panel.h"
 #include "kernels/cuda/ring.h"
 
 enum {
@@ -274,15 +275,48 @@ static void cuda_step(struct queue *q, bool begin)
 static bool cuda_can(const struct device *dev, const struct op_case *c, struct choice *out)
 {
     const struct dtype_info *w = dtype_info(c->w);
+    bool weight = c->op == OP_linear || c->op == OP_embed;
+    struct choice found = {"rows", LAYOUT_ROWS, 0};
     (void)dev;
-    if (c->op == OP_linear || c->op == OP_attention)
-        return false;
     if (c->op == OP_embed && (!cuda_embeds(c->w) || c->k % w->block != 0))
         return false;
+    if (weight)
+        found.bytes = dtype_row_bytes(c->w, c->k) * (size_t)c->n;
+    if (c->op == OP_linear && cuda_panel_bytes(c->w, c->n, c->k) != 0)
+        found = (struct choice){"mma", LAYOUT_PANEL, cuda_panel_bytes(c->w, c->n, c->k)};
+    else if (c->op == OP_linear && c->w != DT_F32)
+        return false;
     if (out)
-        *out = (struct choice){"rows", LAYOUT_ROWS,
-                               c->op == OP_embed ? dtype_row_bytes(c->w, c->k) * (size_t)c->n : 0};
+        *out = found;
     return true;
+}
+
+/* Tiles of 16 rows, as many at once as a piece of the ring holds. */
+static enum status pack_panels(struct ring *ring, const struct tensor *src, int n,
+                               const struct choice *c, struct tensor *dst)
+{
+    enum dtype t = (enum dtype)src[0].dtype;
+    int64_t rows = 0, k = src[0].shape[1];
+    for (int i = 0; i < n; i++)
+        rows += src[i].shape[0];
+    int64_t tiles = (rows + PANEL_ROWS - 1) / PANEL_ROWS;
+    if (cuda_panel_bytes(t, rows, k) != c->bytes || c->bytes == 0)
+        return fail(ERR_INTERNAL, "pack: %s [%lld, %lld] in panels, a choice of %zu bytes",
+                    dtype_info(t)->name, (long long)rows, (long long)k, c->bytes);
+    size_t line = c->bytes / (size_t)tiles;
+    int64_t step = RING_CHUNK / (int64_t)line > 1 ? RING_CHUNK / (int64_t)line : 1;
+    char *host = xmalloc((size_t)(step < tiles ? step : tiles) * line);
+    enum status s = OK;
+    for (int64_t at = 0; at < tiles && s == OK; at += step) {
+        int64_t count = tiles - at < step ? tiles - at : step;
+        cuda_panel_pack(src, n, at, count, host);
+        s = ring_upload(ring, (char *)dst->data + (size_t)at * line, host, (size_t)count * line);
+    }
+    xfree(host);
+    *dst = tensor_2d(dst->data, t, rows, k);
+    dst->layout = LAYOUT_PANEL;
+    memset(dst->stride, 0, sizeof dst->stride);
+    return s;
 }
 
 static enum status cuda_pack(struct device *dev, const struct tensor *src, int n,
@@ -293,6 +327,8 @@ static enum status cuda_pack(struct device *dev, const struct tensor *src, int n
     size_t row = dtype_row_bytes(t, src[0].shape[1]), need = 0;
     int64_t rows = 0;
     char *at = dst->data;
+    if (c->layout == LAYOUT_PANEL)
+        return pack_panels(ring, src, n, c, dst);
     for (int i = 0; i < n; i++)
         rows += src[i].shape[0];
     need = row * (size_t)rows;
@@ -319,9 +355,11 @@ static enum status cuda_pack(struct device *dev, const struct tensor *src, int n
 CUDA_OP(embed, struct op_embed)
 CUDA_OP(rmsnorm, struct op_rmsnorm)
 CUDA_OP(add_rmsnorm, struct op_add_rmsnorm)
+CUDA_OP(linear, struct op_linear)
 CUDA_OP(rope, struct op_rope)
 CUDA_OP(kv_write, struct op_kv_write)
 CUDA_OP(rope_kv, struct op_rope_kv)
+CUDA_OP(attention, struct op_attention)
 CUDA_OP(glu, struct op_glu)
 CUDA_OP(add, struct op_add)
 CUDA_OP(conv1d, struct op_conv1d)
@@ -371,9 +409,11 @@ const struct backend backend_cuda = {
     .ops = {.embed = run_embed,
             .rmsnorm = run_rmsnorm,
             .add_rmsnorm = run_add_rmsnorm,
+            .linear = run_linear,
             .rope = run_rope,
             .kv_write = run_kv_write,
             .rope_kv = run_rope_kv,
+            .attention = run_attention,
             .glu = run_glu,
             .add = run_add,
             .conv1d = run_conv1d,

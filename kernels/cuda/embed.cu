@@ -6,6 +6,7 @@
 #include "kernels/cuda/common.cuh"
 
 extern "C" {
+#include "kernels/cuda/panel.h"
 #include "kernels/quant/q4_0.h"
 #include "kernels/quant/q4_1.h"
 #include "kernels/quant/q4_k.h"
@@ -117,6 +118,8 @@ bool cuda_embeds(enum dtype type)
 enum status cuda_embed(struct cuda_queue *q, const struct op_embed *a)
 {
     embed_fn *run = kernel_of(a->table.dtype);
+    if (a->table.layout == LAYOUT_PANEL)
+        return cuda_panel_embed(q, a);
     if (!run || a->table.layout != LAYOUT_ROWS)
         return fail(ERR_UNSUPPORTED, "cuda: op embed of type %d, layout %d", a->table.dtype,
                     a->table.layout);

@@ -106,9 +106,9 @@ static __global__ void __launch_bounds__(THREADS) panel_rows(struct op_embed a, 
     }
 }
 
-enum status panel_embed(struct cuda_queue *q, const struct op_embed *a)
+enum status cuda_panel_embed(struct cuda_queue *q, const struct op_embed *a)
 {
-    const panel_format *f = panel_format_of(static_cast<enum dtype>(a->table.dtype));
+    const panel_format *f = cuda_panel_format(static_cast<enum dtype>(a->table.dtype));
     if (!f)
         return fail(ERR_UNSUPPORTED, "embed: %s has no panels",
                     dtype_info(static_cast<enum dtype>(a->table.dtype))->name);

@@ -210,7 +210,7 @@ static float factor_of(const struct op_linear *a)
 
 static int splits_of(const cuda_queue *q, const struct op_linear *a)
 {
-    return choose_splits(q, a->w.shape[0], static_cast<int>(panel_chunks(a->w.shape[1])));
+    return choose_splits(q, a->w.shape[0], static_cast<int>(cuda_panel_chunks(a->w.shape[1])));
 }
 
 /* Rows of x that fit into the scratch at once, a multiple of 64 unless all do; 0: not even 64. */
@@ -224,9 +224,9 @@ static int64_t rows_that_fit(const cuda_queue *q, int64_t m, size_t row_bytes)
 static cudaError_t panels(const cuda_queue *q, const struct op_linear *a, int64_t first, int m)
 {
     const enum dtype t = static_cast<enum dtype>(a->w.dtype);
-    const bool ints = panel_format_of(t)->bits < 16;
+    const bool ints = cuda_panel_format(t)->bits < 16;
     const int64_t n = a->w.shape[0], k = a->w.shape[1];
-    const int chunks = static_cast<int>(panel_chunks(k)), tiles = (m + 7) / 8;
+    const int chunks = static_cast<int>(cuda_panel_chunks(k)), tiles = (m + 7) / 8;
     const int splits = splits_of(q, a);
     const bool fold = a->x.shape[0] > LARGE_M && splits > 1;
     char *scratch = static_cast<char *>(q->scratch);
@@ -274,9 +274,9 @@ static cudaError_t panels(const cuda_queue *q, const struct op_linear *a, int64_
 
 static enum status run_panels(const cuda_queue *q, const struct op_linear *a)
 {
-    const bool ints = panel_format_of(static_cast<enum dtype>(a->w.dtype))->bits < 16;
+    const bool ints = cuda_panel_format(static_cast<enum dtype>(a->w.dtype))->bits < 16;
     const int64_t m = a->x.shape[0], splits = splits_of(q, a);
-    size_t row = panel_chunks(a->w.shape[1]) * (ints ? X_BYTES_INT : X_BYTES_HALF) / 8 + 4;
+    size_t row = cuda_panel_chunks(a->w.shape[1]) * (ints ? X_BYTES_INT : X_BYTES_HALF) / 8 + 4;
     if (m <= LARGE_M && splits > 1)
         row += splits * a->w.shape[0] * sizeof(float);
     const int64_t fit = rows_that_fit(q, m, row);
@@ -293,7 +293,9 @@ enum status cuda_linear(struct cuda_queue *q, const struct op_linear *a)
 {
     const enum dtype t = static_cast<enum dtype>(a->w.dtype);
     const int64_t m = a->x.shape[0], n = a->w.shape[0];
-    if (a->w.layout == LAYOUT_PANEL && panel_format_of(t))
+    if (m == 0)
+        return OK;
+    if (a->w.layout == LAYOUT_PANEL && cuda_panel_format(t))
         return run_panels(q, a);
     if (t != DT_F32 || a->w.layout != LAYOUT_ROWS)
         return fail(ERR_UNSUPPORTED, "linear: %s weights in layout %d", dtype_info(t)->name,

@@ -22,7 +22,7 @@ static const struct panel_format formats[] = {
 static const struct panel_format any = {N_DTYPE, 8, false, PANEL_ANY, 1024 + 512};
 /* clang-format on */
 
-const struct panel_format *panel_format_of(enum dtype t)
+const struct panel_format *cuda_panel_format(enum dtype t)
 {
     for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
         if (formats[i].dtype == t)
@@ -30,12 +30,13 @@ const struct panel_format *panel_format_of(enum dtype t)
     return dtype_info(t)->ints ? &any : NULL;
 }
 
-size_t panel_bytes(enum dtype t, int64_t n, int64_t k)
+size_t cuda_panel_bytes(enum dtype t, int64_t n, int64_t k)
 {
-    const struct panel_format *f = panel_format_of(t);
+    const struct panel_format *f = cuda_panel_format(t);
     if (!f || k % dtype_info(t)->block != 0)
         return 0;
-    return (size_t)((n + PANEL_ROWS - 1) / PANEL_ROWS * panel_chunks(k)) * (size_t)f->tile_bytes;
+    return (size_t)((n + PANEL_ROWS - 1) / PANEL_ROWS * cuda_panel_chunks(k)) *
+           (size_t)f->tile_bytes;
 }
 
 /* The lane that holds a row's quarter: 4 columns of 16 integers, 2 of 8 halves. */
@@ -164,10 +165,10 @@ static void pack_row(const struct panel_format *f, const struct tensor *w, int64
     }
 }
 
-void panel_pack(const struct tensor *src, int n, int64_t first, int64_t count, void *out)
+void cuda_panel_pack(const struct tensor *src, int n, int64_t first, int64_t count, void *out)
 {
-    const struct panel_format *f = panel_format_of((enum dtype)src[0].dtype);
-    size_t line = (size_t)panel_chunks(src[0].shape[1]) * (size_t)f->tile_bytes;
+    const struct panel_format *f = cuda_panel_format((enum dtype)src[0].dtype);
+    size_t line = (size_t)cuda_panel_chunks(src[0].shape[1]) * (size_t)f->tile_bytes;
     int64_t start = 0, lo = first * PANEL_ROWS, hi = lo + count * PANEL_ROWS;
     memset(out, 0, line * (size_t)count);
     for (int i = 0; i < n; start += src[i++].shape[0])

@@ -53,20 +53,20 @@ struct panel_format {
 };
 
 /* NULL: this type has no panels (f32, integers). */
-const struct panel_format *panel_format_of(enum dtype t);
+const struct panel_format *cuda_panel_format(enum dtype t);
 /* Bytes of a packed [n, k]; 0: cannot be packed. */
-size_t panel_bytes(enum dtype t, int64_t n, int64_t k);
+size_t cuda_panel_bytes(enum dtype t, int64_t n, int64_t k);
 /* Packs tiles of 16 rows [first, first + count) of n tensors [N_i, K], stacked along N, in host
  * memory, to `out` (count * columns / 64 * tile_bytes). Rows beyond the last are zero. */
-void panel_pack(const struct tensor *src, int n, int64_t first, int64_t count, void *out);
+void cuda_panel_pack(const struct tensor *src, int n, int64_t first, int64_t count, void *out);
 
 /* Embedding from a table in panels (kernels/cuda/embed_panel.cu). */
 struct cuda_queue;
 struct op_embed;
-enum status panel_embed(struct cuda_queue *q, const struct op_embed *a);
+enum status cuda_panel_embed(struct cuda_queue *q, const struct op_embed *a);
 
 /* Columns with their padding, in tiles. */
-static inline int64_t panel_chunks(int64_t k)
+static inline int64_t cuda_panel_chunks(int64_t k)
 {
     return (k + PANEL_COLS - 1) / PANEL_COLS;
 }

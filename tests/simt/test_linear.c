@@ -79,7 +79,7 @@ struct product {
 
 static void op_open(struct product *o, enum dtype t, struct shape s)
 {
-    size_t all = (size_t)s.m * (size_t)s.n, bytes = panel_bytes(t, s.n, s.k);
+    size_t all = (size_t)s.m * (size_t)s.n, bytes = cuda_panel_bytes(t, s.n, s.k);
     int half = s.n / 2;
     o->s = s;
     o->x = fill((size_t)(s.m * s.k));
@@ -103,7 +103,7 @@ static void op_open(struct product *o, enum dtype t, struct shape s)
         int64_t tiles = (s.n + PANEL_ROWS - 1) / PANEL_ROWS;
         size_t line = bytes / (size_t)tiles;
         for (int64_t i = 0; i < tiles; i += 3) /* in pieces, as the loader does */
-            panel_pack(src, 2, i, tiles - i < 3 ? tiles - i : 3, packed + (size_t)i * line);
+            cuda_panel_pack(src, 2, i, tiles - i < 3 ? tiles - i : 3, packed + (size_t)i * line);
         o->cuda.w.data = to_device(packed, bytes);
         o->cuda.w.layout = LAYOUT_PANEL;
         xfree(packed);

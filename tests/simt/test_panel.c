@@ -34,12 +34,12 @@ static uint8_t *weight(enum dtype t, int64_t k)
 static void check(enum dtype t, int64_t k)
 {
     static const int32_t token[TOKENS] = {0, 15, 16, ROWS - 1, ~1, 8}, live[2] = {5, 1};
-    size_t bytes = panel_bytes(t, ROWS, k);
+    size_t bytes = cuda_panel_bytes(t, ROWS, k);
     uint8_t *w = weight(t, k), *packed = xmalloc(bytes);
     float *want = xmalloc((size_t)k * 4), *got = xmalloc((size_t)(TOKENS * k) * 4);
     struct tensor src = tensor_2d(w, t, ROWS, k);
     memset(got, 0xff, (size_t)(TOKENS * k) * 4);
-    panel_pack(&src, 1, 0, (ROWS + PANEL_ROWS - 1) / PANEL_ROWS, packed);
+    cuda_panel_pack(&src, 1, 0, (ROWS + PANEL_ROWS - 1) / PANEL_ROWS, packed);
     for (int i = 0; i < 2 * k; i++)
         got[i] = (float)i;
     struct op_embed a = {.table = src,
@@ -51,7 +51,7 @@ static void check(enum dtype t, int64_t k)
                          .scale = 0.5f};
     a.table.data = to_device(packed, bytes);
     a.table.layout = LAYOUT_PANEL;
-    assert_int_equal(panel_embed(&q, &a), OK);
+    assert_int_equal(cuda_panel_embed(&q, &a), OK);
     assert_int_equal(cudaStreamSynchronize(q.stream), cudaSuccess);
     cudaMemcpy(got, a.y.data, (size_t)(TOKENS * k) * 4, cudaMemcpyDeviceToHost);
     for (int i = 0; i < live[0]; i++) {
@@ -82,7 +82,7 @@ static void test_embed(void **state)
     (void)state;
     assert_int_equal(cudaStreamCreate(&q.stream), cudaSuccess);
     for (int t = 0; t < N_DTYPE; t++)
-        if (panel_format_of((enum dtype)t)) {
+        if (cuda_panel_format((enum dtype)t)) {
             check((enum dtype)t, dtype_info((enum dtype)t)->block > 32 ? 256 : 96);
             if (dtype_info((enum dtype)t)->block == 1)
                 check((enum dtype)t, 51);
@@ -93,10 +93,10 @@ static void test_embed(void **state)
 static void test_bytes(void **state)
 {
     (void)state;
-    assert_int_equal(panel_bytes(DT_BF16, 17, 65), 2 * 2 * 2048);
-    assert_int_equal(panel_bytes(DT_Q4_0, 16, 64), 576);
-    assert_int_equal(panel_bytes(DT_Q4_0, 16, 48), 0); /* half a block */
-    assert_int_equal(panel_bytes(DT_F32, 16, 64), 0);
+    assert_int_equal(cuda_panel_bytes(DT_BF16, 17, 65), 2 * 2 * 2048);
+    assert_int_equal(cuda_panel_bytes(DT_Q4_0, 16, 64), 576);
+    assert_int_equal(cuda_panel_bytes(DT_Q4_0, 16, 48), 0); /* half a block */
+    assert_int_equal(cuda_panel_bytes(DT_F32, 16, 64), 0);
 }
 
 int main(void)
