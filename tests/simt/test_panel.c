@@ -6,6 +6,8 @@
 
 #include "kernels/base/mem.h"
 #include "kernels/cuda/cuda.h"
+#include "kernels/half.h"
+#include "tests/simt/gpu.h"
 #include "tests/support/test.h"
 
 enum { ROWS = 37, TOKENS = 6 };
@@ -99,8 +101,44 @@ static void test_bytes(void **state)
     assert_int_equal(cuda_panel_bytes(DT_F32, 16, 64), 0);
 }
 
+/* Through the backend: two tensors stacked, more than a piece of the ring holds; the product of the
+ * packed weight with unit rows is the weight. */
+static void test_backend(void **state)
+{
+    enum { K = 64, N1 = 40000, N2 = 30000, N = N1 + N2 };
+    struct op_case c = {OP_linear, DT_F32, DT_BF16, 0, N, K};
+    struct choice how;
+    uint16_t *w = xmalloc(sizeof *w * N * K);
+    float *y = xmalloc(sizeof *y * N), x[K] = {0};
+    (void)state;
+    for (int i = 0; i < N * K; i++)
+        w[i] = (uint16_t)(0x3f00 + i * 7 % 251); /* 0.5 ... 1.98 */
+    assert_true(backend_cuda.can(gpu.dev, &c, &how));
+    assert_int_equal(how.layout, LAYOUT_PANEL);
+    struct tensor src[2] = {tensor_2d(w, DT_BF16, N1, K), tensor_2d(w + N1 * K, DT_BF16, N2, K)};
+    struct tensor dst = {.data = gpu_empty(how.bytes)};
+    assert_int_equal(backend_cuda.pack(gpu.dev, src, 2, &how, &dst), OK);
+    x[5] = 1;
+    struct op_linear a = {gpu_tensor(tensor_2d(x, DT_F32, 1, K)),
+                          dst,
+                          {0},
+                          tensor_2d(gpu_empty(sizeof *y * N), DT_F32, 1, N),
+                          NULL};
+    assert_int_equal(op_linear(gpu.q, &a), OK);
+    gpu_down(y, a.y.data, sizeof *y * N);
+    for (int n = 0; n < N; n++)
+        assert_true(y[n] == half_bf16(w[n * K + 5]));
+    c.w = DT_F64;
+    assert_false(backend_cuda.can(gpu.dev, &c, &how));
+    gpu_free_all();
+    xfree(w);
+    xfree(y);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_embed), cmocka_unit_test(test_bytes)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_embed), cmocka_unit_test(test_bytes),
+        cmocka_unit_test_setup_teardown(test_backend, gpu_open, gpu_close)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
