@@ -129,7 +129,6 @@ test: deps-test
 	$(Q)$(MAKE) --no-print-directory $(PARALLEL) all tests emulated $(VENV)
 	$(Q)$(if $(HAVE_CUDA),,echo "SKIP the CUDA kernels are not tested: $(CUDA_HOME)/include has no CUDA headers")
 	$(Q)models/fetch.sh >/dev/null || echo "SKIP the default model cannot be fetched: tests that need it are skipped"
-	$(Q)models/fetch.sh >/dev/null || echo "without the default model: its tests are skipped"
 	$(Q)$(RUN) $(CHECKS:%=--check %) --e2e tests/e2e $(TESTS) $(if $(HAVE_CUDA),$(SIMT_PROGRAMS)) $(FUZZERS)
 
 # Only what is written in C; .ci/run uses it for the sanitizer builds.
