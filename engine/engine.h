@@ -186,9 +186,6 @@ enum status engine_submit(struct engine *e, const struct job_spec *spec, void (*
 /* Takes the next event; false: none now. What it points to is borrowed until the next job_next or
  * job_put. */
 bool job_next(struct job *j, struct event *out);
-/* Calls `suspend(ctx)` under the job's lock if and only if its queue is empty; true when it did. No
- * wake-up can be lost. */
-bool job_suspend(struct job *j, void (*suspend)(void *), void *ctx);
 void job_cancel(struct job *j); /* any thread, any time; resources come back within a step */
 void job_put(struct job *j);    /* the owner is done with it; cancels when it still runs */
 

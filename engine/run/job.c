@@ -180,16 +180,6 @@ bool job_next(struct job *j, struct event *out)
     return any;
 }
 
-bool job_suspend(struct job *j, void (*suspend)(void *), void *ctx)
-{
-    pthread_mutex_lock(&j->lock);
-    bool empty = !j->head;
-    if (empty)
-        suspend(ctx);
-    pthread_mutex_unlock(&j->lock);
-    return empty;
-}
-
 void job_cancel(struct job *j)
 {
     if (atomic_exchange(&j->cancelled, true))

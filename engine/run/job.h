@@ -2,9 +2,9 @@
  * wake-up.
  *
  * The caller owns one reference and the worker another; whoever drops the last frees it. Events are
- * added by the worker and taken by the owner under the job's lock; `wake` runs under that lock, and
- * so does "queue empty, so suspend", hence no wake-up is lost. Text of a choice that nobody has
- * taken yet is merged into one event. */
+ * added by the worker and taken by the owner under the job's lock; `wake` runs under that lock
+ * whenever an event comes to an empty queue, hence no wake-up is lost. Text of a choice that nobody
+ * has taken yet is merged into one event. Lock order: job, then worker. */
 #ifndef ENGINE_RUN_JOB_H
 #define ENGINE_RUN_JOB_H
 

@@ -62,7 +62,6 @@ struct task {
                           struct step *step); /* uploads and submits; never waits */
     enum status (*finish)(struct task_state *s,
                           struct step *step); /* after the fence: reads, emits */
-    bool (*idle)(const struct task_state *s); /* no job left */
     void (*abort)(struct task_state *s, enum status why,
                   const char *message); /* ends every job; no step is in flight */
 };

@@ -181,11 +181,6 @@ void gen_reap(struct task_state *g)
     g->n_jobs = kept;
 }
 
-static bool gen_idle(const struct task_state *g)
-{
-    return g->n_jobs == 0;
-}
-
 static void gen_abort(struct task_state *g, enum status why, const char *message)
 {
     for (int i = 0; i < g->n_jobs; i++)
@@ -405,6 +400,5 @@ const struct task task_generate = {
     .pick = gen_pick,
     .launch = gen_launch,
     .finish = gen_finish,
-    .idle = gen_idle,
     .abort = gen_abort,
 };

@@ -123,7 +123,6 @@ void gen_fail(struct task_state *g, struct gen_job *gj, enum status why, const c
 enum status gen_plan(struct model *m, const struct device_info *dev, struct limits *l,
                      struct need *n);
 struct pack_sizes gen_sizes(const struct limits *l, int page_tokens);
-int64_t gen_kv_layer_page(const struct hparams *hp, const struct limits *l, int page_tokens);
 void gen_memories(const struct hparams *hp, const struct limits *l, const struct need *n, char *kv,
                   struct memory *mem);
 

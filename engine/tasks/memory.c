@@ -6,7 +6,7 @@
 
 enum { CONTEXT_DEFAULT = 32768, ROWS_DEFAULT = 512 };
 
-int64_t gen_kv_layer_page(const struct hparams *hp, const struct limits *l, int page_tokens)
+static int64_t kv_layer_page(const struct hparams *hp, const struct limits *l, int page_tokens)
 {
     return (int64_t)dtype_row_bytes(l->kv_dtype,
                                     2 * (int64_t)hp->n_kv_head * page_tokens * hp->head_dim);
@@ -28,7 +28,7 @@ void gen_memories(const struct hparams *hp, const struct limits *l, const struct
                   struct memory *mem)
 {
     memset(mem, 0, sizeof *mem * N_MEMORY_KIND);
-    int64_t page = gen_kv_layer_page(hp, l, n->page_tokens);
+    int64_t page = kv_layer_page(hp, l, n->page_tokens);
     int64_t pool = page * n->n_pages;
     mem[MEMORY_KV] = (struct memory){.kind = MEMORY_KV,
                                      .base = kv,
@@ -129,7 +129,7 @@ enum status gen_plan(struct model *m, const struct device_info *dev, struct limi
     const struct hparams *hp = &m->net.hp;
     memset(n, 0, sizeof *n);
     n->page_tokens = dev->page_tokens;
-    n->page_bytes = gen_kv_layer_page(hp, l, n->page_tokens) * hp->n_kind[MEMORY_KV];
+    n->page_bytes = kv_layer_page(hp, l, n->page_tokens) * hp->n_kind[MEMORY_KV];
     if (l->max_rows == 0)
         l->max_rows = ROWS_DEFAULT;
     if (l->max_rows < l->max_seqs)

@@ -87,29 +87,6 @@ static void text_nobody_took_is_merged(void **state)
     free_both(j);
 }
 
-static int suspends;
-static void on_suspend(void *ctx)
-{
-    (void)ctx;
-    suspends++;
-}
-
-static void suspends_only_an_empty_queue(void **state)
-{
-    (void)state;
-    struct job *j = job_for_test();
-    struct event e;
-    suspends = 0;
-    assert_true(job_suspend(j, on_suspend, NULL));
-    assert_int_equal(suspends, 1);
-    emit_text(j, 0, "a", 1, 0);
-    assert_false(job_suspend(j, on_suspend, NULL));
-    assert_int_equal(suspends, 1);
-    assert_true(job_next(j, &e));
-    assert_true(job_suspend(j, on_suspend, NULL));
-    free_both(j);
-}
-
 static void fails_once_with_a_copied_message(void **state)
 {
     (void)state;
@@ -160,7 +137,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_spec_is_a_deep_copy),
         cmocka_unit_test(text_nobody_took_is_merged),
-        cmocka_unit_test(suspends_only_an_empty_queue),
         cmocka_unit_test(fails_once_with_a_copied_message),
         cmocka_unit_test(a_slow_owner_is_noticed),
         cmocka_unit_test(events_of_an_orphan_are_dropped),

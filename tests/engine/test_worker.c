@@ -108,11 +108,6 @@ static enum status count_finish(struct task_state *s, struct step *step)
     return OK;
 }
 
-static bool count_idle(const struct task_state *s)
-{
-    return s->n == 0;
-}
-
 static void count_abort(struct task_state *s, enum status why, const char *message)
 {
     while (s->n > 0) {
@@ -123,7 +118,7 @@ static void count_abort(struct task_state *s, enum status why, const char *messa
 
 static const struct task task_count = {"count",      count_plan,   count_open, count_close,
                                        count_check,  count_submit, count_pick, count_launch,
-                                       count_finish, count_idle,   count_abort};
+                                       count_finish, count_abort};
 
 static struct worker *counting_worker(const struct backend *b)
 {

@@ -344,18 +344,6 @@ bool job_next(struct job *j, struct event *out)
     return true;
 }
 
-bool job_suspend(struct job *j, void (*suspend)(void *), void *ctx)
-{
-    bool empty;
-
-    pthread_mutex_lock(&lock);
-    empty = j->n_taken == j->n_visible;
-    if (empty)
-        suspend(ctx);
-    pthread_mutex_unlock(&lock);
-    return empty;
-}
-
 void job_cancel(struct job *j)
 {
     pthread_mutex_lock(&lock);
