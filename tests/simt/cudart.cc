@@ -39,7 +39,8 @@ static cudaError_t err(cudaError_t e)
 }
 
 /* --- device memory */
-constexpr size_t kPage = 4096, kArena = size_t(64) << 30;
+constexpr size_t kPage = 4096;
+constexpr size_t kArena = size_t(8) << 30; // of addresses; the tests need a few hundred MiB
 struct Alloc {
     size_t size, pages;
     bool in_use;

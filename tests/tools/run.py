@@ -22,6 +22,8 @@ OK = re.compile(rb'^\[       OK \] ', re.M)
 SKIPPED = re.compile(rb'^\[  SKIPPED \] ', re.M)
 SKIP_LINE = re.compile(rb'^SKIP\b.*', re.M)
 E2E_XML = 'build/e2e.xml'
+# A sanitizer reserves terabytes of addresses; where a process may not, the program never begins.
+NO_SANITIZER = re.compile(rb'ReserveShadowMemoryRange failed|ThreadSanitizer: unexpected memory mapping')
 
 
 class Result:
@@ -82,9 +84,16 @@ def count_cmocka(status, out):
     return passed - silent, failed, skipped + silent
 
 
+def no_sanitizer(path, begin):
+    why = 'SKIP: too few addresses for the sanitizer; see ulimit -v'
+    return Result(short(path), time.monotonic() - begin, 0, 0, 1, why)
+
+
 def run_program(path, limit):
     begin = time.monotonic()
     status, out, err = execute([path], limit)
+    if not out and NO_SANITIZER.search(err):
+        return no_sanitizer(path, begin)
     counts = count_cmocka(status, out)
     why = ending(status, limit)
     reasons = {line.decode(errors='replace')[5:60].strip(': ') for line in SKIP_LINE.findall(out)}
@@ -100,6 +109,8 @@ def run_program(path, limit):
 def run_fuzzer(path, seconds):
     begin, limit = time.monotonic(), seconds + 120
     status, out, err = execute([path, f'-seconds={seconds}'], limit)
+    if not out and NO_SANITIZER.search(err):
+        return no_sanitizer(path, begin)
     return Result(
         short(path),
         time.monotonic() - begin,
