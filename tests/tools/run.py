@@ -23,7 +23,10 @@ SKIPPED = re.compile(rb'^\[  SKIPPED \] ', re.M)
 SKIP_LINE = re.compile(rb'^SKIP\b.*', re.M)
 E2E_XML = 'build/e2e.xml'
 # A sanitizer reserves terabytes of addresses; where a process may not, the program never begins.
-NO_SANITIZER = re.compile(rb'ReserveShadowMemoryRange failed|ThreadSanitizer: unexpected memory mapping')
+NO_SANITIZER = re.compile(
+    rb'ReserveShadowMemoryRange failed|ThreadSanitizer: unexpected memory mapping|'
+    rb'CHECK failed: sanitizer_allocator_primary'
+)
 
 
 class Result:
