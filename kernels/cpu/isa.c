@@ -56,8 +56,13 @@ static int level(void)
 }
 
 /* clang-format off */
-/* Formats that share the panels of another, or its kind of scales: the kernel that serves them. */
-#define SHARED(kernel) \
+/* Which kernel serves a format: its own, or that of a format with the same panels or kind of scales. BF16 is
+ * left out, because the ISAs differ there. */
+#define FORMATS(kernel) \
+    [DT_F32] = kernel(F32),        [DT_F16] = kernel(F16),        [DT_Q8_0] = kernel(Q8_0), \
+    [DT_Q4_0] = kernel(Q4_0),      [DT_Q4_1] = kernel(Q4_1),      [DT_Q5_0] = kernel(Q5_0), \
+    [DT_Q5_1] = kernel(Q5_1),      [DT_Q4_K] = kernel(Q4_K),      [DT_Q5_K] = kernel(Q5_K), \
+    [DT_Q6_K] = kernel(Q6_K), \
     [DT_F64] = kernel(F32),        [DT_I8] = kernel(F32),         [DT_I16] = kernel(F32), \
     [DT_I32] = kernel(F32),        [DT_I64] = kernel(F32),        [DT_Q8_1] = kernel(Q8_0), \
     [DT_Q1_0] = kernel(IQ4_NL),    [DT_Q2_0] = kernel(IQ4_NL),    [DT_Q2_K] = kernel(Q2_K), \
@@ -76,13 +81,7 @@ const struct cpu_isa isa_scalar = {
     .settle = settle_scalar,
     .masses = masses_scalar,
     .band = band_scalar,
-    .linear = {
-        [DT_F32]  = linear_scalar, [DT_F16]  = linear_scalar, [DT_BF16] = linear_scalar,
-        [DT_Q8_0] = linear_scalar, [DT_Q4_0] = linear_scalar, [DT_Q4_1] = linear_scalar,
-        [DT_Q5_0] = linear_scalar, [DT_Q5_1] = linear_scalar, [DT_Q4_K] = linear_scalar,
-        [DT_Q5_K] = linear_scalar, [DT_Q6_K] = linear_scalar,
-        SHARED(SCALAR_OF)
-    },
+    .linear = {[DT_BF16] = linear_scalar, FORMATS(SCALAR_OF)},
 };
 
 const struct cpu_isa isa_avx2 = {
@@ -98,15 +97,7 @@ const struct cpu_isa isa_avx2 = {
     .settle = settle_avx2,
     .masses = masses_avx2,
     .band = band_avx2,
-    .linear = {
-        [DT_F32] = linear_avx2_F32,             [DT_F16] = linear_avx2_F16,
-        [DT_BF16] = linear_avx2_BF16,           [DT_Q8_0] = linear_avx2_Q8_0,
-        [DT_Q4_0] = linear_avx2_Q4_0,           [DT_Q4_1] = linear_avx2_Q4_1,
-        [DT_Q5_0] = linear_avx2_Q5_0,           [DT_Q5_1] = linear_avx2_Q5_1,
-        [DT_Q4_K] = linear_avx2_Q4_K,           [DT_Q5_K] = linear_avx2_Q5_K,
-        [DT_Q6_K] = linear_avx2_Q6_K,
-        SHARED(AVX2_OF)
-    },
+    .linear = {[DT_BF16] = linear_avx2_BF16, FORMATS(AVX2_OF)},
 };
 
 const struct cpu_isa isa_avx512 = {
@@ -122,15 +113,7 @@ const struct cpu_isa isa_avx512 = {
     .settle = settle_avx512,
     .masses = masses_avx512,
     .band = band_avx512,
-    .linear = {
-        [DT_F32] = linear_avx512_F32,           [DT_F16] = linear_avx512_F16,
-        [DT_BF16] = linear_avx512_BF16,         [DT_Q8_0] = linear_avx512_Q8_0,
-        [DT_Q4_0] = linear_avx512_Q4_0,         [DT_Q4_1] = linear_avx512_Q4_1,
-        [DT_Q5_0] = linear_avx512_Q5_0,         [DT_Q5_1] = linear_avx512_Q5_1,
-        [DT_Q4_K] = linear_avx512_Q4_K,         [DT_Q5_K] = linear_avx512_Q5_K,
-        [DT_Q6_K] = linear_avx512_Q6_K,
-        SHARED(AVX512_OF)
-    },
+    .linear = {[DT_BF16] = linear_avx512_BF16, FORMATS(AVX512_OF)},
 };
 
 const struct cpu_isa isa_avx512bf16 = {
@@ -147,17 +130,9 @@ const struct cpu_isa isa_avx512bf16 = {
     .settle = settle_avx512,
     .masses = masses_avx512,
     .band = band_avx512,
-    .linear = {
-        [DT_F32] = linear_avx512_F32,           [DT_F16] = linear_avx512_F16,
-        [DT_Q8_0] = linear_avx512_Q8_0,         [DT_Q4_0] = linear_avx512_Q4_0,
-        [DT_Q4_1] = linear_avx512_Q4_1,         [DT_Q5_0] = linear_avx512_Q5_0,
-        [DT_Q5_1] = linear_avx512_Q5_1,         [DT_Q4_K] = linear_avx512_Q4_K,
-        [DT_Q5_K] = linear_avx512_Q5_K,         [DT_Q6_K] = linear_avx512_Q6_K,
-        [DT_BF16] = linear_avx512bf16,
-        SHARED(AVX512_OF)
-    },
+    .linear = {[DT_BF16] = linear_avx512bf16, FORMATS(AVX512_OF)},
 };
-#undef SHARED
+#undef FORMATS
 #undef SCALAR_OF
 #undef AVX2_OF
 #undef AVX512_OF
