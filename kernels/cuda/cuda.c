@@ -282,7 +282,9 @@ static bool cuda_can(const struct device *dev, const struct op_case *c, struct c
         return false;
     if (weight)
         found.bytes = dtype_row_bytes(c->w, c->k) * (size_t)c->n;
-    if (c->op == OP_linear && cuda_panel_bytes(c->w, c->n, c->k) != 0)
+    if (c->op == OP_linear && (c->w == DT_BF16 || c->w == DT_F16))
+        found = (struct choice){"mma", LAYOUT_ROWS, (size_t)(cuda_half_stride(c->k) * c->n)};
+    else if (c->op == OP_linear && cuda_panel_bytes(c->w, c->n, c->k) != 0)
         found = (struct choice){"mma", LAYOUT_PANEL, cuda_panel_bytes(c->w, c->n, c->k)};
     else if (c->op == OP_linear && c->w != DT_F32)
         return false;
@@ -324,22 +326,23 @@ static enum status cuda_pack(struct device *dev, const struct tensor *src, int n
 {
     struct ring *ring = &((struct cuda_device *)dev)->ring;
     enum dtype t = (enum dtype)src[0].dtype;
-    size_t row = dtype_row_bytes(t, src[0].shape[1]), need = 0;
+    size_t row = dtype_row_bytes(t, src[0].shape[1]), stride;
     int64_t rows = 0;
     char *at = dst->data;
     if (c->layout == LAYOUT_PANEL)
         return pack_panels(ring, src, n, c, dst);
     for (int i = 0; i < n; i++)
         rows += src[i].shape[0];
-    need = row * (size_t)rows;
-    if (need > c->bytes || c->layout != LAYOUT_ROWS)
-        return fail(ERR_INTERNAL, "pack: %zu bytes for a choice of %zu, layout %d", need, c->bytes,
-                    (int)c->layout);
+    stride = c->bytes / (size_t)rows; /* rows may be padded */
+    if (stride < row || c->layout != LAYOUT_ROWS)
+        return fail(ERR_INTERNAL, "pack: rows of %zu bytes for a choice of %zu, layout %d", row,
+                    stride, (int)c->layout);
     *dst = tensor_2d(dst->data, t, rows, src[0].shape[1]);
+    dst->stride[0] = (int64_t)stride;
     for (int i = 0; i < n; i++) {
-        bool dense = src[i].stride[0] == (int64_t)row;
+        bool dense = src[i].stride[0] == (int64_t)row && stride == row;
         int64_t step = dense ? src[i].shape[0] : 1; /* rows a copy */
-        for (int64_t r = 0; r < src[i].shape[0]; r += step, at += row * (size_t)step)
+        for (int64_t r = 0; r < src[i].shape[0]; r += step, at += stride * (size_t)step)
             TRY(ring_upload(ring, at, tensor_row(&src[i], r), row * (size_t)step));
     }
     return OK;

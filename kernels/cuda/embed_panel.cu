@@ -65,14 +65,6 @@ GPU_FN void scales_at(const panel_format &f, const uint8_t *s, int r, int group,
 
 GPU_FN void decode_group(const panel_format &f, const uint8_t *tile, int r, int group, float *y)
 {
-    for (int i = 0; i < GROUP && f.bits == 16; i++) {
-        const int c = group * GROUP + i, in = c % 16, lane = r % 8 * 4 + in % 8 / 2;
-        const uint8_t *p = tile + (c / 16 * 32 + lane) * 16 + (r / 8 + in / 8 * 2) * 4 + in % 2 * 2;
-        y[i] = f.dtype == DT_F16 ? half_at(p)
-                                 : __bfloat162float(*reinterpret_cast<const __nv_bfloat16 *>(p));
-    }
-    if (f.bits == 16)
-        return;
     float d[2], m[2];
     const int at = f.bits == 8 ? 1024 : 512 + (f.bits == 5 ? 128 : 0) + (f.bits == 6 ? 256 : 0);
     scales_at(f, tile + at, r, group, d, m);
@@ -101,7 +93,7 @@ static __global__ void __launch_bounds__(THREADS) panel_rows(struct op_embed a, 
     for (int64_t i = threadIdx.x; i * GROUP < k; i += THREADS) {
         float v[GROUP];
         decode_group(f, line + i / 2 * f.tile_bytes, token % PANEL_ROWS, i % 2, v);
-        for (int j = 0; j < GROUP && i * GROUP + j < k; j++)
+        for (int j = 0; j < GROUP; j++)
             y[i * GROUP + j] = a.scale * v[j];
     }
 }

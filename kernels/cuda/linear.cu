@@ -59,8 +59,8 @@ __global__ void __launch_bounds__(THREADS) linear_x_scale(x_args a)
     a.scale[row] = __uint_as_float(static_cast<uint32_t>(up < -126 ? 1 : 127 + up) << 23);
 }
 
-/* One warp a piece (8 rows x 64 columns), in the order of the right operand of m16n8k16: lane 4 g
- * + t holds columns 2 t, 2 t + 1 and 2 t + 8, 2 t + 9 of row g. */
+/* One warp a piece (8 rows x 64 columns): lane 4 g + t holds columns 16 t ... 16 t + 15 of row g,
+ * the first eight in the first half. */
 template <bool BF16> __global__ void __launch_bounds__(THREADS) linear_x_half(x_args a)
 {
     const int m = linear_rows(a.live, a.first, a.m);
@@ -69,12 +69,12 @@ template <bool BF16> __global__ void __launch_bounds__(THREADS) linear_x_half(x_
     if (piece >= static_cast<int64_t>(a.chunks) * a.m_tiles)
         return;
     const int row = static_cast<int>(piece % a.m_tiles) * 8 + g;
-    const int64_t k0 = piece / a.m_tiles * PANEL_COLS + 2 * t;
+    const int64_t k0 = piece / a.m_tiles * PANEL_COLS + 16 * t;
     const float down = BF16 ? 1.0f : 1.0f / a.scale[row];
     uint32_t out[8];
     GPU_UNROLL
     for (int i = 0; i < 8; i++) {
-        const int64_t k = k0 + i / 2 * 16 + i % 2 * 8;
+        const int64_t k = k0 + 2 * i;
         const float u = x_at(a, row, k, m) * down, v = x_at(a, row, k + 1, m) * down;
         out[i] = BF16 ? bits_of(__floats2bfloat162_rn(u, v)) : bits_of(__floats2half2_rn(u, v));
     }
@@ -220,11 +220,16 @@ static int64_t rows_that_fit(const cuda_queue *q, int64_t m, size_t row_bytes)
     return fit >= (m + 7) / 8 * 8 ? m : fit / 64 * 64;
 }
 
-/* Rows [first, first + m) of an op whose weight is in panels. */
-static cudaError_t panels(const cuda_queue *q, const struct op_linear *a, int64_t first, int m)
+static bool is_half(enum dtype t)
+{
+    return t == DT_BF16 || t == DT_F16;
+}
+
+/* Rows [first, first + m) of an op whose weight is in panels, or halves in rows. */
+static cudaError_t skinny(const cuda_queue *q, const struct op_linear *a, int64_t first, int m)
 {
     const enum dtype t = static_cast<enum dtype>(a->w.dtype);
-    const bool ints = cuda_panel_format(t)->bits < 16;
+    const bool ints = !is_half(t);
     const int64_t n = a->w.shape[0], k = a->w.shape[1];
     const int chunks = static_cast<int>(cuda_panel_chunks(k)), tiles = (m + 7) / 8;
     const int splits = splits_of(q, a);
@@ -246,6 +251,8 @@ static cudaError_t panels(const cuda_queue *q, const struct op_linear *a, int64_
                 chunks};
     linear_args o = {};
     o.w = static_cast<const uint8_t *>(a->w.data);
+    o.w_stride = a->w.stride[0];
+    o.k = k;
     o.x = pieces;
     o.x_scale = t == DT_F16 ? scale : nullptr;
     o.bias = static_cast<const float *>(a->bias.data);
@@ -272,9 +279,9 @@ static cudaError_t panels(const cuda_queue *q, const struct op_linear *a, int64_
     return e;
 }
 
-static enum status run_panels(const cuda_queue *q, const struct op_linear *a)
+static enum status run_skinny(const cuda_queue *q, const struct op_linear *a)
 {
-    const bool ints = cuda_panel_format(static_cast<enum dtype>(a->w.dtype))->bits < 16;
+    const bool ints = !is_half(static_cast<enum dtype>(a->w.dtype));
     const int64_t m = a->x.shape[0], splits = splits_of(q, a);
     size_t row = cuda_panel_chunks(a->w.shape[1]) * (ints ? X_BYTES_INT : X_BYTES_HALF) / 8 + 4;
     if (m <= LARGE_M && splits > 1)
@@ -284,7 +291,7 @@ static enum status run_panels(const cuda_queue *q, const struct op_linear *a)
         return fail(ERR_NO_MEMORY, "linear: 64 rows need %zu bytes of scratch, there are %zu",
                     row * 64, q->scratch_bytes);
     for (int64_t first = 0; first < m; first += fit)
-        TRY(cuda_check(panels(q, a, first, static_cast<int>(m - first < fit ? m - first : fit)),
+        TRY(cuda_check(skinny(q, a, first, static_cast<int>(m - first < fit ? m - first : fit)),
                        "linear"));
     return OK;
 }
@@ -295,8 +302,9 @@ enum status cuda_linear(struct cuda_queue *q, const struct op_linear *a)
     const int64_t m = a->x.shape[0], n = a->w.shape[0];
     if (m == 0)
         return OK;
-    if (a->w.layout == LAYOUT_PANEL && cuda_panel_format(t))
-        return run_panels(q, a);
+    if (a->w.layout == LAYOUT_PANEL ? cuda_panel_format(t) != nullptr
+                                    : is_half(t) && a->w.stride[0] % 16 == 0)
+        return run_skinny(q, a);
     if (t != DT_F32 || a->w.layout != LAYOUT_ROWS)
         return fail(ERR_UNSUPPORTED, "linear: %s weights in layout %d", dtype_info(t)->name,
                     a->w.layout);

@@ -1,13 +1,16 @@
 /* linear.cuh - the matrix product of the CUDA backend: y = x W^T for any number of rows.
  *
- * Shapes: W [N, K] in panels (panel.h), x [M, K] f32. The weights are the 16-row operand of
- * mma.sync and the rows of x its 8 columns, so that batches of 1 to 8 cost the same; a block has 64
- * or 128 weight rows and 8 to 64 rows of x (NT tiles of 8).
+ * Shapes: W [N, K] in panels (panel.h), or bf16 and f16 in rows; x [M, K] f32. The weights are the
+ * 16-row operand of mma.sync and the rows of x its 8 columns, so that batches of 1 to 8 cost the
+ * same; a block has 64 or 128 weight rows and 8 to 64 rows of x (NT tiles of 8).
  * Bytes: the weights once for each 64 rows of x; x, converted and in fragment order (linear_x),
  * once for each block, from L2; with K split, partial sums of M N floats a split.
  * The trick: both operands lie in fragment order, so that a warp copies whole 16-byte pieces by
  * cp.async through a ring of STAGES, needs no ldmatrix, has no bank conflicts, and waits for one
- * barrier every 64 columns. Integers of 4 to 6 bits become int8 by a shift and a mask.
+ * barrier every 64 columns. Integers of 4 to 6 bits become int8 by a shift and a mask. Rows need no
+ * order of their own: a sum does not mind which column is called which, so lane t of four takes
+ * columns 16 t ... 16 t + 15 of every 64, of both operands, as its share of four mma steps. So
+ * cuBLASLt reads the same bytes (lt.h).
  * Expected (not measured): 85-92 % of the memory's rate for bf16 and q8_0 up to M = 16, 75-85 % for
  * 4 and 5 bits; above M = 64 bound by mma.sync and by the conversion of scales.
  *
@@ -29,7 +32,8 @@ enum { LINEAR_WARPS = 4, LINEAR_NT_MAX = 8 };
 
 /* What a launch needs. Rows of x are padded to tiles of 8, their number is m_tiles. */
 struct linear_args {
-    const uint8_t *w, *x; /* panels; fragments of x: [chunks][m_tiles][bytes of a piece] */
+    const uint8_t *w, *x; /* panels or rows; of x [chunks][m_tiles][bytes of a piece] */
+    int64_t w_stride, k;  /* of rows: bytes from one to the next, columns */
     const float *x_scale; /* [8 m_tiles], f16 only: what a row was divided by */
     const float *bias;    /* [n], or NULL */
     float factor;         /* of the sums, before the bias */
@@ -53,22 +57,50 @@ enum { X_BYTES_HALF = 1024, X_BYTES_INT = 512 + 64 + 64 + 64 };
 
 /* --- a format: bytes, and how a warp multiplies a tile of it with NT pieces of x */
 
+/* A tile of panels: one run of whole pieces. */
+template <int TILE> GPU_FN void linear_copy(uint8_t *to, const linear_args &a, int tile, int chunk)
+{
+    const uint8_t *from = a.w + (static_cast<int64_t>(tile) * a.chunks + chunk) * TILE;
+    for (int i = threadIdx.x & 31; i < TILE / 16; i += 32)
+        gpu_cp_async16(to + i * 16, from + i * 16);
+}
+
+/* Rows: 16 of 128 bytes. Piece p of a row lies at p ^ (row & 1), so that two rows next to each
+ * other, of which four lanes read every second piece, fill the banks. Zeros beyond N and K. */
 template <bool BF16> struct linear_half {
     enum { TILE = 2048, X = X_BYTES_HALF, ROW_SCALE = !BF16 };
+
+    GPU_FN void load(uint8_t *to, const linear_args &a, int tile, int chunk)
+    {
+        GPU_UNROLL
+        for (int i = 0; i < TILE / 512; i++) {
+            const int row = i * 4 + (threadIdx.x & 31) / 8, p = threadIdx.x & 7;
+            const int64_t n = static_cast<int64_t>(tile) * 16 + row;
+            const int64_t k = static_cast<int64_t>(chunk) * 64 + p * 8;
+            const int64_t left = n < a.n && k < a.k ? (a.k - k) * 2 : 0;
+            gpu_cp_async16(to + row * 128 + (p ^ (row & 1)) * 16,
+                           left ? a.w + n * a.w_stride + k * 2 : a.w,
+                           left < 16 ? static_cast<int>(left) : 16);
+        }
+    }
 
     template <int NT>
     GPU_FN void multiply(const uint8_t *tile, const uint8_t *x, int lane, float (&acc)[NT][4])
     {
+        const int g = lane >> 2, t = lane & 3;
         GPU_UNROLL
-        for (int pair = 0; pair < 2; pair++) {
+        for (int half = 0; half < 2; half++) {
+            const uint4 *row =
+                reinterpret_cast<const uint4 *>(tile) + g * 8 + ((2 * t + half) ^ (g & 1));
+            const uint4 top = row[0], low = row[64]; /* rows g and g + 8 */
             uint4 b[NT];
             GPU_UNROLL
             for (int j = 0; j < NT; j++)
-                b[j] = reinterpret_cast<const uint4 *>(x + j * X)[pair * 32 + lane];
+                b[j] = reinterpret_cast<const uint4 *>(x + j * X)[half * 32 + lane];
             GPU_UNROLL
             for (int s = 0; s < 2; s++) {
-                const uint4 v = reinterpret_cast<const uint4 *>(tile)[(pair * 2 + s) * 32 + lane];
-                const uint32_t a[4] = {v.x, v.y, v.z, v.w};
+                const uint32_t a[4] = {s ? top.z : top.x, s ? low.z : low.x, s ? top.w : top.y,
+                                       s ? low.w : low.y};
                 GPU_UNROLL
                 for (int j = 0; j < NT; j++) {
                     const uint32_t bb[2] = {s ? b[j].z : b[j].x, s ? b[j].w : b[j].y};
@@ -104,6 +136,11 @@ template <int BITS, bool SIGN, panel_scales SCALES> struct linear_ints {
         ROW_SCALE = 0,
         LOW = SIGN ? 8 - BITS : 0 /* where bit 0 of a number goes in its byte */
     };
+
+    GPU_FN void load(uint8_t *to, const linear_args &a, int tile, int chunk)
+    {
+        linear_copy<TILE>(to, a, tile, chunk);
+    }
 
     GPU_FN void unpack(const uint8_t *tile, int lane, int group, uint32_t (&a)[4])
     {
@@ -209,6 +246,11 @@ template <int BITS, bool SIGN, panel_scales SCALES> struct linear_ints {
 struct linear_any {
     enum { TILE = 1024 + 512, X = X_BYTES_INT, ROW_SCALE = 0 };
 
+    GPU_FN void load(uint8_t *to, const linear_args &a, int tile, int chunk)
+    {
+        linear_copy<TILE>(to, a, tile, chunk);
+    }
+
     template <int NT>
     GPU_FN void multiply(const uint8_t *tile, const uint8_t *x, int lane, float (&acc)[NT][4])
     {
@@ -253,15 +295,12 @@ struct linear_any {
 template <class F, int NT, int R>
 GPU_FN void linear_load(const linear_args &a, uint8_t *stage, int chunk, int n_tile, int m_tile)
 {
-    const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+    const int warp = threadIdx.x >> 5;
     GPU_UNROLL
     for (int r = 0; r < R; r++) {
         const int tile = n_tile + warp * R + r;
-        const uint8_t *from = a.w + (static_cast<int64_t>(tile) * a.chunks + chunk) * F::TILE;
-        uint8_t *to = stage + (warp * R + r) * F::TILE;
         if (tile < a.n_tiles)
-            for (int i = lane; i < F::TILE / 16; i += 32)
-                gpu_cp_async16(to + i * 16, from + i * 16);
+            F::load(stage + (warp * R + r) * F::TILE, a, tile, chunk);
     }
     const int pieces = a.m_tiles - m_tile < NT ? a.m_tiles - m_tile : NT;
     const uint8_t *from = a.x + (static_cast<int64_t>(chunk) * a.m_tiles + m_tile) * F::X;

@@ -8,8 +8,6 @@
 /* clang-format off */
 static const struct panel_format formats[] = {
     /* dtype    bits sign   scales       bytes of a tile */
-    {DT_BF16,   16,  false, PANEL_PLAIN, 2048},
-    {DT_F16,    16,  false, PANEL_PLAIN, 2048},
     {DT_Q8_0,   8,   false, PANEL_D,     1024 + 64},
     {DT_Q4_0,   4,   true,  PANEL_D,     512 + 64},
     {DT_Q4_1,   4,   false, PANEL_DM,    512 + 128},
@@ -39,7 +37,7 @@ size_t cuda_panel_bytes(enum dtype t, int64_t n, int64_t k)
            (size_t)f->tile_bytes;
 }
 
-/* The lane that holds a row's quarter: 4 columns of 16 integers, 2 of 8 halves. */
+/* The lane that holds a row's quarter: 4 columns of 16. */
 static int lane_of(int row, int quarter)
 {
     return row % 8 * 4 + quarter;
@@ -51,14 +49,6 @@ static void or_word(uint8_t *at, uint32_t v)
     memcpy(&w, at, 4);
     w |= v;
     memcpy(at, &w, 4);
-}
-
-/* Columns col and col + 1, col even. */
-static void put_halves(uint8_t *tile, int row, int col, const uint8_t *two, size_t bytes)
-{
-    int step = col / 16, in = col % 16, lane = lane_of(row, in % 8 / 2);
-    int reg = row / 8 + in / 8 * 2;
-    memcpy(tile + (step * 32 + lane) * 16 + reg * 4, two, bytes);
 }
 
 /* Columns col to col + 3, col a multiple of 4: one integer a byte, as `stored` has them. */
@@ -115,7 +105,6 @@ static void put_scales(const struct panel_format *f, uint8_t *s, int row, int gr
         put_pair(s + 64, row, 1, 0, block + 208);
         break;
     case PANEL_ANY: /* put_any */
-    case PANEL_PLAIN:
         break;
     }
 }
@@ -147,10 +136,7 @@ static void pack_row(const struct panel_format *f, const struct tensor *w, int64
     const struct dtype_info *type = dtype_info((enum dtype)w->dtype);
     const uint8_t *p = tensor_row(w, from);
     int64_t k = w->shape[1];
-    for (int64_t c = 0; c < k && !type->ints; c += 2)
-        put_halves(tiles + c / PANEL_COLS * f->tile_bytes, row, (int)(c % PANEL_COLS), p + 2 * c,
-                   k - c < 2 ? 2 : 4);
-    for (int64_t c = 0; c < k && type->ints; c += QUANT_GROUP) {
+    for (int64_t c = 0; c < k; c += QUANT_GROUP) {
         const uint8_t *block = p + c / type->block * type->bytes;
         int in = (int)(c % type->block / QUANT_GROUP), col = (int)(c % PANEL_COLS);
         uint8_t *tile = tiles + c / PANEL_COLS * f->tile_bytes;

@@ -1,12 +1,12 @@
-/* panel.h - how the CUDA backend keeps the weights of a matrix product (LAYOUT_PANEL).
+/* panel.h - how the CUDA backend keeps the weights of a matrix product: block formats in panels
+ * (LAYOUT_PANEL), bf16 and f16 in rows of whole 16-byte pieces, which cuBLASLt can read too.
  *
  * A weight [N, K] is cut into tiles of 16 rows x 64 columns, each a run of `tile_bytes` whole
  * 16-byte pieces; the tiles of 16 rows follow each other along K, so a warp reads one stream. K and
  * N are padded with zeros. In a tile the numbers lie in the order in which mma.sync wants its left
  * operand in registers (PTX ISA, "Matrix fragments"): lane 4 g + t holds rows g and g + 8, and a
- * 16-byte load is one m16n8k16 fragment of bf16 or f16, or one m16n8k32 fragment of int8.
+ * 16-byte load is one m16n8k32 fragment of int8.
  *
- *     bf16 f16   2048 bytes: for each 16 columns 32 lanes x 16
  *     q8_0       for each group of 32 columns 32 lanes x 16 | d
  *     4 bits     for each group 32 lanes x 8: register i in half i % 2 of byte i / 2 * 4 + b | ...
  *     5, 6 bits  the same | upper bits: one bit plane (lane's word: bit 4 group + i of byte b), or
@@ -33,7 +33,7 @@
 #include "kernels/tensor.h"
 
 enum { PANEL_ROWS = 16, PANEL_COLS = 64 };
-enum panel_scales { PANEL_D, PANEL_DM, PANEL_K, PANEL_6, PANEL_ANY, PANEL_PLAIN };
+enum panel_scales { PANEL_D, PANEL_DM, PANEL_K, PANEL_6, PANEL_ANY };
 
 /* A group of 32 weights of any format (struct quant_ints), low and high its halves of 16:
  *     f = fma((float)(sc0 low + sc1 high) d_x, d0, f)
@@ -46,13 +46,13 @@ struct panel_any {
 
 struct panel_format {
     enum dtype dtype; /* PANEL_ANY: of no meaning */
-    int bits;         /* of a number: 16, 8, 6, 5, 4 */
+    int bits;         /* of a number: 8, 6, 5, 4 */
     bool sign;        /* two's complement; else 0, 1, 2 ... */
     enum panel_scales scales;
     int tile_bytes;
 };
 
-/* NULL: this type has no panels (f32, integers). */
+/* NULL: this type has no panels (f32, f16, bf16, integers). */
 const struct panel_format *cuda_panel_format(enum dtype t);
 /* Bytes of a packed [n, k]; 0: cannot be packed. */
 size_t cuda_panel_bytes(enum dtype t, int64_t n, int64_t k);
@@ -64,6 +64,12 @@ void cuda_panel_pack(const struct tensor *src, int n, int64_t first, int64_t cou
 struct cuda_queue;
 struct op_embed;
 enum status cuda_panel_embed(struct cuda_queue *q, const struct op_embed *a);
+
+/* Bytes of a row of bf16 or f16. */
+static inline int64_t cuda_half_stride(int64_t k)
+{
+    return (k + 7) / 8 * 16;
+}
 
 /* Columns with their padding, in tiles. */
 static inline int64_t cuda_panel_chunks(int64_t k)

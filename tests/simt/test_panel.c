@@ -6,7 +6,6 @@
 
 #include "kernels/base/mem.h"
 #include "kernels/cuda/cuda.h"
-#include "kernels/half.h"
 #include "tests/simt/gpu.h"
 #include "tests/support/test.h"
 
@@ -84,55 +83,66 @@ static void test_embed(void **state)
     (void)state;
     assert_int_equal(cudaStreamCreate(&q.stream), cudaSuccess);
     for (int t = 0; t < N_DTYPE; t++)
-        if (cuda_panel_format((enum dtype)t)) {
+        if (cuda_panel_format((enum dtype)t))
             check((enum dtype)t, dtype_info((enum dtype)t)->block > 32 ? 256 : 96);
-            if (dtype_info((enum dtype)t)->block == 1)
-                check((enum dtype)t, 51);
-        }
     cudaStreamDestroy(q.stream);
 }
 
 static void test_bytes(void **state)
 {
     (void)state;
-    assert_int_equal(cuda_panel_bytes(DT_BF16, 17, 65), 2 * 2 * 2048);
+    assert_int_equal(cuda_panel_bytes(DT_Q8_0, 17, 96), 2 * 2 * 1088);
     assert_int_equal(cuda_panel_bytes(DT_Q4_0, 16, 64), 576);
     assert_int_equal(cuda_panel_bytes(DT_Q4_0, 16, 48), 0); /* half a block */
-    assert_int_equal(cuda_panel_bytes(DT_F32, 16, 64), 0);
+    assert_int_equal(cuda_panel_bytes(DT_BF16, 16, 64), 0); /* lies in rows */
 }
 
 /* Through the backend: two tensors stacked, more than a piece of the ring holds; the product of the
- * packed weight with unit rows is the weight. */
-static void test_backend(void **state)
+ * packed weight with a unit row is a column of the weight. */
+static void through_backend(enum dtype t, int64_t k, enum layout layout, float rel)
 {
-    enum { K = 64, N1 = 40000, N2 = 30000, N = N1 + N2 };
-    struct op_case c = {OP_linear, DT_F32, DT_BF16, 0, N, K};
+    enum { N1 = 40000, N2 = 30000, N = N1 + N2, COLUMN = 5 };
+    struct op_case c = {OP_linear, DT_F32, t, 0, N, k};
     struct choice how;
-    uint16_t *w = xmalloc(sizeof *w * N * K);
-    float *y = xmalloc(sizeof *y * N), x[K] = {0};
-    (void)state;
-    for (int i = 0; i < N * K; i++)
-        w[i] = (uint16_t)(0x3f00 + i * 7 % 251); /* 0.5 ... 1.98 */
+    size_t row = dtype_row_bytes(t, k);
+    uint8_t *w = xmalloc(row * N);
+    float *y = xmalloc(sizeof *y * N), *x = xcalloc((size_t)k, sizeof *x),
+          *want = xmalloc(sizeof *x * (size_t)k);
+    for (size_t i = 0; i < row * N; i++)
+        w[i] = (uint8_t)(i % 2 ? 0x3c : i * 7 % 251); /* 0x3c00 ... is 1 in f16, 0.008 in bf16 */
     assert_true(backend_cuda.can(gpu.dev, &c, &how));
-    assert_int_equal(how.layout, LAYOUT_PANEL);
-    struct tensor src[2] = {tensor_2d(w, DT_BF16, N1, K), tensor_2d(w + N1 * K, DT_BF16, N2, K)};
+    assert_int_equal(how.layout, layout);
+    struct tensor src[2] = {tensor_2d(w, t, N1, k), tensor_2d(w + row * N1, t, N2, k)};
     struct tensor dst = {.data = gpu_empty(how.bytes)};
     assert_int_equal(backend_cuda.pack(gpu.dev, src, 2, &how, &dst), OK);
-    x[5] = 1;
-    struct op_linear a = {gpu_tensor(tensor_2d(x, DT_F32, 1, K)),
+    x[COLUMN] = 1;
+    struct op_linear a = {gpu_tensor(tensor_2d(x, DT_F32, 1, k)),
                           dst,
                           {0},
                           tensor_2d(gpu_empty(sizeof *y * N), DT_F32, 1, N),
                           NULL};
     assert_int_equal(op_linear(gpu.q, &a), OK);
     gpu_down(y, a.y.data, sizeof *y * N);
-    for (int n = 0; n < N; n++)
-        assert_true(y[n] == half_bf16(w[n * K + 5]));
-    c.w = DT_F64;
-    assert_false(backend_cuda.can(gpu.dev, &c, &how));
+    for (int n = 0; n < N; n++) {
+        dtype_decode(t, w + row * (size_t)n, want, k);
+        gpu_near(y + n, want + COLUMN, 1, dtype_info(t)->name, rel, 0);
+    }
     gpu_free_all();
     xfree(w);
     xfree(y);
+    xfree(x);
+    xfree(want);
+}
+
+static void test_backend(void **state)
+{
+    struct op_case c = {OP_linear, DT_F32, DT_F64, 0, 16, 64};
+    struct choice how;
+    (void)state;
+    through_backend(DT_BF16, 61, LAYOUT_ROWS, 0);
+    through_backend(DT_BF16, 64, LAYOUT_ROWS, 0);
+    through_backend(DT_Q8_0, 64, LAYOUT_PANEL, 1e-6f);
+    assert_false(backend_cuda.can(gpu.dev, &c, &how));
 }
 
 int main(void)
