@@ -28,7 +28,8 @@ PKG_CFLAGS := $(shell pkg-config --cflags $(LIBS) 2>/dev/null)
 PKG_LIBS := $(shell pkg-config --libs $(LIBS) 2>/dev/null)
 
 # Messages and names are cut to their buffers on purpose: -Wformat-truncation would forbid that.
-WARN := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wvla -Wno-format-truncation -Werror
+# -Wpsabi warns of wide vectors as arguments; ours never leave the file that is compiled.
+WARN := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wvla -Wno-format-truncation -Wno-psabi -Werror
 # No contraction of a*b+c: a kernel and its scalar definition must round alike.
 # Sanitizers: vector code with all checks takes minutes a file at -O3, and twice that with -g's tracking.
 OPT := $(if $(SANITIZE),-O1 -fno-var-tracking,-O2) -ffp-contract=off -fno-math-errno -fno-trapping-math
