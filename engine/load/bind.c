@@ -108,7 +108,7 @@ static const struct ckpt_tensor *take(struct binder *b, const struct weight_row 
     }
     if (t->dtype < 0 || !dtype_info((enum dtype)t->dtype)->decode) {
         snprintf(text, sizeof text, "tensor %s has type %s, which is not supported (supported: %s)",
-                 name, checkpoint_type_name(t), dtype_list());
+                 name, checkpoint_type_name(b->c, t), dtype_list());
         problem(b, true, text);
         return NULL;
     }
@@ -161,14 +161,14 @@ static void extend(struct bound *d, const struct ckpt_tensor *t)
         d->k = t->shape[1];
 }
 
-/* The tensor `t` as name.weight may have companions of one number: name.scale multiplies it (NVFP4
- * files). name.input_scale is what a kernel with activations in FP4 divides them by; ours are not.
- */
+/* What a weight's format says besides its blocks. In GGUF files the tensor `t` as name.weight may
+ * have companions of one number: name.scale multiplies it (NVFP4 files). name.input_scale is what a
+ * kernel with activations in FP4 divides them by; ours are not. */
 static struct quant companions(struct binder *b, const struct ckpt_tensor *t)
 {
     static const char *const suffix[] = {".scale", ".input_scale"};
     const char *tail = strstr(t->name, ".weight");
-    struct quant out = {0};
+    struct quant out = {.global = t->global};
     char name[256], text[320];
 
     for (int i = 0; i < 2 && tail && b->c->format->names == NAMES_GGUF; i++) {
@@ -248,6 +248,8 @@ static void bind_row(struct binder *b, const struct weight_row *row, int n, int 
         return;
     }
     t = take(b, row, l, may_lack(b, row, 1, l));
+    if (t && t->global != 0)
+        problem(b, true, "a table or vector is quantised, which only matrices may be");
     if (t && row->kind == WEIGHT_FACTORS) {
         b->factors = t;
     } else if (t) {

@@ -6,20 +6,27 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "engine/load/gguf.h"
+#include "engine/load/hf.h"
+#include "kernels/base/utf8.h"
+
+enum { MAX_NAME = 1024 };
 
 /* Room for keys and tensors of the largest header a reader accepts, beside the file's own bytes. */
 enum { ARENA_CONSTANT = 32 << 20 };
 
 static const struct checkpoint_format *const formats[] = {
     &gguf_format,
+    &hf_format,
 };
 enum { N_FORMATS = sizeof formats / sizeof formats[0] };
 
 const char *checkpoint_formats(void)
 {
-    static const char *const names = "gguf";
+    static const char *const names = "GGUF files, Hugging Face directories with safetensors";
 
     return names;
 }
@@ -93,9 +100,34 @@ enum status checkpoint_add_file(struct checkpoint *c, const char *path)
         TRY(file_map_open(path, &m));
     }
     c->file = xrealloc(c->file, (size_t)(c->n_files + 1) * sizeof *c->file);
+    c->file_path = xrealloc(c->file_path, (size_t)(c->n_files + 1) * sizeof *c->file_path);
+    c->file_path[c->n_files] = xstrdup(path);
     c->file[c->n_files++] = m;
     c->arena.limit += m.size;
     return OK;
+}
+
+bool checkpoint_has_file(const struct checkpoint *c, const char *path)
+{
+    for (int i = 0; i < c->n_lent; i++) {
+        if (strcmp(c->lent[i].path, path) == 0)
+            return true;
+    }
+    return !c->lent && access(path, F_OK) == 0;
+}
+
+enum status checkpoint_copy_name(struct checkpoint *c, struct bytes name, const char **out)
+{
+    if (name.n == 0 || name.n > MAX_NAME)
+        return fail(ERR_FORMAT, "its name has %zu bytes, expected 1 to %d", name.n, MAX_NAME);
+    if (utf8_valid_prefix(name.p, name.n) != name.n)
+        return fail(ERR_FORMAT, "its name is not UTF-8");
+    for (size_t i = 0; i < name.n; i++) {
+        if ((unsigned char)name.p[i] < 0x20)
+            return fail(ERR_FORMAT, "its name has a control character");
+    }
+    *out = arena_strndup(&c->arena, name.p, name.n);
+    return *out ? OK : fail(ERR_TOO_LARGE, "the header is larger than its file allows");
 }
 
 size_t checkpoint_bytes(const struct checkpoint *c)
@@ -107,6 +139,23 @@ size_t checkpoint_bytes(const struct checkpoint *c)
     return n;
 }
 
+/* The file that stands for `path`: of a directory its config.json. */
+static enum status add_first(struct checkpoint *c, const char *path)
+{
+    struct stat st;
+    enum status s;
+    char *file;
+
+    if (c->lent || stat(path, &st) != 0 || !S_ISDIR(st.st_mode))
+        return checkpoint_add_file(c, path);
+    file = arena_printf(&c->arena, "%s/config.json", path);
+    s = checkpoint_has_file(c, file) ? checkpoint_add_file(c, file) : ERR_NOT_FOUND;
+    if (s == ERR_NOT_FOUND)
+        fail(s, "%s is a directory without config.json (supported: %s)", path,
+             checkpoint_formats());
+    return s;
+}
+
 static enum status open_first(struct checkpoint *c, const char *path, struct checkpoint **out)
 {
     enum status s;
@@ -114,7 +163,7 @@ static enum status open_first(struct checkpoint *c, const char *path, struct che
     *out = NULL;
     arena_init(&c->arena, ARENA_CONSTANT);
     c->path = xstrdup(path);
-    s = checkpoint_add_file(c, path);
+    s = add_first(c, path);
     if (s == OK) {
         s = read_file(c);
         if (s != OK)
@@ -147,6 +196,9 @@ void checkpoint_close(struct checkpoint *c)
         return;
     for (int i = 0; i < c->n_files && !c->lent; i++)
         file_map_close(&c->file[i]);
+    for (int i = 0; i < c->n_files; i++)
+        xfree(c->file_path[i]);
+    xfree(c->file_path);
     xfree(c->file);
     arena_clear(&c->arena);
     xfree((char *)(uintptr_t)c->path);
@@ -185,7 +237,7 @@ bool checkpoint_strings(const struct checkpoint *c, const struct value *array, s
 
 struct tensor checkpoint_view(const struct checkpoint *c, const struct ckpt_tensor *t)
 {
-    const unsigned char *file = c->n_files ? c->file[t->file].data : NULL;
+    const unsigned char *file = t->made ? NULL : c->file[t->file].data;
     void *data = file ? (void *)(uintptr_t)(file + t->offset) : NULL;
     int64_t rows = 1;
 
@@ -196,12 +248,12 @@ struct tensor checkpoint_view(const struct checkpoint *c, const struct ckpt_tens
     return tensor_2d(data, (enum dtype)t->dtype, rows, t->shape[t->ndim - 1]);
 }
 
-const char *checkpoint_type_name(const struct ckpt_tensor *t)
+const char *checkpoint_type_name(const struct checkpoint *c, const struct ckpt_tensor *t)
 {
     const char *name;
 
     if (t->dtype >= 0)
         return dtype_info((enum dtype)t->dtype)->name;
-    name = dtype_gguf_name(t->type_number);
+    name = c->format->type_name(t->type_number);
     return name ? name : "an unknown type";
 }

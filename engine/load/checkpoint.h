@@ -37,8 +37,11 @@ struct ckpt_tensor {
     uint32_t type_number; /* the format's own number, for messages */
     uint8_t ndim;
     int64_t shape[4];     /* row-major: shape[ndim - 1] is the innermost */
-    size_t offset, bytes; /* in its file; of unsupported types: up to the file's end */
+    size_t offset, bytes; /* in its file; of unsupported types: up to the file's end. Where `made`:
+                             bytes of the result; offset and file are of its main source */
     int file;             /* index into checkpoint.file */
+    const void *made;     /* not NULL: the format's `fill` makes its bytes, from this */
+    float global;         /* of `made`: what all weights are multiplied by besides; 0: nothing */
 };
 
 /* Which column of the tables of hyper-parameters and weights a file's names follow. */
@@ -52,8 +55,9 @@ struct checkpoint_format {
     enum status (*read)(struct checkpoint *c); /* fills keys and tensors from c->file[0] */
     bool (*at)(const struct value *array, int64_t i, struct value *out);
     bool (*strings)(const struct value *array, struct bytes *out);
-    /* Formats whose tensors are not in a file as they are used make the bytes here; else NULL. */
-    void (*fill)(const struct checkpoint *c, const struct ckpt_tensor *t, void *out);
+    /* The bytes of a tensor that has `made`. NULL where all lie in the file as they are used. */
+    enum status (*fill)(const struct checkpoint *c, const struct ckpt_tensor *t, void *out);
+    const char *(*type_name)(uint32_t type_number); /* of types that have no enum dtype */
 };
 
 /* A file in memory instead of one on disk: for tests. Both outlive the checkpoint. */
@@ -64,8 +68,9 @@ struct ckpt_lent {
 
 struct checkpoint {
     const struct checkpoint_format *format;
-    const char *path;      /* of file 0 */
+    const char *path;      /* as it was named: a file or a directory */
     struct file_map *file; /* the one that was named, and those it belongs with */
+    char **file_path;      /* [n_files] */
     int n_files;
     const struct ckpt_lent *lent; /* NULL: files are on disk */
     int n_lent;
@@ -75,16 +80,22 @@ struct checkpoint {
     int n_keys, n_tensors;
     const struct ckpt_key **key_by_name; /* sorted */
     const struct ckpt_tensor **tensor_by_name;
+    const void *own;    /* what the format remembers, in the arena */
     struct arena arena; /* limited to the files' size and a constant */
 };
 
-/* Errors name the file, and the key or tensor at fault. */
+/* `path`: a GGUF file; or a Hugging Face directory, or its config.json or a safetensors file in it.
+ * Errors name the file, and the key or tensor at fault. */
 enum status checkpoint_open(const char *path, struct checkpoint **out);
 /* The same over files in memory; the first is opened, the others are what it may ask for. */
 enum status checkpoint_borrow(const struct ckpt_lent *lent, int n, struct checkpoint **out);
 void checkpoint_close(struct checkpoint *c);
 /* For readers: opens one file more; it becomes c->file[c->n_files - 1]. */
 enum status checkpoint_add_file(struct checkpoint *c, const char *path);
+/* Is there a file of this name to be added? */
+bool checkpoint_has_file(const struct checkpoint *c, const char *path);
+/* A name from a file, copied: refused unless it is UTF-8 without control characters. */
+enum status checkpoint_copy_name(struct checkpoint *c, struct bytes name, const char **out);
 size_t checkpoint_bytes(const struct checkpoint *c); /* of all files */
 /* For formats that fill `c` themselves: sorts the names, after which they can be looked up. */
 enum status checkpoint_index(struct checkpoint *c);
@@ -96,10 +107,10 @@ bool checkpoint_at(const struct checkpoint *c, const struct value *array, int64_
                    struct value *out);
 /* All elements of an array of strings into out[array->n]; false for anything else. */
 bool checkpoint_strings(const struct checkpoint *c, const struct value *array, struct bytes *out);
-/* A view of its bytes in the file (without data where the format has `fill`). Supported types only.
- */
+/* A view of its bytes in the file (of data that `fill` makes: without). Supported types only. */
 struct tensor checkpoint_view(const struct checkpoint *c, const struct ckpt_tensor *t);
-const char *checkpoint_type_name(const struct ckpt_tensor *t); /* "q4_k", or the format's own */
-const char *checkpoint_formats(void);                          /* "gguf ..." for messages */
+/* "q4_k", or the format's own name of the type. */
+const char *checkpoint_type_name(const struct checkpoint *c, const struct ckpt_tensor *t);
+const char *checkpoint_formats(void); /* for messages */
 
 #endif

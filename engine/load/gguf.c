@@ -16,11 +16,10 @@
 #include <string.h>
 
 #include "engine/load/split.h"
-#include "kernels/base/utf8.h"
 
 enum { VERSION_LEAST = 2, VERSION_MOST = 3 };
 /* Far above any model (a few thousand tensors), small enough to bound the tables. */
-enum { MAX_KEYS = 1 << 16, MAX_TENSORS = 1 << 17, MAX_NAME = 1024 };
+enum { MAX_KEYS = 1 << 16, MAX_TENSORS = 1 << 17 };
 enum { ALIGNMENT_DEFAULT = 32, ALIGNMENT_LEAST = 8, ALIGNMENT_MOST = 1 << 20 };
 /* The least a description can take: an empty name, the type, one byte or one dimension. */
 enum { KEY_BYTES_LEAST = 8 + 4 + 1, TENSOR_BYTES_LEAST = 8 + 4 + 8 + 4 + 8 };
@@ -241,23 +240,13 @@ static enum status read_value(struct reader *r, struct value *v)
     return OK;
 }
 
-/* A name fit for messages: valid UTF-8 without control characters. */
 static enum status read_name(struct checkpoint *c, struct reader *r, const char **out)
 {
     struct bytes s;
 
     if (!read_string(r, &s))
         return fail(ERR_FORMAT, "the file ends inside its name");
-    if (s.n == 0 || s.n > MAX_NAME)
-        return fail(ERR_FORMAT, "its name has %zu bytes, expected 1 to %d", s.n, MAX_NAME);
-    if (utf8_valid_prefix(s.p, s.n) != s.n)
-        return fail(ERR_FORMAT, "its name is not UTF-8");
-    for (size_t i = 0; i < s.n; i++) {
-        if ((unsigned char)s.p[i] < 0x20)
-            return fail(ERR_FORMAT, "its name has a control character");
-    }
-    *out = arena_strndup(&c->arena, s.p, s.n);
-    return *out ? OK : fail(ERR_TOO_LARGE, "the header is larger than its file allows");
+    return checkpoint_copy_name(c, s, out);
 }
 
 static enum status read_keys(struct checkpoint *c, struct header *h)
@@ -532,4 +521,5 @@ const struct checkpoint_format gguf_format = {
     .read = gguf_read,
     .at = array_at,
     .strings = array_strings,
+    .type_name = dtype_gguf_name,
 };

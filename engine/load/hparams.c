@@ -24,8 +24,12 @@ const char *hparams_scaling_name(enum rope_scaling s)
 static const struct value *row_value(const struct checkpoint *c, const char *architecture,
                                      const struct hparam_row *row, char *key, size_t size)
 {
-    if (c->format->names == NAMES_HF)
-        snprintf(key, size, "%s", row->hf ? row->hf : "");
+    bool hf = c->format->names == NAMES_HF;
+
+    if (!(hf ? row->hf : row->gguf))
+        return NULL;
+    if (hf)
+        snprintf(key, size, "%s", row->hf);
     else
         snprintf(key, size, "%s.%s", architecture, row->gguf);
     return checkpoint_key(c, key);
@@ -74,6 +78,16 @@ static enum status read_scaling(const struct checkpoint *c, const struct value *
                 c->path, key, (int)(v->text.n < 64 ? v->text.n : 64), v->text.p);
 }
 
+static enum status check_silu(const struct checkpoint *c, const struct value *v, const char *key)
+{
+    bool string = v->kind == VALUE_STRING;
+
+    if (string && (bytes_equal(v->text, "silu") || bytes_equal(v->text, "swish")))
+        return OK;
+    return fail(ERR_UNSUPPORTED, "%s: key %s is \"%.*s\", this network has silu", c->path, key,
+                string ? (int)(v->text.n < 64 ? v->text.n : 64) : 0, string ? v->text.p : "");
+}
+
 static enum status read_row(const struct checkpoint *c, const char *architecture,
                             const struct hparam_row *row, struct hparams *hp)
 {
@@ -88,6 +102,8 @@ static enum status read_row(const struct checkpoint *c, const char *architecture
         return OK;
     if (v && row->kind == HPARAM_SCALING)
         return read_scaling(c, v, key, field);
+    if (v && row->kind == HPARAM_SILU)
+        return check_silu(c, v, key);
     if (v)
         TRY(number_of(c, v, key, &x));
     if (!isfinite(x) || ((row->least != 0 || row->most != 0) && (x < row->least || x > row->most)))
@@ -152,7 +168,7 @@ enum status hparams_read(const struct checkpoint *c, const char *architecture,
                          const struct hparam_row *rows, struct hparams *hp)
 {
     memset(hp, 0, sizeof *hp);
-    for (const struct hparam_row *row = rows; row->gguf; row++)
+    for (const struct hparam_row *row = rows; row->gguf || row->hf; row++)
         TRY(read_row(c, architecture, row, hp));
     derive(hp);
     return check(c, hp);

@@ -13,11 +13,12 @@ enum hparam_kind {
     HPARAM_FLOAT,   /* float */
     HPARAM_SCALING, /* enum rope_scaling, written as its name */
     HPARAM_REFUSE,  /* no field: a value outside least .. most is a network that is not built */
+    HPARAM_SILU,    /* no field: the name of an activation, which must be silu */
 };
 
-struct hparam_row {   /* the last row has gguf NULL */
-    const char *gguf; /* the key behind "<architecture>." */
-    const char *hf;   /* the key in config.json */
+struct hparam_row {   /* the last row has neither name */
+    const char *gguf; /* the key behind "<architecture>."; NULL: such files do not say */
+    const char *hf;   /* the key in config.json; NULL likewise */
     size_t offset;    /* in struct hparams */
     enum hparam_kind kind;
     bool required;

@@ -63,7 +63,7 @@ static void put_tensors(struct buf *out, const struct checkpoint *c)
         size_t start = out->len;
         double n = 1;
 
-        buf_printf(out, "  %-36s %-6s [", t->name, checkpoint_type_name(t));
+        buf_printf(out, "  %-36s %-6s [", t->name, checkpoint_type_name(c, t));
         for (int d = 0; d < t->ndim; d++) {
             buf_printf(out, "%s%lld", d ? ", " : "", (long long)t->shape[d]);
             n *= (double)t->shape[d];

@@ -22,6 +22,11 @@ const struct value *lexicon_template(const struct checkpoint *c)
     return v && v->kind == VALUE_STRING && v->text.n ? v : NULL;
 }
 
+bool lexicon_has(const struct checkpoint *c)
+{
+    return c->format->names == NAMES_GGUF;
+}
+
 static bool flag(const struct checkpoint *c, const char *key, bool absent)
 {
     const struct value *v = checkpoint_key(c, key);

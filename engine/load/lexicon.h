@@ -5,6 +5,9 @@
 #include "engine/load/checkpoint.h"
 #include "engine/text/tokenizer.h"
 
+/* Is there anything to open? Of Hugging Face directories some have no tokenizer.json: they are
+ * served with token ids alone. A GGUF file without a vocabulary is refused when it is opened. */
+bool lexicon_has(const struct checkpoint *c);
 enum status lexicon_open(const struct checkpoint *c, struct tokenizer **out);
 int64_t lexicon_size(const struct checkpoint *c); /* 0: the file has no vocabulary */
 /* The default template's text, or NULL. */

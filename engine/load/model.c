@@ -28,46 +28,66 @@ static const char *string_key(const struct checkpoint *c, struct arena *a, const
     return v && v->kind == VALUE_STRING ? arena_strndup(a, v->text.p, v->text.n) : NULL;
 }
 
-static enum status model_recipe(const struct checkpoint *c, struct arena *a,
-                                const struct recipe **out)
+/* "llama qwen2": what is known, for messages. */
+static struct buf known(bool hf)
 {
-    const char *name = string_key(c, a, "general.architecture");
     struct buf list = {0};
+
+    for (int i = 0; hf && recipe_class_at(i); i++)
+        buf_printf(&list, " %s", recipe_class_at(i)->model_type);
+    for (int i = 0; !hf && recipe_at(i); i++)
+        buf_printf(&list, " %s", recipe_at(i)->architecture);
+    return list;
+}
+
+static enum status model_recipe(const struct checkpoint *c, struct arena *a,
+                                const struct recipe **out, bool *rope_neox)
+{
+    bool hf = c->format->names == NAMES_HF;
+    const char *key = hf ? "model_type" : "general.architecture";
+    const char *name = string_key(c, a, key);
+    const struct hf_class *class = hf && name ? recipe_class(name) : NULL;
+    struct buf list;
     enum status s;
 
     if (!name)
-        return fail(ERR_FORMAT, "%s: key general.architecture is missing", c->path);
-    *out = recipe_find(name);
-    if (*out)
+        return fail(ERR_FORMAT, "%s: key %s is missing", c->path, key);
+    *out = class ? recipe_find(class->architecture) : hf ? NULL : recipe_find(name);
+    if (*out) {
+        *rope_neox = class ? class->rope_neox : (*out)->rope_neox;
         return OK;
-    for (int i = 0; recipe_at(i); i++)
-        buf_printf(&list, " %s", recipe_at(i)->architecture);
-    s = fail(ERR_UNSUPPORTED, "%s: architecture %.64s is not supported (supported:%s)", c->path,
-             name, list.data);
+    }
+    list = known(hf);
+    s = fail(ERR_UNSUPPORTED, "%s: %s %.64s is not supported (supported:%s)", c->path,
+             hf ? "model_type" : "architecture", name, list.data);
     buf_clear(&list);
     return s;
 }
 
-/* The vocabulary's size is that of its list; without one, of the embedding table. */
-static void settle_vocab(const struct checkpoint *c, struct hparams *hp)
+/* The vocabulary's size is that of its list; without one, of the embedding table, which is the
+ * first weight of every network. */
+static void settle_vocab(const struct checkpoint *c, const struct arch *arch, struct hparams *hp)
 {
-    const struct ckpt_tensor *t = checkpoint_tensor(c, "token_embd.weight");
+    const struct ckpt_tensor *t;
+    char name[256];
 
+    bind_name(c, &arch->weights[0], 0, name, sizeof name);
+    t = checkpoint_tensor(c, name);
     if (lexicon_size(c) > 0 && lexicon_size(c) < INT32_MAX)
         hp->n_vocab = (int32_t)lexicon_size(c);
     else if (!hp->n_vocab && t && t->ndim == 2)
         hp->n_vocab = (int32_t)t->shape[0];
 }
 
-static enum status open_net(struct model *m)
+static enum status open_net(struct model *m, bool rope_neox)
 {
     const struct recipe *r = m->recipe;
     struct net *net = &m->net;
 
     net->arch = r->arch;
     TRY(hparams_read(m->ckpt, r->architecture, r->arch->hparams, &net->hp));
-    net->hp.rope_neox = r->rope_neox;
-    settle_vocab(m->ckpt, &net->hp);
+    net->hp.rope_neox = rope_neox;
+    settle_vocab(m->ckpt, net->arch, &net->hp);
     net->layer = arena_calloc(&m->arena, (size_t)net->hp.n_layer * sizeof *net->layer);
     m->place = xcalloc(1, sizeof *m->place);
     return bind_weights(m->ckpt, r, net, m->place);
@@ -86,7 +106,8 @@ static enum status open_text(struct model *m)
 {
     const struct value *t = lexicon_template(m->ckpt);
 
-    TRY(lexicon_open(m->ckpt, &m->tok));
+    if (lexicon_has(m->ckpt))
+        TRY(lexicon_open(m->ckpt, &m->tok));
     if (t)
         open_template(m, t->text.p, t->text.n);
     return OK;
@@ -181,14 +202,16 @@ static void describe_text(struct model *m)
 
 static enum status open_all(struct model *m, const char *path, const struct random_model *random)
 {
+    bool rope_neox = false;
+
     TRY(random ? random_open(random, &m->ckpt) : checkpoint_open(path, &m->ckpt));
-    TRY(model_recipe(m->ckpt, &m->arena, &m->recipe));
-    TRY(open_net(m));
+    TRY(model_recipe(m->ckpt, &m->arena, &m->recipe, &rope_neox));
+    TRY(open_net(m, rope_neox));
     describe(m);
-    if (random)
-        name_ids(m);
-    else
+    if (!random)
         TRY(open_text(m));
+    if (!m->tok)
+        name_ids(m);
     describe_text(m);
     if (random)
         m->info.path = "";

@@ -166,7 +166,7 @@ static void fill_vector(const struct ckpt_tensor *t, float *out)
         out[i] = v;
 }
 
-static void fill(const struct checkpoint *c, const struct ckpt_tensor *t, void *out)
+static enum status fill(const struct checkpoint *c, const struct ckpt_tensor *t, void *out)
 {
     const struct dtype_info *d = dtype_info((enum dtype)t->dtype);
     size_t pattern = (size_t)(d->block == 1 ? PATTERN_PLAIN : PATTERN_BLOCKS) * (size_t)d->bytes;
@@ -175,7 +175,7 @@ static void fill(const struct checkpoint *c, const struct ckpt_tensor *t, void *
 
     if (t->ndim == 1) {
         fill_vector(t, out);
-        return;
+        return OK;
     }
     pattern = pattern < t->bytes ? pattern : t->bytes;
     if (d->block == 1)
@@ -190,6 +190,7 @@ static void fill(const struct checkpoint *c, const struct ckpt_tensor *t, void *
         memcpy(p + have, p, n);
         have += n;
     }
+    return OK;
 }
 
 /* ---- the header ------------------------------------------------------------------------------ */
@@ -201,7 +202,12 @@ static bool no_match(struct bytes file)
 }
 
 static const struct checkpoint_format random_format = {
-    .name = "random", .names = NAMES_GGUF, .match = no_match, .fill = fill};
+    .name = "random",
+    .names = NAMES_GGUF,
+    .match = no_match,
+    .fill = fill,
+    .type_name = dtype_gguf_name,
+};
 
 static void add_key(struct checkpoint *c, const char *architecture, const char *key, double v)
 {
@@ -243,6 +249,7 @@ static void add_tensor(struct checkpoint *c, const struct weight_row *row, int l
 
     bind_name(c, row, l, name, sizeof name);
     t->name = arena_strndup(&c->arena, name, strlen(name));
+    t->made = row;
     t->ndim = vector ? 1 : 2;
     t->shape[0] = bind_dim(hp, row->dim[0]);
     t->shape[1] = vector ? 0 : bind_dim(hp, row->dim[1]);

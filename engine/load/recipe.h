@@ -1,4 +1,5 @@
-/* recipe.h - which network and which task a checkpoint asks for. The table is engine/recipes.c. */
+/* recipe.h - which network and which task a checkpoint asks for. The tables are in
+ * engine/recipes.c. */
 #ifndef ENGINE_LOAD_RECIPE_H
 #define ENGINE_LOAD_RECIPE_H
 
@@ -16,5 +17,26 @@ struct recipe {
 };
 const struct recipe *recipe_find(const char *architecture); /* NULL: unknown */
 const struct recipe *recipe_at(int i);                      /* NULL behind the last */
+
+/* What sliding_window of a config.json means. */
+enum hf_window {
+    HF_WINDOW_NONE, /* nothing */
+    HF_WINDOW_ALL,  /* the window of every layer, unless null */
+    HF_WINDOW_USED, /* with use_sliding_window, of layers from max_window_layers on */
+};
+
+/* A class of Hugging Face directories. */
+struct hf_class {
+    const char *model_type;   /* in config.json */
+    const char *architecture; /* of its recipe */
+    bool rope_neox;
+    enum hf_window window;
+    struct { /* what Transformers' configuration class takes where a key is absent */
+        const char *key;
+        double value;
+    } absent[2];
+};
+const struct hf_class *recipe_class(const char *model_type); /* NULL: unknown */
+const struct hf_class *recipe_class_at(int i);               /* NULL behind the last */
 
 #endif

@@ -93,15 +93,15 @@ void repack_plan(const struct placement *p, const struct device *dev, char *weig
 }
 
 /* The bytes of a source tensor: in the file, or made into `scratch`. */
-static struct tensor source(const struct checkpoint *c, const struct ckpt_tensor *t, void *scratch)
+static enum status source(const struct checkpoint *c, const struct ckpt_tensor *t, void *scratch,
+                          struct tensor *out)
 {
-    struct tensor v = checkpoint_view(c, t);
-
-    if (c->format->fill) {
-        c->format->fill(c, t, scratch);
-        v.data = scratch;
-    }
-    return v;
+    *out = checkpoint_view(c, t);
+    if (!t->made)
+        return OK;
+    out->data = scratch;
+    enum status s = c->format->fill(c, t, scratch);
+    return s == OK ? OK : fail_in(s, "%s: tensor %s", c->path, t->name);
 }
 
 static size_t source_bytes(const struct bound *b)
@@ -113,6 +113,15 @@ static size_t source_bytes(const struct bound *b)
     return n;
 }
 
+static size_t made_bytes(const struct bound *b)
+{
+    size_t n = 0;
+
+    for (int i = 0; i < b->n_src; i++)
+        n += b->src[i]->made ? b->src[i]->bytes : 0;
+    return n;
+}
+
 static enum status pack(const struct checkpoint *c, const struct bound *b, struct device *dev,
                         char *weights, char *scratch)
 {
@@ -120,21 +129,23 @@ static enum status pack(const struct checkpoint *c, const struct bound *b, struc
     enum status s;
 
     for (int i = 0; i < b->n_src; i++) {
-        src[i] = source(c, b->src[i], scratch);
-        scratch += c->format->fill ? b->src[i]->bytes : 0;
+        TRY(source(c, b->src[i], scratch, &src[i]));
+        scratch += b->src[i]->made ? b->src[i]->bytes : 0;
     }
     s = dev->backend->pack(dev, src, b->n_src, &b->choice, &dst);
     if (s != OK)
         return fail_in(s, "%s: tensor %s", c->path, b->src[0]->name);
     set_view(b, dev, dst);
-    for (int i = 0; i < b->n_src && !c->format->fill; i++)
-        file_map_drop(&c->file[b->src[i]->file], b->src[i]->offset, b->src[i]->bytes);
+    for (int i = 0; i < b->n_src; i++) {
+        if (!b->src[i]->made)
+            file_map_drop(&c->file[b->src[i]->file], b->src[i]->offset, b->src[i]->bytes);
+    }
     return OK;
 }
 
 /* All vectors as f32 into `host`, which mirrors the region from `first` on. */
-static void gather_vectors(const struct checkpoint *c, const struct placement *p, char *host,
-                           size_t first)
+static enum status gather_vectors(const struct checkpoint *c, const struct placement *p, char *host,
+                                  size_t first)
 {
     for (int i = 0; i < p->n; i++) {
         const struct bound *b = &p->bound[i];
@@ -145,14 +156,19 @@ static void gather_vectors(const struct checkpoint *c, const struct placement *p
         if (b->host)
             memcpy(at, b->host, b->bytes);
         for (int j = 0; j < b->n_src; j++) {
-            char *scratch = c->format->fill ? xmalloc(b->src[j]->bytes) : NULL;
-            struct tensor t = source(c, b->src[j], scratch);
+            char *scratch = b->src[j]->made ? xmalloc(b->src[j]->bytes) : NULL;
+            struct tensor t;
+            enum status s = source(c, b->src[j], scratch, &t);
 
-            dtype_decode((enum dtype)t.dtype, t.data, at, t.shape[0]);
-            at += t.shape[0];
+            if (s == OK)
+                dtype_decode((enum dtype)t.dtype, t.data, at, t.shape[0]);
             xfree(scratch);
+            if (s != OK)
+                return s;
+            at += t.shape[0];
         }
     }
+    return OK;
 }
 
 static enum status load_vectors(const struct checkpoint *c, const struct placement *p,
@@ -174,8 +190,9 @@ static enum status load_vectors(const struct checkpoint *c, const struct placeme
         set_view(b, dev, view_of(b, weights + b->offset));
     }
     host = xcalloc(1, end - first);
-    gather_vectors(c, p, host, first);
-    s = dev->backend->copy(q, weights + first, host, end - first, COPY_TO_DEVICE);
+    s = gather_vectors(c, p, host, first);
+    if (s == OK)
+        s = dev->backend->copy(q, weights + first, host, end - first, COPY_TO_DEVICE);
     if (s == OK)
         s = dev->backend->record(q, &f);
     if (s == OK)
@@ -192,12 +209,12 @@ enum status repack_load(const struct checkpoint *c, const struct placement *p, s
     void *scratch = NULL;
 
     for (int i = 0; i < p->n; i++) {
-        size_t n = source_bytes(&p->bound[i]);
+        size_t n = is_vector(&p->bound[i]) ? 0 : made_bytes(&p->bound[i]);
 
-        total += n;
+        total += source_bytes(&p->bound[i]);
         most = n > most ? n : most;
     }
-    if (c->format->fill)
+    if (most)
         TRY(big_alloc(most, &scratch));
     for (int i = 0; i < p->n && s == OK; i++) {
         if (!is_vector(&p->bound[i]))

@@ -39,9 +39,10 @@ static const struct hparam_row hparam_rows[] = {
     {"rope.scaling.high_freq_factor",       "rope_scaling.high_freq_factor",         HP(rope_high),    HPARAM_FLOAT,   false, 0,     0,    1e4},
     {"rope.scaling.yarn_beta_slow",         "rope_scaling.beta_slow",                HP(rope_low),     HPARAM_FLOAT,   false, 0,     0,    1e4},
     {"rope.scaling.yarn_beta_fast",         "rope_scaling.beta_fast",                HP(rope_high),    HPARAM_FLOAT,   false, 0,     0,    1e4},
-    {"rope.scaling.attn_factor",            NULL,                                    HP(rope_attn),    HPARAM_FLOAT,   false, 0,     0,    1e4},
+    {"rope.scaling.attn_factor",            "rope_scaling.attn_factor",              HP(rope_attn),    HPARAM_FLOAT,   false, 0,     0,    1e4},
     {"rope.scaling.original_context_length","rope_scaling.original_max_position_embeddings", HP(rope_ctx), HPARAM_INT, false, 0,     0,    1 << 30},
     {"expert_count",                        "num_local_experts",                     0,                HPARAM_REFUSE,  false, 0,     0,    0.5},
+    {NULL,                                  "hidden_act",                            0,                HPARAM_SILU,    false, 0,     0,    0},
     {0},
 };
 

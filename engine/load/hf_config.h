@@ -1,0 +1,17 @@
+/* hf_config.h - the JSON files of a Hugging Face directory as keys: config.json under its own
+ * names, objects joined by '.', and under "general.", "generation." and "tokenizer." what the
+ * others say. */
+#ifndef ENGINE_LOAD_HF_CONFIG_H
+#define ENGINE_LOAD_HF_CONFIG_H
+
+#include "engine/load/checkpoint.h"
+#include "kernels/base/json.h"
+
+/* Fills c->key from the files in `folder`; `*config` becomes the tree of config.json. */
+enum status hf_config_read(struct checkpoint *c, const char *folder, const struct json **config);
+
+/* Arrays of such keys, see struct checkpoint_format. */
+bool hf_config_at(const struct value *array, int64_t i, struct value *out);
+bool hf_config_strings(const struct value *array, struct bytes *out);
+
+#endif

@@ -1,0 +1,122 @@
+"""tests/fuzz/corpus/hf/*: small Hugging Face directories, whole, truncated and lying.
+
+    python3 tests/tools/gen_hf.py
+"""
+
+import json
+import os
+import struct
+
+OUT = "tests/fuzz/corpus/hf"
+NAMES = ("config.json", "model.safetensors", "model.safetensors.index.json",
+         "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors",
+         "generation_config.json", "tokenizer_config.json")
+
+CONFIG = dict(model_type="llama", num_hidden_layers=1, hidden_size=8, intermediate_size=8,
+              num_attention_heads=2, num_key_value_heads=1, vocab_size=12, rms_norm_eps=1e-5,
+              max_position_embeddings=32, hidden_act="silu", tie_word_embeddings=True,
+              rope_parameters=dict(rope_type="yarn", rope_theta=1e4, factor=2.0, mscale=1,
+                                   mscale_all_dim=0.5))
+QWEN = dict(CONFIG, model_type="qwen2", sliding_window=4, use_sliding_window=True,
+            max_window_layers=0, layer_types=["sliding_attention"],
+            rope_scaling=dict(type="linear", factor=2))
+GENERATION = dict(eos_token_id=[2, 7], temperature=0.7)
+TOKENIZER = dict(added_tokens_decoder={"0": {"content": "<s>", "special": True}},
+                 bos_token="<s>", eos_token=dict(content="</s>"), add_bos_token=True,
+                 chat_template=[dict(name="default", template="{{ messages }}"),
+                                dict(name="tool_use", template="x")])
+PREFIX = "model.layers.0."
+SHAPES = {"model.embed_tokens": (12, 8), "model.norm": (8, ), PREFIX + "input_layernorm": (8, ),
+          PREFIX + "post_attention_layernorm": (8, ), PREFIX + "self_attn.q_proj": (8, 8),
+          PREFIX + "self_attn.k_proj": (4, 8), PREFIX + "self_attn.v_proj": (4, 8),
+          PREFIX + "self_attn.o_proj": (8, 8), PREFIX + "mlp.gate_proj": (8, 8),
+          PREFIX + "mlp.up_proj": (8, 8), PREFIX + "mlp.down_proj": (8, 8)}
+SIZES = dict(F64=8, F32=4, F16=2, BF16=2, F8_E4M3=1, F8_E5M2=1, I64=8, I32=4, I16=2, I8=1, U8=1,
+             BOOL=1)
+
+
+def safetensors(tensors, change=None, metadata=None):
+    """{name: (dtype, shape)} with data of ones; `change` edits the header."""
+    header, at = {}, 0
+    if metadata is not None:
+        header["__metadata__"] = metadata
+    for name, (dtype, shape) in tensors.items():
+        n = SIZES[dtype]
+        for d in shape:
+            n *= d
+        header[name] = dict(dtype=dtype, shape=list(shape), data_offsets=[at, at + n])
+        at += n
+    if change:
+        change(header)
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + b"\x3c" * at
+
+
+def network(dtype="F16"):
+    return {name + ".weight": (dtype, shape) for name, shape in SHAPES.items()}
+
+
+def save(name, **files):
+    parts = []
+    for n in NAMES:
+        key = n.split(".safetensors")[0].replace("model-0000", "part").split("-of")[0]
+        key = "index" if "index" in n else key.replace(".json", "")
+        data = files.get(key, b"")
+        parts.append(data if isinstance(data, bytes) else json.dumps(data).encode())
+    with open(f"{OUT}/{name}", "wb") as f:
+        f.write(struct.pack(f"<{len(parts)}I", *map(len, parts)) + b"".join(parts))
+
+
+def split():
+    names = sorted(network())
+    a = {n: network()[n] for n in names[:5]}
+    b = {n: network()[n] for n in names[5:]}
+    where = {n: f"model-0000{1 if n in a else 2}-of-00002.safetensors" for n in names}
+    return safetensors(a), safetensors(b), dict(metadata=dict(total_size=1), weight_map=where)
+
+
+def main():
+    os.makedirs(OUT, exist_ok=True)
+    whole = safetensors(network(), metadata={"format": "pt", "esc": "a\"b\\"})
+    save("whole", config=CONFIG, model=whole, generation_config=GENERATION,
+         tokenizer_config=TOKENIZER)
+    save("qwen", config=QWEN, model=safetensors(network("BF16")))
+    save("bare", config=CONFIG, model=safetensors(
+        {n.replace("model.", ""): t for n, t in network("F32").items()}))
+    one, two, index = split()
+    save("split", config=CONFIG, part1=one, part2=two, index=index)
+    save("split_short", config=CONFIG, part1=one, part2=two[:-1], index=index)
+    save("split_absent", config=CONFIG, part1=one, index=index)
+    save("split_wrong", config=CONFIG, part1=two, part2=one, index=index)
+    save("split_path", config=CONFIG, part1=one, part2=two,
+         index=dict(weight_map={"a": "../../etc/passwd"}))
+    save("types", config=CONFIG, model=safetensors(
+        {t.lower(): (t, (2, 3)) for t in SIZES} | {"scalar": ("F32", ()), "none": ("U8", (0, 4)),
+                                                   "deep": ("U8", (1, 2, 1, 2, 1, 3))}))
+    for cut in (1, 7, 8, 20, 400, len(whole) - 1):
+        save(f"cut_{cut}", config=CONFIG, model=whole[:cut])
+    norm = "model.norm.weight"
+    lies = {
+        "offset": lambda h: h[norm].update(data_offsets=[1 << 60, (1 << 60) + 16]),
+        "hole": lambda h: h.pop(norm),
+        "overlap": lambda h: h[norm].update(data_offsets=[0, 16]),
+        "backwards": lambda h: h[norm].update(data_offsets=[16, 0]),
+        "shape": lambda h: h[norm].update(shape=[1 << 31, 1 << 31, 1 << 31]),
+        "short": lambda h: h[norm].update(shape=[7]),
+        "dtype": lambda h: h[norm].update(dtype="F7"),
+        "field": lambda h: h[norm].update(extra=1),
+        "none": lambda h: h[norm].pop("shape"),
+        "fraction": lambda h: h[norm].update(shape=[8.5]),
+        "name": lambda h: h.update({"": h.pop(norm)}),
+    }
+    for name, change in lies.items():
+        save("lie_" + name, config=CONFIG, model=safetensors(network(), change))
+    save("header_long", config=CONFIG, model=struct.pack("<Q", 1 << 40) + whole[8:])
+    save("twice", config=CONFIG, model=whole.replace(b'mlp.up_proj', b'mlp.gate_proj'[:11]))
+    save("deep", config=b"[" * 200)
+    save("keys", config=dict(CONFIG, **{f"k{i}": i for i in range(300)}), model=whole)
+    save("rope", config=dict(CONFIG, rope_parameters=dict(rope_type="dynamic")), model=whole)
+    save("layers", config=dict(CONFIG, num_hidden_layers=1e9), model=whole)
+
+
+main()

@@ -1,0 +1,80 @@
+"""tests/data/hf/*/: tiny random Hugging Face directories, each with the logits that Transformers
+computes in float32 (logits.bin), for tests/engine/test_hf.c.
+
+    python -m venv v && v/bin/pip install torch==2.13.0 transformers==5.23.0 numpy safetensors
+    v/bin/python tests/tools/make_hf.py [name ...]
+
+Transformers itself writes the files (save_pretrained).
+"""
+
+import os
+import shutil
+import sys
+
+import numpy as np
+import torch
+from transformers import (LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM,
+                          Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM)
+
+import fixture
+
+OUT = "tests/data/hf"
+N_TOKENS, N_VOCAB = 24, 64
+
+SMALL = dict(vocab_size=N_VOCAB, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+             num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=256,
+             rms_norm_eps=1e-5, attn_implementation="eager", tie_word_embeddings=False)
+LLAMA3 = dict(rope_type="llama3", rope_theta=10000.0, factor=8.0, low_freq_factor=1.0,
+              high_freq_factor=4.0, original_max_position_embeddings=32)
+YARN = dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, attention_factor=1.3,
+            original_max_position_embeddings=64)
+
+# name: network, its configuration, type of the file, settings of save_pretrained
+MODELS = {
+    "llama": (LlamaForCausalLM, LlamaConfig(**SMALL, rope_parameters=LLAMA3, attention_bias=True,
+                                            mlp_bias=True), "float32", dict(max_shard_size="40KB")),
+    "mistral": (MistralForCausalLM, MistralConfig(**SMALL, head_dim=16, sliding_window=9),
+                "float32", {}),
+    "qwen2": (Qwen2ForCausalLM, Qwen2Config(**dict(SMALL, tie_word_embeddings=True)), "bfloat16", {}),
+    "qwen3": (Qwen3ForCausalLM, Qwen3Config(**SMALL, head_dim=16, rope_parameters=YARN), "float16", {}),
+}
+
+
+def random_weights(model, rng):
+    """Of a spread like a trained network's, so that every part of it matters."""
+    for name, p in model.named_parameters():
+        w = rng.normal(size=tuple(p.shape))
+        if name.endswith("norm.weight"):
+            w = 1 + 0.2 * w
+        elif name.endswith("bias"):
+            w = 0.3 * w
+        elif "embed" not in name or model.config.tie_word_embeddings:
+            w = w / np.sqrt(w.shape[-1]) * (2 if "proj" in name else 1)
+        p.data = torch.from_numpy(w.astype(np.float32))
+    model.tie_weights()
+
+
+def logits(model, token):
+    with torch.no_grad():
+        return model.float().eval()(torch.from_numpy(token)[None]).logits[0].numpy()
+
+
+def make(name, seed):
+    network, config, kind, how = MODELS[name]
+    rng = np.random.default_rng(seed)
+    model = network(config)
+    random_weights(model, rng)
+    model = model.to(getattr(torch, kind))
+    folder = f"{OUT}/{name}"
+    shutil.rmtree(folder, ignore_errors=True)
+    model.generation_config.eos_token_id = [2, 7]
+    model.save_pretrained(folder, **how)
+    token = rng.integers(0, N_VOCAB, size=N_TOKENS)
+    fixture.write(f"{folder}/logits.bin",
+                  {"token": token.astype(np.int32), "logits": logits(model, token)})
+
+
+os.makedirs(OUT, exist_ok=True)
+for i, name in enumerate(MODELS):
+    if len(sys.argv) < 2 or name in sys.argv[1:]:
+        make(name, 3000 + i)
