@@ -64,10 +64,8 @@ bool fast_packs(const struct fast *f, enum dtype t, int64_t n, int64_t k, size_t
 /* --- packing */
 
 struct pack_stage {
-    const struct tensor *src;
-    int n;
+    struct panel_work work;
     int64_t panels, per;
-    uint8_t *dst;
 };
 
 static void pack_chunk(void *arg, int64_t chunk, int worker)
@@ -75,7 +73,7 @@ static void pack_chunk(void *arg, int64_t chunk, int worker)
     struct pack_stage *s = arg;
 
     (void)worker;
-    panel_pack(s->src, s->n, chunk * s->per, least((chunk + 1) * s->per, s->panels), s->dst);
+    panel_pack(&s->work, chunk * s->per, least((chunk + 1) * s->per, s->panels));
 }
 
 void fast_pack(struct fast *f, const struct tensor *src, int n, struct tensor *dst)
@@ -85,7 +83,7 @@ void fast_pack(struct fast *f, const struct tensor *src, int n, struct tensor *d
 
     for (int i = 0; i < n; i++)
         rows += src[i].shape[0];
-    struct pack_stage s = {src, n, panel_count(rows), 1, dst->data};
+    struct pack_stage s = {{src, n, f->isa->pack[t], dst->data}, panel_count(rows), 1};
     s.per = CHUNK_BYTES / (int64_t)panel_bytes(t, k) + 1;
     pool_run(f->pool, (s.panels + s.per - 1) / s.per, pack_chunk, &s);
     *dst = tensor_2d(dst->data, t, rows, k);

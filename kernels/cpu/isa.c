@@ -71,6 +71,13 @@ static int level(void)
     [DT_IQ3_XXS] = kernel(IQ4_XS), [DT_IQ3_S] = kernel(IQ4_XS),   [DT_IQ4_NL] = kernel(IQ4_NL), \
     [DT_IQ4_XS] = kernel(IQ4_XS),  [DT_TQ1_0] = kernel(IQ4_XS),   [DT_TQ2_0] = kernel(IQ4_XS), \
     [DT_MXFP4] = kernel(IQ4_NL),   [DT_NVFP4] = kernel(NVFP4),
+/* Packing waits for memory; 256 bits are as fast as 512. */
+#define PACKERS .pack = { \
+    [DT_F32] = pack_avx2_F32,   [DT_F16] = pack_avx2_F16,    [DT_BF16] = pack_avx2_BF16, \
+    [DT_Q8_0] = pack_avx2_Q8_0, [DT_Q8_1] = pack_avx2_Q8_1,  [DT_Q4_0] = pack_avx2_Q4_0, \
+    [DT_Q4_1] = pack_avx2_Q4_1, [DT_Q5_0] = pack_avx2_Q5_0,  [DT_Q5_1] = pack_avx2_Q5_1, \
+    [DT_Q4_K] = pack_avx2_Q4_K, [DT_Q5_K] = pack_avx2_Q5_K,  [DT_Q6_K] = pack_avx2_Q6_K, \
+    [DT_IQ4_NL] = pack_avx2_Q4_0}
 #define SCALAR_OF(format) linear_scalar
 #define AVX2_OF(format)   linear_avx2_##format
 #define AVX512_OF(format) linear_avx512_##format
@@ -87,6 +94,7 @@ const struct cpu_isa isa_scalar = {
 const struct cpu_isa isa_avx2 = {
     .name = "avx2",
     .act = act_avx2,
+    PACKERS,
     .scores = {[DT_F32] = attn_scores_avx2_f32, [DT_BF16] = attn_scores_avx2_bf16},
     .values = {[DT_F32] = attn_values_avx2_f32, [DT_BF16] = attn_values_avx2_bf16},
     .softmax = attn_softmax_avx2,
@@ -103,6 +111,7 @@ const struct cpu_isa isa_avx2 = {
 const struct cpu_isa isa_avx512 = {
     .name = "avx512",
     .act = act_avx512,
+    PACKERS,
     .scores = {[DT_F32] = attn_scores_avx512_f32, [DT_BF16] = attn_scores_avx512_bf16},
     .values = {[DT_F32] = attn_values_avx512_f32, [DT_BF16] = attn_values_avx512_bf16},
     .softmax = attn_softmax_avx512,
@@ -119,6 +128,7 @@ const struct cpu_isa isa_avx512 = {
 const struct cpu_isa isa_avx512bf16 = {
     .name = "avx512bf16",
     .act = act_avx512,
+    PACKERS,
     .scores = {[DT_F32] = attn_scores_avx512_f32, [DT_BF16] = attn_scores_avx512bf16},
     .values = {[DT_F32] = attn_values_avx512_f32, [DT_BF16] = attn_values_avx512bf16},
     .softmax = attn_softmax_avx512,
@@ -136,6 +146,7 @@ const struct cpu_isa isa_avx512bf16 = {
 #undef SCALAR_OF
 #undef AVX2_OF
 #undef AVX512_OF
+#undef PACKERS
 /* clang-format on */
 
 const struct cpu_isa *isa_select(const char *forced)

@@ -78,6 +78,7 @@ band_fn band_scalar;
 struct cpu_isa {
     const char *name;
     void (*act)(enum dtype t, const float *x, int64_t k, void *out); /* act_pack, equal bits */
+    panel_fn *pack[N_DTYPE]; /* NULL: panel.c packs this type alone */
     linear_fn *linear[N_DTYPE];
     attn_fn *scores[N_DTYPE], *values[N_DTYPE], *softmax; /* by type of the KV pages */
     bool q_bf16; /* with bf16 pages, q is bf16 and p need not be rounded before */

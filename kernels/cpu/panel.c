@@ -224,6 +224,7 @@ static void pack_q6_k(const uint8_t *s, int n, int r, uint8_t *d)
 {
     (void)n;
     memcpy(d + 2 * r, s + 208, 2);
+    memset(d + 32 + 2 * r, 0, 2);
     for (int i = 0; i < 16; i++)
         d[64 + i * 16 + r] = s[192 + i];
     for (int p = 0; p < 4; p++) {
@@ -266,6 +267,7 @@ static pack_fn *const packers[N_DTYPE] = {
     [DT_F32]  = pack_f32,  [DT_F16]  = pack_f16,  [DT_BF16] = pack_bf16, [DT_Q8_0] = pack_q8_0,
     [DT_Q4_0] = pack_q4_0, [DT_Q4_1] = pack_q4_1, [DT_Q5_0] = pack_q5_0, [DT_Q5_1] = pack_q5_1,
     [DT_Q4_K] = pack_q4_k, [DT_Q5_K] = pack_q5_k, [DT_Q6_K] = pack_q6_k, [DT_Q8_1] = pack_q8_1,
+    [DT_IQ4_NL] = pack_q4_0, /* its nibbles are the codes */
 };
 /* clang-format on */
 
@@ -278,37 +280,43 @@ static void pack_step(const struct tensor *src, const uint8_t *s, int64_t at, in
     int n = left < formats[t].step ? (int)left : formats[t].step;
     float plain[4];
 
+    if (packers[t]) {
+        packers[t](s + first / info->block * info->bytes, n / info->block, r, d);
+        return;
+    }
     if (formats[t].values) {
         codes_pack(t, s, first, n, r, d);
         return;
     }
     s += first / info->block * info->bytes;
-    if (packers[t]) {
-        packers[t](s, n / info->block, r, d);
-        return;
-    }
     dtype_decode(t, s, plain, n); /* f64 and integers: steps of f32, of 4 */
     pack_f32((const uint8_t *)plain, n, r, d);
 }
 
-void panel_pack(const struct tensor *src, int n, int64_t first, int64_t last, uint8_t *dst)
+void panel_pack(const struct panel_work *w, int64_t first, int64_t last)
 {
+    const struct tensor *src = w->src;
     enum dtype t = (enum dtype)src->dtype;
     const struct panel_format *f = &formats[t];
     int64_t k = src->shape[1], steps = panel_steps(t, k), part = 0, part_row = first * PANEL_ROWS;
+    uint8_t *dst = w->dst + (size_t)first * panel_bytes(t, k);
 
-    while (part < n && part_row >= src[part].shape[0])
+    while (part < w->n && part_row >= src[part].shape[0])
         part_row -= src[part++].shape[0];
-    dst += (size_t)first * panel_bytes(t, k);
     for (int64_t p = first; p < last; p++) {
         const uint8_t *row[PANEL_ROWS];
-        int rows = 0;
-        for (; rows < PANEL_ROWS && part < n; rows++) {
+        int64_t rows = 0, s = 0;
+        for (; rows < PANEL_ROWS && part < w->n; rows++) {
             row[rows] = tensor_row(&src[part], part_row);
             if (++part_row == src[part].shape[0])
                 part_row = 0, part++;
         }
-        for (int64_t s = 0; s < steps; s++, dst += f->bytes) {
+        if (w->fast && rows == PANEL_ROWS) {
+            s = k / f->step;
+            w->fast(row, s, dst);
+            dst += s * f->bytes;
+        }
+        for (; s < steps; s++, dst += f->bytes) {
             if (rows < PANEL_ROWS || k - s * f->step < f->step)
                 memset(dst, 0, (size_t)f->bytes);
             for (int r = 0; r < rows; r++)
