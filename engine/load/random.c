@@ -39,6 +39,7 @@ static const struct shape shapes[] = {
     {"llama-3.1-8b", "llama",     32,    4096, 14336, 32,   8, 128, 128256, 131072, false, 500000, 1e-5},
     {"smollm2-135m", "llama",     30,    576,  1536,  9,    3, 64,  49152,  8192,   true,  100000, 1e-5},
     {"tiny",         "llama",     2,     256,  512,   4,    2, 64,  512,    2048,   true,  10000,  1e-5},
+    {"mini",         "llama",     2,     64,   128,   2,    1, 64,  256,    2048,   true,  10000,  1e-5},
 };
 
 /* Where a block has its scales (f16), and the standard deviation of a weight at scale 1 when all

@@ -164,11 +164,13 @@ __global__ void __launch_bounds__(THREADS) linear_plain(x_args a, const float *w
     }
     GPU_UNROLL
     for (int r = 0; r < PLAIN_ROWS; r++) {
+        if (row0 + r >= m)
+            break;
         GPU_UNROLL
         for (int i = 16; i > 0; i >>= 1)
             sum[r] += __shfl_xor_sync(GPU_ALL, sum[r], i);
         const float v = sum[r] * o.factor;
-        if (lane == 0 && row0 + r < m)
+        if (lane == 0)
             o.y[(row0 + r) * o.y_stride + col] = o.bias ? v + o.bias[col] : v;
     }
 }

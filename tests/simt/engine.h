@@ -14,8 +14,10 @@ namespace simt
 {
 
 #ifdef SIMT_HAS_ASAN
+constexpr bool kAsan = true;
 constexpr size_t kStack = 256 << 10;
 #else
+constexpr bool kAsan = false;
 constexpr size_t kStack = 64 << 10;
 #endif
 constexpr int kMaxThreads = 1024;

@@ -388,10 +388,28 @@ static bool run_block(Engine *e, uint3 b)
 }
 
 static std::atomic<uint64_t> launch_counter{0};
+/* An engine and its stacks go on to the next OS thread when theirs ends. */
+static std::mutex engines_mu;
+static auto &idle_engines =
+    *new std::vector<Engine *>; // never destroyed: other threads outlive main
+struct EngineLease {
+    ~EngineLease()
+    {
+        std::lock_guard<std::mutex> l(engines_mu);
+        idle_engines.push_back(eng);
+    }
+};
 static Engine *engine()
 {
-    if (!eng)
-        eng = new Engine(); // kept for the life of the OS thread
+    if (eng)
+        return eng;
+    static thread_local EngineLease lease;
+    (void)lease;
+    std::lock_guard<std::mutex> l(engines_mu);
+    if (idle_engines.empty())
+        return eng = new Engine();
+    eng = idle_engines.back();
+    idle_engines.pop_back();
     return eng;
 }
 static bool run_blocks(const LaunchDesc &d, void (*thunk)(const void *), const void *closure,
@@ -556,6 +574,11 @@ void run_grid(const LaunchDesc &d, void (*thunk)(const void *), const void *clos
 extern "C" bool simt_checks_races(void)
 {
     return simt_race_access != nullptr;
+}
+
+extern "C" bool simt_slow(void)
+{
+    return kAsan || simt_checks_races();
 }
 
 extern "C" void simt_mode(const struct simt_mode *m)

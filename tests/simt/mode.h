@@ -16,6 +16,7 @@ struct simt_mode {
 };
 void simt_mode(const struct simt_mode *m);
 bool simt_checks_races(void); /* this is the race build, where time is dear and order is not */
+bool simt_slow(void);         /* the race or the bounds build: time is dear */
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,221 @@
+/* test_models.c - whole networks on the CUDA backend, through the loader and the forward.
+ *
+ * Checkpoints of tests/data/models against Transformers' logits in float32, and random weights of
+ * head size 64, which the tuned attention takes, against the CPU with the same KV type. Each runs
+ * as one prefill, token by token, and as a ragged mix of chunks and single rows. Wherever the
+ * reference's choice leads by more than twice the bound, ours is the same. */
+#include <math.h>
+#include <string.h>
+
+#include "kernels/base/mem.h"
+#include "tests/simt/gpu.h"
+#include "tests/support/fixture.h"
+#include "tests/support/step.h"
+#include "tests/support/test.h"
+
+#define FOLDER "tests/data/models/"
+
+enum { N_TOKENS = 24, SINGLE = 6, MAX_SEQS = 3 };
+
+/* max|a - b| over max|b|. Formats with int8 kernels quantise activations in blocks of 32, which
+ * costs their reference on the CPU the same; `brief`: for the slow builds too. */
+/* clang-format off */
+static const struct { const char *name; enum dtype kv; float bound; bool brief; } models[] = {
+    {"llama",       DT_F32,  1e-4f, false},
+    {"mistral",     DT_BF16, 2e-2f, false},
+    {"qwen2",       DT_BF16, 2e-2f, false},
+    {"qwen3",       DT_BF16, 2e-2f, true},
+    {"qwen2-f16",   DT_BF16, 2e-2f, false},
+    {"qwen2-bf16",  DT_BF16, 2e-2f, true},
+    {"qwen2-q8_0",  DT_BF16, 4e-2f, false},
+    {"qwen2-q4_0",  DT_BF16, 4e-2f, true},
+    {"qwen2-q4_1",  DT_BF16, 4e-2f, false},
+    {"qwen2-q5_0",  DT_BF16, 4e-2f, false},
+    {"qwen2-q5_1",  DT_BF16, 4e-2f, false},
+    {"llama-k",     DT_BF16, 4e-2f, false},
+    {"llama-nvfp4", DT_BF16, 4e-2f, false},
+};
+
+/* Random weights: block formats multiply as the CPU does, bf16 and f16 differ in the order of sums. */
+static const struct { const char *format; float bound; bool brief; } randoms[] = {
+    {"bf16", 2e-2f, true},
+    {"f16",  2e-2f, false},
+    {"q8_0", 4e-2f, true},
+};
+/* clang-format on */
+#define COUNT(a) ((int)(sizeof(a) / sizeof(a)[0]))
+
+struct setup {
+    struct stepper s;
+    const char *name;
+    const int32_t *token;
+    const float *expected; /* [N_TOKENS, V] */
+    float *got, bound;
+    int n_vocab;
+};
+
+static void open_model(struct setup *u, const struct step_options *from, const struct backend *b)
+{
+    struct step_options o = *from;
+    o.backend = b;
+    o.threads = 1;
+    o.max_rows = N_TOKENS * MAX_SEQS;
+    o.max_seqs = MAX_SEQS;
+    o.max_tokens = N_TOKENS + 40;
+    if (step_open(&u->s, &o) != OK)
+        fail_msg("%s: %s", u->name, fail_text());
+    u->n_vocab = u->s.m->net.hp.n_vocab;
+}
+
+static void run(struct setup *u, const struct step_seq *seq, int n, float *logits)
+{
+    if (step_run(&u->s, seq, n, logits) != OK)
+        fail_msg("%s: %s", u->name, fail_text());
+}
+
+static int best_of(const float *x, int n)
+{
+    int best = 0;
+    for (int i = 1; i < n; i++)
+        best = x[i] > x[best] ? i : best;
+    return best;
+}
+
+/* Logits of rows [first, first + n) against the reference. */
+static void compare(const struct setup *u, const char *how, int first, int n, const float *got)
+{
+    float most = 0;
+    for (int i = 0; i < N_TOKENS * u->n_vocab; i++)
+        most = fmaxf(most, fabsf(u->expected[i]));
+    const float allowed = u->bound * most;
+    for (int r = 0; r < n; r++, got += u->n_vocab) {
+        const float *want = u->expected + (size_t)(first + r) * (size_t)u->n_vocab;
+        float worst = 0;
+        for (int i = 0; i < u->n_vocab; i++) {
+            float d = fabsf(got[i] - want[i]);
+            worst = d > worst || isnan(d) ? d : worst;
+        }
+        if (!(worst <= allowed))
+            fail_msg("%s, %s, row %d: differs by %g, allowed %g", u->name, how, first + r,
+                     (double)worst, (double)allowed);
+        int ours = best_of(got, u->n_vocab), theirs = best_of(want, u->n_vocab);
+        if (want[theirs] - want[ours] > 2 * allowed)
+            fail_msg("%s, %s, row %d: token %d is %g below %d", u->name, how, first + r, ours,
+                     (double)(want[theirs] - want[ours]), theirs);
+    }
+}
+
+static void prefill(struct setup *u)
+{
+    struct step_seq all = {.slot = 1, .n = N_TOKENS, .token = u->token, .want = N_TOKENS};
+    run(u, &all, 1, u->got);
+    compare(u, "prefill", 0, N_TOKENS, u->got);
+}
+
+static void token_by_token(struct setup *u)
+{
+    struct step_seq head = {.slot = 2, .n = N_TOKENS - SINGLE, .token = u->token};
+    run(u, &head, 1, u->got);
+    for (int i = N_TOKENS - SINGLE; i < N_TOKENS; i++) {
+        struct step_seq one = {.slot = 2, .pos = i, .n = 1, .token = u->token + i, .want = 1};
+        run(u, &one, 1, u->got);
+        compare(u, "token by token", i, 1, u->got);
+    }
+}
+
+/* Three sequences of the same tokens, each cut into other chunks; one step wants nothing. */
+static void ragged(struct setup *u)
+{
+    static const int chunk[][MAX_SEQS] = {{5, 1, 0}, {0, 1, 16}, {7, 1, 1}, {1, 15, 1}, {11, 6, 6}};
+    int at[MAX_SEQS] = {0};
+    for (int c = 0; c < COUNT(chunk); c++) {
+        struct step_seq seq[MAX_SEQS];
+        const float *got = u->got;
+        int n = 0;
+        for (int i = MAX_SEQS - 1; i >= 0; i--) {
+            int rows = chunk[c][i], want = c == 1 ? 0 : rows > 3 ? 3 : rows;
+            if (rows == 0)
+                continue;
+            seq[n++] = (struct step_seq){i, at[i], rows, u->token + at[i], want};
+            at[i] += rows;
+        }
+        run(u, seq, n, u->got);
+        for (int i = 0; i < n; i++) {
+            compare(u, "ragged", seq[i].pos + seq[i].n - seq[i].want, seq[i].want, got);
+            got += seq[i].want * u->n_vocab;
+        }
+    }
+    for (int i = 0; i < MAX_SEQS; i++)
+        assert_int_equal(at[i], N_TOKENS);
+}
+
+static void each_way(struct setup *u)
+{
+    u->got = xmalloc(sizeof(float) * N_TOKENS * MAX_SEQS * (size_t)u->n_vocab);
+    prefill(u);
+    token_by_token(u);
+    ragged(u);
+    xfree(u->got);
+    step_close(&u->s);
+}
+
+/* The slow builds take the brief ones. The others run in turn: in order, and at random with late
+ * streams and random picks, where whatever is read or reused too early is wrong. */
+static bool takes(bool brief, int i)
+{
+    simt_mode(&(struct simt_mode){.random = i % 2, .lazy = i % 2, .seed = i});
+    return brief || !simt_slow();
+}
+
+static void test_reference(void **state)
+{
+    (void)state;
+    for (int i = 0; i < COUNT(models); i++) {
+        struct setup u = {.name = models[i].name, .bound = models[i].bound};
+        struct fixture f;
+        char path[128];
+        if (!takes(models[i].brief, i))
+            continue;
+        snprintf(path, sizeof path, FOLDER "%s.bin", u.name);
+        fixture_load(&f, path);
+        u.token = fixture_i32(&f, "token");
+        u.expected = fixture_f32(&f, "logits");
+        snprintf(path, sizeof path, FOLDER "%s.gguf", u.name);
+        open_model(&u, &(struct step_options){.path = path, .kv = models[i].kv}, &backend_cuda);
+        each_way(&u);
+        fixture_clear(&f);
+    }
+}
+
+static void test_against_cpu(void **state)
+{
+    (void)state;
+    static int32_t token[N_TOKENS];
+    for (int i = 0; i < N_TOKENS; i++)
+        token[i] = (i * 37 + 11) % 250;
+    for (int i = 0; i < COUNT(randoms); i++) {
+        const struct random_model random = {"mini", randoms[i].format, 7};
+        const struct step_options o = {.random = &random, .kv = DT_BF16};
+        struct setup u = {.name = randoms[i].format, .bound = randoms[i].bound, .token = token};
+        struct step_seq all = {.n = N_TOKENS, .token = token, .want = N_TOKENS};
+        if (!takes(randoms[i].brief, i))
+            continue;
+        open_model(&u, &o, &backend_cpu);
+        float *want = xmalloc(sizeof(float) * N_TOKENS * (size_t)u.n_vocab);
+        run(&u, &all, 1, want);
+        step_close(&u.s);
+        u.expected = want;
+        open_model(&u, &o, &backend_cuda);
+        each_way(&u);
+        xfree(want);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_reference),
+        cmocka_unit_test(test_against_cpu),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
