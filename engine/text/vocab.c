@@ -18,27 +18,48 @@ struct bytes vocab_piece(const struct vocab *v, int32_t id)
     return (struct bytes){v->text + v->at[id], v->at[id + 1] - v->at[id]};
 }
 
-int32_t vocab_find(const struct vocab *v, const char *p, size_t n)
+static bool is_piece(const struct vocab *v, int32_t id, struct bytes b)
 {
-    uint32_t i = (uint32_t)hash_bytes(p, n, 0) & v->mask;
-    for (; v->slot[i]; i = (i + 1) & v->mask) {
-        int32_t id = (int32_t)v->slot[i] - 1;
-        struct bytes piece = vocab_piece(v, id);
-        if (piece.n == n && memcmp(piece.p, p, n) == 0)
-            return id;
-    }
-    return -1;
+    struct bytes piece = vocab_piece(v, id);
+    return piece.n == b.n && memcmp(piece.p, b.p, b.n) == 0;
 }
 
+/* The slot that holds the piece, or the free one where it belongs. */
+static struct vocab_slot *find(const struct vocab *v, struct bytes b, uint64_t hash)
+{
+    uint32_t tag = (uint32_t)(hash >> 32);
+    for (uint32_t i = (uint32_t)hash & v->mask;; i = (i + 1) & v->mask) {
+        struct vocab_slot *s = &v->slot[i];
+        if (!s->id || (s->tag == tag && is_piece(v, (int32_t)s->id - 1, b)))
+            return s;
+    }
+}
+
+uint64_t vocab_hash(const struct vocab *v, const char *p, size_t n)
+{
+    uint64_t hash = hash_bytes(p, n, 0);
+    __builtin_prefetch(&v->slot[(uint32_t)hash & v->mask]);
+    return hash;
+}
+
+int32_t vocab_find_hashed(const struct vocab *v, struct bytes piece, uint64_t hash)
+{
+    return (int32_t)find(v, piece, hash)->id - 1;
+}
+
+int32_t vocab_find(const struct vocab *v, const char *p, size_t n)
+{
+    return vocab_find_hashed(v, (struct bytes){p, n}, hash_bytes(p, n, 0));
+}
+
+/* Of two tokens with the same bytes the first stays. */
 static void add(struct vocab *v, int32_t id)
 {
     struct bytes piece = vocab_piece(v, id);
-    if (piece.n == 0 || vocab_find(v, piece.p, piece.n) >= 0)
-        return;
-    uint32_t i = (uint32_t)hash_bytes(piece.p, piece.n, 0) & v->mask;
-    while (v->slot[i])
-        i = (i + 1) & v->mask;
-    v->slot[i] = (uint32_t)id + 1;
+    uint64_t hash = hash_bytes(piece.p, piece.n, 0);
+    struct vocab_slot *s = piece.n ? find(v, piece, hash) : NULL;
+    if (s && !s->id)
+        *s = (struct vocab_slot){(uint32_t)id + 1, (uint32_t)(hash >> 32)};
 }
 
 /* A file without token types still says which ids are special. */

@@ -42,13 +42,29 @@ static inline uint64_t fold(uint64_t a, uint64_t b)
     return (uint64_t)m ^ (uint64_t)(m >> 64);
 }
 
-/* Up to 8 bytes, little end first; absent bytes are zero. */
+static inline uint64_t load32(const unsigned char *p)
+{
+    uint32_t v;
+
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+/* Up to 8 bytes, little end first; absent bytes are zero. Without a call of memcpy: keys are short,
+ * and hashing them is what looking them up costs. */
 static inline uint64_t load(const unsigned char *p, size_t n)
 {
-    uint64_t v = 0;
+    uint64_t v;
 
-    memcpy(&v, p, n < 8 ? n : 8);
-    return v;
+    if (n >= 8) {
+        memcpy(&v, p, sizeof v);
+        return v;
+    }
+    if (n >= 4)
+        return load32(p) | load32(p + n - 4) << 8 * (n - 4);
+    if (n == 0)
+        return 0;
+    return p[0] | (uint64_t)p[n / 2] << 8 * (n / 2) | (uint64_t)p[n - 1] << 8 * (n - 1);
 }
 
 uint64_t hash_bytes(const void *data, size_t n, uint64_t seed)

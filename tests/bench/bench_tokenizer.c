@@ -3,7 +3,8 @@
  *   bench_tokenizer VOCAB.gguf [TEXT]
  *
  * The English is made from a fixed list of words and of names that no cache has seen; TEXT names a
- * file to measure besides. Each line: what, bytes, seconds (best of three), MB/s, tokens. */
+ * file to measure besides. Each line: what, bytes, seconds (best of three), MB/s, tokens. Then a
+ * table of runs of one character: seconds for 1 MB and 10 MB, and their ratio. */
 #include <stdio.h>
 #include <string.h>
 
@@ -12,24 +13,32 @@
 #include "kernels/base/rng.h"
 #include "tests/support/vocab.h"
 
-static void measure(const struct tokenizer *t, const char *what, struct bytes text)
+enum { ROUNDS = 3, LOADS = 10 };
+
+/* Seconds, the best of `rounds`; *n gets the tokens. */
+static double seconds(const struct tokenizer *t, struct bytes text, int rounds, int *n)
 {
     double best = 1e9;
-    int n = 0;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < rounds; i++) {
         struct tokens out = {0};
         double begin = clock_now();
-        if (tokenizer_encode(t, text, 0, &out) != OK) {
-            printf("%s: %s\n", what, fail_text());
-            return;
-        }
+        if (tokenizer_encode(t, text, 0, &out) != OK)
+            printf("%s\n", fail_text());
         double took = clock_now() - begin;
         best = took < best ? took : best;
-        n = out.n;
+        *n = out.n;
         tokens_clear(&out);
     }
+    return best;
+}
+
+static void measure(const struct tokenizer *t, const char *what, struct bytes text)
+{
+    int n;
+    double best = seconds(t, text, ROUNDS, &n);
     printf("%-28s %9zu bytes  %8.4f s  %7.1f MB/s  %8d tokens\n", what, text.n, best,
            (double)text.n / best / 1e6, n);
+    fflush(stdout);
 }
 
 /* Words drawn with the skew of real text: rank r about as often as 1 / r. */
@@ -80,16 +89,57 @@ static void random_letters(struct buf *out, size_t n)
         buf_putc(out, (char)('a' + rng_philox(2, i, 0).v[0] % 26));
 }
 
+/* The same character ten times as often: what is not linear shows in the ratio. */
+static void runs(const struct tokenizer *t, struct buf *text)
+{
+    static const struct {
+        const char *name, *unit;
+    } run[] = {{"blank", " "},
+               {"a", "a"},
+               {"0", "0"},
+               {"newline", "\n"},
+               {"CJK", "\xe4\xb8\xad"},
+               {"emoji", "\xf0\x9f\x98\x80"},
+               {"point", "."},
+               {"accent", "\xcc\x81"}};
+    enum { MB = 1000000 };
+    for (size_t i = 0; i < sizeof run / sizeof run[0]; i++) {
+        size_t unit = strlen(run[i].unit);
+        int n;
+        fill(text, run[i].unit, 10 * MB);
+        double one = seconds(t, (struct bytes){text->data, MB / unit * unit}, 2 * ROUNDS, &n);
+        double ten = seconds(t, (struct bytes){text->data, 10 * MB / unit * unit}, ROUNDS, &n);
+        printf("run of %-10s 1 MB %7.4f s   10 MB %7.4f s   ratio %5.2f   %d tokens\n", run[i].name,
+               one, ten, ten / one, n);
+        fflush(stdout);
+    }
+}
+
+static struct tokenizer *load(const char *path)
+{
+    struct tokenizer *t = NULL;
+    double best = 1e9;
+    for (int i = 0; i < LOADS; i++) {
+        tokenizer_free(t);
+        double begin = clock_now();
+        t = vocab_tokenizer(path);
+        double took = clock_now() - begin;
+        best = took < best ? took : best;
+    }
+    if (t)
+        printf("%-28s %9d tokens %8.4f s\n", "load", tokenizer_n_vocab(t), best);
+    fflush(stdout);
+    return t;
+}
+
 int main(int argc, char **argv)
 {
     struct buf text = {0};
-    double begin = clock_now();
-    struct tokenizer *t = argc > 1 ? vocab_tokenizer(argv[1]) : NULL;
+    struct tokenizer *t = argc > 1 ? load(argv[1]) : NULL;
     if (!t) {
         fprintf(stderr, "usage: bench_tokenizer VOCAB.gguf [TEXT]\n");
         return 1;
     }
-    printf("%-28s %9d tokens %8.4f s\n", "load", tokenizer_n_vocab(t), clock_now() - begin);
     if (argc > 2) {
         char *data;
         size_t n;
@@ -101,16 +151,7 @@ int main(int argc, char **argv)
     english(&text, 8000000);
     measure(t, "english, made", (struct bytes){text.data, text.len});
     measure(t, "english, 2 kB", (struct bytes){text.data, 2000});
-    static const char *const unit[] = {"a", " ", "\n", ".", "1", "\xe4\xb8\xad", "\xcc\x81"};
-    for (size_t i = 0; i < sizeof unit / sizeof unit[0]; i++) {
-        char name[32];
-        fill(&text, unit[i], 10000000);
-        for (size_t n = 1000000; n <= 10000000; n *= 10) {
-            snprintf(name, sizeof name, "run of %02x, %zu MB", (unsigned char)unit[i][0],
-                     n / 1000000);
-            measure(t, name, (struct bytes){text.data, n / strlen(unit[i]) * strlen(unit[i])});
-        }
-    }
+    runs(t, &text);
     random_letters(&text, 10000000);
     measure(t, "random letters, 1 MB", (struct bytes){text.data, 1000000});
     measure(t, "random letters, 10 MB", (struct bytes){text.data, 10000000});
