@@ -46,7 +46,7 @@ AVX2 := -mavx2 -mfma -mf16c $(if $(SANITIZE),,-O3) -g1
 AVX512 := $(AVX2) -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mprefer-vector-width=512
 ISA_CFLAGS = $(if $(filter %_avx2.c,$<),$(AVX2))$(if $(filter %_avx512.c,$<),$(AVX512))$(if $(filter %_avx512bf16.c,$<),$(AVX512) -mavx512bf16)
 
-SRC := $(wildcard kernels/base/*.c kernels/*.c kernels/cpu/*.c kernels/null/*.c kernels/quant/*.c \
+SRC := $(wildcard kernels/base/*.c kernels/*.c kernels/cpu/*.c kernels/null/*.c kernels/quant/*.c kernels/gpu/*.c \
          engine/*.c engine/*/*.c api/*.c server/*.c server/cmd/*.c)
 # With CUDA=1 kernels/cuda joins: the runtime is linked statically and opens the driver when it is first
 # asked, so the program starts without one. `-u` fetches what kernels/backend.c names weakly.
@@ -66,7 +66,12 @@ LDFLAGS += -Wl,-u,backend_cuda
 LDLIBS += -L$(CUDA_HOME)/lib64 -lcudart_static -ldl -lrt -Wl,-Bstatic -lstdc++ -Wl,-Bdynamic
 endif
 
-OBJ := $(SRC:%.c=$(B)/%.o) $(CUDA_OBJ)
+# kernels/configs: what is known of each GPU, checked and put into the program by one that is always a plain build.
+CONFIGS := $(filter-out %/gpus.json,$(sort $(wildcard kernels/configs/*.json)))
+EMBED_OBJ := $(patsubst %.c,$(B)/%.o,kernels/configs/embed.c $(filter-out %/select.c,$(wildcard kernels/gpu/*.c)) \
+             $(wildcard kernels/base/*.c kernels/quant/*.c) kernels/dtype.c kernels/half.c)
+
+OBJ := $(SRC:%.c=$(B)/%.o) $(B)/configs.o $(CUDA_OBJ)
 MAIN := $(B)/server/main.o
 LIB := $(B)/libinferd.a
 
@@ -92,6 +97,22 @@ $(B)/%.o: %.cu Makefile
 	@mkdir -p $(@D)
 	@echo "nvcc $<"
 	$(Q)$(NVCC) $(NVCC_FLAGS) -MMD -MP -c -o $@ $<
+
+ifeq ($(B),build)
+build/embed: $(EMBED_OBJ)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+build/configs.c: build/embed $(CONFIGS)
+	@echo "json kernels/configs"
+	$(Q)build/embed $@ $(CONFIGS)
+else
+build/configs.c: $(CONFIGS) kernels/configs/embed.c $(wildcard kernels/gpu/*.[ch])
+	$(Q)$(MAKE) --no-print-directory B=build CC=cc CUDA= SANITIZE= EXTRA_CFLAGS= EXTRA_LDFLAGS= $@
+endif
+
+$(B)/configs.o: build/configs.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 # --- tests: tests/<floor>/test_<file>.c is a cmocka program for <file>.c, tests/fuzz/fuzz_<x>.c is run by
 # tests/fuzz/driver.c; tests/support/*.c is shared by all. One of them:
@@ -244,5 +265,5 @@ run: deps-run
 clean:
 	rm -rf build
 
--include $(OBJ:.o=.d) $(TESTS:=.d) $(FUZZERS:=.d) $(BENCHES:=.d) $(FAKE:.o=.d) \
+-include $(OBJ:.o=.d) $(EMBED_OBJ:.o=.d) $(TESTS:=.d) $(FUZZERS:=.d) $(BENCHES:=.d) $(FAKE:.o=.d) \
     $(patsubst %.c,$(B)/%.d,$(wildcard tests/support/*.c))

@@ -42,7 +42,7 @@ struct option {
 
 /* clang-format off */
 static const struct option table[] = {
-    {"model",             OPT_TEXT,   AT(model),             NULL,        0, 0,     "FILE",  ALL & ~(CMD_HEALTH | CMD_VERSION), "NIM_MODEL_PATH", "model file (GGUF); may stand without --model"},
+    {"model",             OPT_TEXT,   AT(model),             NULL,        0, 0,     "FILE",  ALL & ~(CMD_HEALTH | CMD_VERSION | CMD_GPUS), "NIM_MODEL_PATH", "model file (GGUF); may stand without --model"},
     {"host",              OPT_TEXT,   AT(host),              "127.0.0.1", 0, 0,     "ADDR",  CMD_SERVE | CMD_HEALTH, NULL, "address to listen on; 0.0.0.0 or :: for all"},
     {"port",              OPT_INT,    AT(port),              "8000",      0, 65535, "N",     CMD_SERVE | CMD_HEALTH, "NIM_SERVER_PORT NIM_HTTP_API_PORT", "port to listen on; 0: any free one"},
     {"api-key",           OPT_LIST,   AT(api_key),           NULL,        0, 0,     "KEY",   CMD_SERVE, NULL, "accepted key; several with commas or by repeating"},
@@ -80,7 +80,7 @@ static const struct option table[] = {
     {"generate",          OPT_INT,    AT(generate),          "128",       2, 1e6,   "N",     CMD_BENCH, NULL, "tokens of the decode rows"},
     {"streams",           OPT_TEXT,   AT(streams),           "4,16",      0, 0,     "N,N",   CMD_BENCH, NULL, "numbers of streams at once"},
     {"rounds",            OPT_INT,    AT(rounds),            "3",         1, 1000,  "N",     CMD_BENCH, NULL, "times each row is measured; the median counts"},
-    {"json",              OPT_FLAG,   AT(json),              NULL,        0, 0,     NULL,    CMD_BENCH | CMD_VERSION, NULL, "print JSON"},
+    {"json",              OPT_FLAG,   AT(json),              NULL,        0, 0,     NULL,    CMD_BENCH | CMD_VERSION | CMD_GPUS, NULL, "print JSON"},
     {"live",              OPT_FLAG,   AT(live),              NULL,        0, 0,     NULL,    CMD_HEALTH, NULL, "ask whether it is alive, not whether it is ready"},
 };
 

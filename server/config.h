@@ -23,6 +23,8 @@ enum command_bit {
     CMD_BENCH = 1 << 6,
     CMD_HEALTH = 1 << 7,
     CMD_VERSION = 1 << 8,
+    CMD_GPUS = 1 << 10,
+    CMD_TUNE = 1 << 11,
 };
 
 struct names { /* a list option: given several times, or with commas */

@@ -34,6 +34,9 @@ static const struct command commands[] = {
      "read in the same second."},
     {"health",   CMD_HEALTH,   cmd_health,   false, "",        "ask a running server whether it is ready",
      "Exit code 0: it is. For container health checks."},
+    {"gpus",     CMD_GPUS,     cmd_gpus,     false, "",        "list the GPUs that have a configuration, and this machine's",
+     "A configuration says which kernels a GPU gets. Measured: by inferd on such a GPU; derived: from\n"
+     "its data sheet and the kernels' efficiencies on its family; by hand: with the sources named."},
     {"version",  CMD_VERSION,  cmd_version,  false, "",        "print the version", ""},
 };
 /* clang-format on */

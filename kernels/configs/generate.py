@@ -1,0 +1,190 @@
+#!/usr/bin/env python3
+"""Makes the configuration of each GPU from the table of GPUs and the file of its family.
+
+Usage: generate.py [--check]      writes FOLDER/<slug>.json beside this program; --check only compares
+
+A derived file says what its family's file says, with the ceilings of the GPU's data sheet put in: rates
+of the table (gpus.json) times the share that the family's `sheet` has. A file whose provenance is
+"measured" belongs to whoever measured it and is left alone. The bytes depend on nothing but the inputs.
+"""
+
+import hashlib
+import json
+import os
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+MODEL = 1  # version of the cost model (kernels/gpu/cost.c) that the efficiencies are for
+# Numbers of rows that are tuned and planned for; cross-overs are rounded to one of them.
+BUCKETS = [1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 160, 192, 256, 384, 512, 1024, 2048, 4096, 8192]
+# Bytes of a weight in each class, and the ceiling that its multiplications have.
+CLASSES = {
+    '16': (2.0, 'mma_bf16_tflops'),
+    '8': (1.0625, 'mma_int8_tops'),
+    '6': (0.84375, 'mma_int8_tops'),
+    '5': (0.6875, 'mma_int8_tops'),
+    '4': (0.5625, 'mma_int8_tops'),
+    'any': (1.5, 'mma_int8_tops'),
+}
+
+
+def load(name):
+    with open(os.path.join(HERE, name + '.json'), encoding='utf-8') as f:
+        return json.load(f)
+
+
+def digits(x, n=4):
+    """So many digits, so that a line can be read."""
+    v = float(f'{x:.{n}g}')
+    return int(v) if v == int(v) else v
+
+
+def ceilings(gpu, sheet):
+    """What a program can reach of what the data sheet says; 0: this GPU has no such unit."""
+    half, int8 = gpu['half'] * sheet['mma'], gpu['int8'] * sheet['mma']
+    read = gpu['bw_gbs'] * sheet['bw']
+    return {
+        'copy_gbs': digits(read),
+        'read_gbs': digits(read),
+        'l2_gbs': digits(gpu['sm'] * gpu['mhz'] * sheet['l2_bytes_clk_sm'] / 1000),
+        'bf16_tflops': digits(half),
+        'fp8_tflops': digits((gpu['fp8'] or 0) * sheet['mma']),
+        'int8_tops': digits(int8),
+        'fp4_tflops': digits((gpu['fp4'] or 0) * sheet['mma']),
+        'mma_bf16_tflops': digits(half * sheet['mma_sync']),
+        'mma_int8_tops': digits(int8 * sheet['mma_sync']),
+        'latency_us': sheet['latency_us'],
+        'graph_gap_us': sheet['graph_gap_us'],
+    }
+
+
+def bucket_at_most(m):
+    return max([b for b in BUCKETS if b <= m], default=BUCKETS[0])
+
+
+def crossovers(ceil, eff):
+    """The skinny kernel serves as long as its multiplications hide behind the weights' bytes, twice over:
+    beyond, cuBLASLt has the faster ones. Without a measurement that is as good as it can be said."""
+    cross = {}
+    for name, (size, rate) in CLASSES.items():
+        e = eff['skinny_' + name]
+        balance = ceil[rate] * e['fl'] * 1e12 * size / (2 * ceil['read_gbs'] * e['bw'] * 1e9)
+        cross[name] = {'skinny_max_m': min(max(bucket_at_most(2 * balance), 16), 512)}
+    return cross
+
+
+def memory_range(gpu):
+    """GiB that the device may report, for the sizes it is sold with."""
+    return [int(min(gpu['mem_gb']) * 0.88), int(max(gpu['mem_gb']) * 1.04) + 1]
+
+
+def derive(gpu, family, kin):
+    ceil = ceilings(gpu, family['sheet'])
+    how = f'data sheet x {family["id"]}'
+    if gpu.get('unsure'):
+        how += '; the sheet itself is uncertain'
+    match = {
+        'pci': ['10de:' + i.lower() for i in gpu['pci']],
+        'kin': ['10de:' + k['pci'].lower() for k in kin if k['like'] == gpu['slug']],
+        'cc': [gpu['cc']],
+        'sm': gpu['sm'],
+        'mem_gib': memory_range(gpu),
+        'mig': False,
+    }
+    return {
+        'schema': 1,
+        'id': gpu['slug'],
+        'name': gpu['name'],
+        'match': match,
+        'provenance': {'kind': 'derived', 'parent': family['id'], 'model': MODEL, 'how': how},
+        'mhz': gpu['mhz'],
+        'ceil': ceil,
+        'eff': family['eff'],
+        'cross': {**crossovers(ceil, family['eff']), 'attn_dec': family['cross']['attn_dec']},
+        'gemm': [],
+        'deny': family['deny'],
+    }
+
+
+def unsupported(gpu):
+    return {
+        'schema': 1,
+        'id': gpu['slug'],
+        'name': gpu['name'],
+        'match': {
+            'pci': ['10de:' + i.lower() for i in gpu['pci']],
+            'cc': [gpu['cc']],
+            'sm': gpu['sm'],
+            'mem_gib': memory_range(gpu),
+            'mig': False,
+        },
+        'provenance': {'kind': 'hand', 'date': '2026-11-21', 'how': 'known by name only'},
+        'unsupported': gpu['unsupported'],
+    }
+
+
+def text_of(config):
+    """One line a top-level member, and one for each entry inside of those that are tables."""
+    lines = []
+    for key, value in config.items():
+        if isinstance(value, dict) and value and all(isinstance(v, dict) for v in value.values()):
+            rows = ',\n'.join(f'    {json.dumps(k)}: {json.dumps(v)}' for k, v in value.items())
+            lines.append(f'  {json.dumps(key)}: {{\n{rows}\n  }}')
+        elif isinstance(value, list) and value:
+            rows = ',\n'.join('    ' + json.dumps(v) for v in value)
+            lines.append(f'  {json.dumps(key)}: [\n{rows}\n  ]')
+        else:
+            lines.append(f'  {json.dumps(key)}: {json.dumps(value)}')
+    return '{\n' + ',\n'.join(lines) + '\n}\n'
+
+
+def families():
+    names = [f[:-5] for f in sorted(os.listdir(HERE)) if f.startswith('family-')]
+    return [load(n) for n in names]
+
+
+def is_measured(path):
+    if not os.path.exists(path):
+        return False
+    with open(path, encoding='utf-8') as f:
+        return json.load(f)['provenance']['kind'] == 'measured'
+
+
+def make_all():
+    """Path -> text, of every derived file."""
+    table = load('gpus')
+    by_cc = {cc: f for f in families() for cc in f['match']['cc']}
+    made = {}
+    for gpu in table['gpus']:
+        path = os.path.join(HERE, gpu['slug'] + '.json')
+        if is_measured(path):
+            continue
+        if 'unsupported' in gpu:
+            made[path] = text_of(unsupported(gpu))
+        else:
+            made[path] = text_of(derive(gpu, by_cc[gpu['cc']], table['kin']))
+    return made
+
+
+def digest(made):
+    return hashlib.sha256(''.join(made[p] for p in sorted(made)).encode()).hexdigest()
+
+
+def main():
+    made, differ = make_all(), []
+    for path, text in made.items():
+        if '--check' in sys.argv[1:]:
+            with open(path, encoding='utf-8') as f:
+                if f.read() != text:
+                    differ.append(os.path.basename(path))
+            continue
+        with open(path, 'w', encoding='utf-8') as f:
+            f.write(text)
+    for name in differ:
+        print(f'{name}: differs from what its family and gpus.json give; run generate.py')
+    print(f'{len(made)} configurations, sha256 {digest(made)[:16]}')
+    return 1 if differ else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

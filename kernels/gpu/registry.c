@@ -1,0 +1,183 @@
+/* registry.c - see registry.h. */
+#include "kernels/gpu/registry.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+/* clang-format off */
+static const struct gpu_limits limits[] = {
+    /* cc  smem/block  smem/SM     threads blocks */
+    {75,  64 << 10,   64 << 10,   1024, 16},
+    {80,  163 << 10,  164 << 10,  2048, 32},
+    {86,  99 << 10,   100 << 10,  1536, 16},
+    {87,  163 << 10,  164 << 10,  1536, 16},
+    {89,  99 << 10,   100 << 10,  1536, 24},
+    {90,  227 << 10,  228 << 10,  2048, 32},
+    {100, 227 << 10,  228 << 10,  2048, 32},
+    {103, 227 << 10,  228 << 10,  2048, 32},
+    {110, 227 << 10,  228 << 10,  1536, 24},
+    {120, 99 << 10,   100 << 10,  1536, 24},
+    {121, 99 << 10,   100 << 10,  1536, 24},
+};
+
+/* Formats with tiles of their own; every other block format is GPU_SKINNY_ANY. */
+static const struct {
+    enum dtype type;
+    enum gpu_kernel kernel;
+    int tile;
+} formats[] = {
+    {DT_BF16, GPU_SKINNY_16, 2048},
+    {DT_F16,  GPU_SKINNY_16, 2048},
+    {DT_Q8_0, GPU_SKINNY_8,  1024 + 64},
+    {DT_Q4_0, GPU_SKINNY_4,  512 + 64},
+    {DT_Q4_1, GPU_SKINNY_4,  512 + 128},
+    {DT_Q5_0, GPU_SKINNY_5,  512 + 128 + 64},
+    {DT_Q5_1, GPU_SKINNY_5,  512 + 128 + 128},
+    {DT_Q4_K, GPU_SKINNY_4,  512 + 128},
+    {DT_Q5_K, GPU_SKINNY_5,  512 + 128 + 128},
+    {DT_Q6_K, GPU_SKINNY_6,  512 + 256 + 96},
+};
+/* clang-format on */
+
+enum { ANY_TILE = 1024 + 512, PIECE_HALF = 1024, PIECE_INT = 704 };
+enum { N_LIMITS = sizeof limits / sizeof *limits, N_FORMATS = sizeof formats / sizeof *formats };
+
+const struct gpu_tile gpu_tiles[] = {{1, 1}, {2, 1}, {4, 2}, {8, 2}};
+enum { N_TILES = sizeof gpu_tiles / sizeof *gpu_tiles };
+
+const int gpu_buckets[] = {1,   2,   4,   8,   16,  24,  32,   48,   64,   96,
+                           128, 160, 192, 256, 384, 512, 1024, 2048, 4096, 8192};
+enum { N_BUCKETS = sizeof gpu_buckets / sizeof *gpu_buckets };
+
+const struct gpu_limits *gpu_limits_of(int cc)
+{
+    for (int i = 0; i < N_LIMITS; i++)
+        if (limits[i].cc == cc)
+            return &limits[i];
+    return NULL;
+}
+
+int gpu_n_tiles(void)
+{
+    return N_TILES;
+}
+
+int gpu_n_buckets(void)
+{
+    return N_BUCKETS;
+}
+
+int gpu_bucket(int64_t m)
+{
+    for (int i = 0; i < N_BUCKETS; i++)
+        if (gpu_buckets[i] >= m)
+            return gpu_buckets[i];
+    return gpu_buckets[N_BUCKETS - 1];
+}
+
+enum gpu_kernel gpu_skinny_of(enum dtype w)
+{
+    for (int i = 0; i < N_FORMATS; i++)
+        if (formats[i].type == w)
+            return formats[i].kernel;
+    return dtype_info(w)->ints ? GPU_SKINNY_ANY : GPU_PLAIN;
+}
+
+int gpu_tile_bytes(enum dtype w)
+{
+    for (int i = 0; i < N_FORMATS; i++)
+        if (formats[i].type == w)
+            return formats[i].tile;
+    return ANY_TILE;
+}
+
+int gpu_piece_bytes(enum dtype w)
+{
+    return gpu_skinny_of(w) == GPU_SKINNY_16 ? PIECE_HALF : PIECE_INT;
+}
+
+int gpu_smem(enum dtype w, const struct gpu_params *p)
+{
+    return p->stages * (GPU_WARPS * p->r * gpu_tile_bytes(w) + p->nt * gpu_piece_bytes(w));
+}
+
+int gpu_stages(int cc)
+{
+    return cc >= 80 ? 4 : 2; /* Turing has no cp.async and 64 KB */
+}
+
+static enum status legal_skinny(int cc, enum dtype w, const struct gpu_params *p)
+{
+    const struct gpu_limits *l = gpu_limits_of(cc);
+    bool built = false;
+    for (int i = 0; i < N_TILES; i++)
+        built |= gpu_tiles[i].nt == p->nt && gpu_tiles[i].r == p->r;
+    if (gpu_skinny_of(w) == GPU_PLAIN)
+        return fail(ERR_FORMAT, "skinny: %s weights have no such kernel", dtype_info(w)->name);
+    if (!built)
+        return fail(ERR_FORMAT, "skinny: no kernel with nt %d and r %d", p->nt, p->r);
+    if (p->stages != gpu_stages(cc))
+        return fail(ERR_FORMAT, "skinny: %d stages, sm_%d has kernels of %d", p->stages, cc,
+                    gpu_stages(cc));
+    if (p->splits < 1 || p->splits > GPU_SPLITS_MAX)
+        return fail(ERR_FORMAT, "skinny: splitk %d is not 1 to %d", p->splits, GPU_SPLITS_MAX);
+    if (gpu_smem(w, p) > l->smem_block)
+        return fail(ERR_FORMAT, "skinny: %d bytes of shared memory, a block of sm_%d has %d",
+                    gpu_smem(w, p), cc, l->smem_block);
+    return OK;
+}
+
+enum status gpu_legal(int cc, enum dtype w, const struct gpu_params *p)
+{
+    bool half = w == DT_BF16 || w == DT_F16;
+    if (!gpu_limits_of(cc))
+        return fail(ERR_FORMAT, "compute capability %d.%d: inferd has no kernels for it", cc / 10,
+                    cc % 10);
+    switch (p->path) {
+    case GPU_PATH_SKINNY:
+        return legal_skinny(cc, w, p);
+    case GPU_PATH_LT:
+        return half && (cc >= 80 || w == DT_F16)
+                   ? OK
+                   : fail(ERR_FORMAT, "lt: cuBLASLt cannot multiply %s weights on sm_%d",
+                          dtype_info(w)->name, cc);
+    case GPU_PATH_DEQUANT_LT:
+        return !half && w != DT_F32 && cc >= 80
+                   ? OK
+                   : fail(ERR_FORMAT, "dequant_lt: not for %s weights on sm_%d",
+                          dtype_info(w)->name, cc);
+    case GPU_PATH_PLAIN:
+        return w == DT_F32 ? OK
+                           : fail(ERR_FORMAT, "plain: only for f32, not %s", dtype_info(w)->name);
+    case N_GPU_PATH:
+        break;
+    }
+    return fail(ERR_FORMAT, "no such path");
+}
+
+/* FNV-1a over the domain, written out. */
+static char abi[17];
+
+static void make_abi(void)
+{
+    uint64_t h = 0xcbf29ce484222325;
+    char line[96];
+    for (int i = 0; i < N_TILES + N_FORMATS; i++) {
+        if (i < N_TILES)
+            snprintf(line, sizeof line, "skinny %d %d;", gpu_tiles[i].nt, gpu_tiles[i].r);
+        else
+            snprintf(line, sizeof line, "%s %d %d;", dtype_info(formats[i - N_TILES].type)->name,
+                     (int)formats[i - N_TILES].kernel, formats[i - N_TILES].tile);
+        for (const char *p = line; *p; p++)
+            h = (h ^ (uint8_t)*p) * 0x100000001b3;
+    }
+    snprintf(abi, sizeof abi, "%016llx", (unsigned long long)(h ^ GPU_SPLITS_MAX));
+}
+
+const char *gpu_kernel_abi(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, make_abi);
+    return abi;
+}

@@ -1,0 +1,46 @@
+/* registry.h - which GPU kernels for matrix products there are, and what they need: the domain of
+ * every choice a config may name.
+ *
+ * The same facts are types in kernels/cuda/linear.cuh; tests/simt/test_config.c holds the two
+ * together. gpu_kernel_abi changes when the domain does, and only then: measured choices stay valid
+ * while kernels are merely rewritten. */
+#ifndef KERNELS_GPU_REGISTRY_H
+#define KERNELS_GPU_REGISTRY_H
+
+#include "kernels/gpu/config.h"
+
+enum { GPU_SPLITS_MAX = 8, GPU_SPLIT_CHUNKS = 8, GPU_LARGE_M = 64, GPU_WARPS = 4 };
+
+struct gpu_limits {                                     /* of a compute capability */
+    int cc, smem_block, smem_sm, threads_sm, blocks_sm; /* bytes; numbers */
+};
+/* NULL: not a capability that inferd runs on. */
+const struct gpu_limits *gpu_limits_of(int cc);
+
+struct gpu_tile {
+    int nt, r;
+};
+extern const struct gpu_tile gpu_tiles[]; /* what linear_skinny is compiled for, least first */
+int gpu_n_tiles(void);
+
+/* Kernel of a weight's format, and bytes of its tile of 16 x 64 numbers and of a piece of x. */
+enum gpu_kernel gpu_skinny_of(enum dtype w);
+int gpu_tile_bytes(enum dtype w);
+int gpu_piece_bytes(enum dtype w);
+/* Dynamic shared memory of a launch. */
+int gpu_smem(enum dtype w, const struct gpu_params *p);
+/* Stages of the ring on this capability. */
+int gpu_stages(int cc);
+
+/* OK, or ERR_FORMAT with the reason: a kernel of these parameters exists and runs on cc. */
+enum status gpu_legal(int cc, enum dtype w, const struct gpu_params *p);
+
+/* Sixteen hexadecimal digits of the domain. */
+const char *gpu_kernel_abi(void);
+
+/* Numbers of rows that are planned and tuned for: the least bucket that holds m, or the last. */
+int gpu_bucket(int64_t m);
+extern const int gpu_buckets[];
+int gpu_n_buckets(void);
+
+#endif
