@@ -62,6 +62,13 @@ struct choice {
     size_t bytes;       /* of the packed weight */
 };
 
+struct pack_item { /* what `pack` is given for one weight */
+    const struct tensor *src;
+    int n;
+    const struct choice *how;
+    struct tensor *dst;
+};
+
 struct backend {
     const char *name;
     int (*count)(void); /* devices present */
@@ -88,6 +95,8 @@ struct backend {
      * along N, into dst (data: device memory of choice->bytes; sets layout, shape, strides). */
     enum status (*pack)(struct device *, const struct tensor *src, int n, const struct choice *,
                         struct tensor *dst);
+    /* Many at once, for devices whose threads then share one list of work. May be NULL. */
+    enum status (*pack_all)(struct device *, const struct pack_item *, int n);
     struct ops ops;
 };
 

@@ -1,14 +1,17 @@
-/* repack.c - the loading loop: one weight after another, source pages dropped as they are done.
+/* repack.c - the loading loop: weights in batches, source pages dropped as they are done.
  *
  * The host holds at most one weight in a second copy, and that only for formats whose bytes are
  * made here. Vectors are small and many: they lie together behind the matrices and go over in one
- * copy. The invariant: place, plan and load agree on every offset, since only place computes them.
- */
+ * copy, first, because what they are read from is dropped with the matrices around them. The
+ * invariant: place, plan and load agree on every offset, since only place computes them. */
 #include "engine/load/repack.h"
 
 #include <string.h>
 
 enum { ALIGN = 256 }; /* of each weight in the region */
+/* Of sources packed at once, for each thread: enough that they end nearly together, and little
+ * enough that what is dropped after it hardly counts. */
+static const size_t BATCH_BYTES = (size_t)32 << 20;
 
 static size_t align_up(size_t n)
 {
@@ -122,25 +125,99 @@ static size_t made_bytes(const struct bound *b)
     return n;
 }
 
-static enum status pack(const struct checkpoint *c, const struct bound *b, struct device *dev,
-                        char *weights, char *scratch)
-{
-    struct tensor src[WEIGHT_PARTS], dst = view_of(b, weights + b->offset);
-    enum status s;
+struct loading {
+    const struct checkpoint *c;
+    const struct placement *p;
+    struct device *dev;
+    char *weights, *scratch;
+    size_t scratch_bytes, batch_bytes;
+};
 
-    for (int i = 0; i < b->n_src; i++) {
-        TRY(source(c, b->src[i], scratch, &src[i]));
-        scratch += b->src[i]->made ? b->src[i]->bytes : 0;
+static enum status pack_items(const struct loading *l, const struct pack_item *item, int n)
+{
+    const struct backend *b = l->dev->backend;
+
+    if (b->pack_all)
+        return b->pack_all(l->dev, item, n);
+    for (int i = 0; i < n; i++)
+        TRY(b->pack(l->dev, item[i].src, item[i].n, item[i].how, item[i].dst));
+    return OK;
+}
+
+/* One past the last weight of the batch that begins with `first`: what its sources take. */
+static int batch_end(const struct loading *l, int first, size_t *bytes)
+{
+    size_t made = 0;
+    int i = first;
+
+    *bytes = 0;
+    for (; i < l->p->n && (i == first || *bytes < l->batch_bytes); i++) {
+        const struct bound *b = &l->p->bound[i];
+
+        if (!is_vector(b) && made + made_bytes(b) > l->scratch_bytes)
+            break;
+        made += is_vector(b) ? 0 : made_bytes(b);
+        *bytes += source_bytes(b);
     }
-    s = dev->backend->pack(dev, src, b->n_src, &b->choice, &dst);
-    if (s != OK)
-        return fail_in(s, "%s: tensor %s", c->path, b->src[0]->name);
-    set_view(b, dev, dst);
+    return i;
+}
+
+/* What is read of the file for weight b is not needed any more. */
+static void drop_sources(const struct checkpoint *c, const struct bound *b)
+{
     for (int i = 0; i < b->n_src; i++) {
         if (!b->src[i]->made)
             file_map_drop(&c->file[b->src[i]->file], b->src[i]->offset, b->src[i]->bytes);
     }
+}
+
+/* Lists the matrices among the weights [first, last) in `item`; `src` and `dst` have room. */
+static enum status list_items(const struct loading *l, int first, int last, struct tensor *src,
+                              struct pack_item *item, int *n)
+{
+    char *scratch = l->scratch;
+    struct tensor *dst = src + (last - first) * WEIGHT_PARTS;
+
+    *n = 0;
+    for (int i = first; i < last; i++) {
+        const struct bound *b = &l->p->bound[i];
+
+        if (is_vector(b))
+            continue;
+        dst[*n] = view_of(b, l->weights + b->offset);
+        item[*n] = (struct pack_item){src, b->n_src, &b->choice, &dst[*n]};
+        for (int j = 0; j < b->n_src; j++, src++) {
+            TRY(source(l->c, b->src[j], scratch, src));
+            scratch += b->src[j]->made ? b->src[j]->bytes : 0;
+        }
+        ++*n;
+    }
     return OK;
+}
+
+/* Packs the matrices among the weights [first, last). */
+static enum status pack(const struct loading *l, int first, int last)
+{
+    size_t room = (size_t)(last - first);
+    struct tensor *tensor = xmalloc(room * (WEIGHT_PARTS + 1) * sizeof *tensor);
+    struct pack_item *item = xmalloc(room * sizeof *item);
+    int n;
+    enum status s = list_items(l, first, last, tensor, item, &n);
+
+    if (s == OK) {
+        s = pack_items(l, item, n);
+        if (s != OK)
+            fail_in(s, "%s", l->c->path);
+    }
+    for (int i = first, k = 0; i < last && s == OK; i++) {
+        if (is_vector(&l->p->bound[i]))
+            continue;
+        set_view(&l->p->bound[i], l->dev, *item[k++].dst);
+        drop_sources(l->c, &l->p->bound[i]);
+    }
+    xfree(tensor);
+    xfree(item);
+    return s;
 }
 
 /* All vectors as f32 into `host`, which mirrors the region from `first` on. */
@@ -204,27 +281,32 @@ static enum status load_vectors(const struct checkpoint *c, const struct placeme
 enum status repack_load(const struct checkpoint *c, const struct placement *p, struct device *dev,
                         char *weights, void (*progress)(void *, double), void *ctx)
 {
-    size_t total = 0, done = 0, most = 0;
-    enum status s = OK;
+    struct loading l = {.c = c, .p = p, .dev = dev, .weights = weights};
+    size_t total = 0, done = 0, bytes;
+    struct device_info info;
     void *scratch = NULL;
 
+    dev->backend->info(dev, &info);
+    l.batch_bytes = BATCH_BYTES * (size_t)(info.threads > 1 ? info.threads : 1);
     for (int i = 0; i < p->n; i++) {
         size_t n = is_vector(&p->bound[i]) ? 0 : made_bytes(&p->bound[i]);
 
         total += source_bytes(&p->bound[i]);
-        most = n > most ? n : most;
+        l.scratch_bytes = n > l.scratch_bytes ? n : l.scratch_bytes;
     }
-    if (most)
-        TRY(big_alloc(most, &scratch));
-    for (int i = 0; i < p->n && s == OK; i++) {
-        if (!is_vector(&p->bound[i]))
-            s = pack(c, &p->bound[i], dev, weights, scratch);
-        done += source_bytes(&p->bound[i]);
+    if (l.scratch_bytes)
+        TRY(big_alloc(l.scratch_bytes, &scratch));
+    l.scratch = scratch;
+    enum status s = load_vectors(c, p, dev, weights);
+    for (int i = 0, last; i < p->n && s == OK; i = last) {
+        last = batch_end(&l, i, &bytes);
+        s = pack(&l, i, last);
+        done += bytes;
         if (progress)
             progress(ctx, (double)done / (double)total);
     }
-    big_free(scratch, most);
-    return s == OK ? load_vectors(c, p, dev, weights) : s;
+    big_free(scratch, l.scratch_bytes);
+    return s;
 }
 
 /* Is an earlier weight of the same class as i? */

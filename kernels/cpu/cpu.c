@@ -207,32 +207,62 @@ static bool cpu_can(const struct device *dev, const struct op_case *c, struct ch
     return true;
 }
 
+/* Whether the item can be packed as its choice says. */
+static enum status check_item(const struct fast *f, const struct pack_item *item)
+{
+    enum dtype t = (enum dtype)item->src[0].dtype;
+    int64_t rows = 0, k = item->src[0].shape[1];
+    size_t need;
+
+    for (int i = 0; i < item->n; i++)
+        rows += item->src[i].shape[0];
+    need = dtype_row_bytes(t, k) * (size_t)rows;
+    if (item->how->layout == LAYOUT_PANEL && !fast_packs(f, t, rows, k, &need))
+        return fail(ERR_INTERNAL, "pack: %s has no panels here", dtype_info(t)->name);
+    if (need > item->how->bytes)
+        return fail(ERR_INTERNAL, "pack: %lld rows need %zu bytes, the choice has %zu",
+                    (long long)rows, need, item->how->bytes);
+    return OK;
+}
+
+static void copy_rows(const struct pack_item *item)
+{
+    struct tensor *dst = item->dst;
+    int64_t rows = 0;
+    char *at = dst->data;
+
+    for (int i = 0; i < item->n; i++)
+        rows += item->src[i].shape[0];
+    *dst = tensor_2d(dst->data, (enum dtype)item->src[0].dtype, rows, item->src[0].shape[1]);
+    for (int i = 0; i < item->n; i++)
+        for (int64_t r = 0; r < item->src[i].shape[0]; r++, at += dst->stride[0])
+            memcpy(at, tensor_row(&item->src[i], r), (size_t)dst->stride[0]);
+}
+
+static enum status cpu_pack_all(struct device *dev, const struct pack_item *item, int n)
+{
+    struct fast *f = &((struct cpu_device *)dev)->fast;
+    struct pack_item *panels = xmalloc((size_t)n * sizeof *panels);
+    enum status s = OK;
+    int n_panels = 0;
+
+    for (int i = 0; i < n && s == OK; i++) {
+        s = check_item(f, &item[i]);
+        if (s == OK && item[i].how->layout == LAYOUT_PANEL)
+            panels[n_panels++] = item[i];
+        else if (s == OK)
+            copy_rows(&item[i]);
+    }
+    if (s == OK)
+        fast_pack(f, panels, n_panels);
+    xfree(panels);
+    return s;
+}
+
 static enum status cpu_pack(struct device *dev, const struct tensor *src, int n,
                             const struct choice *c, struct tensor *dst)
 {
-    struct fast *f = &((struct cpu_device *)dev)->fast;
-    enum dtype t = (enum dtype)src[0].dtype;
-    int64_t rows = 0, k = src[0].shape[1];
-    size_t need;
-    char *at = dst->data;
-
-    for (int i = 0; i < n; i++)
-        rows += src[i].shape[0];
-    need = dtype_row_bytes(t, k) * (size_t)rows;
-    if (c->layout == LAYOUT_PANEL && !fast_packs(f, t, rows, k, &need))
-        return fail(ERR_INTERNAL, "pack: %s has no panels here", dtype_info(t)->name);
-    if (need > c->bytes)
-        return fail(ERR_INTERNAL, "pack: %lld rows need %zu bytes, the choice has %zu",
-                    (long long)rows, need, c->bytes);
-    if (c->layout == LAYOUT_PANEL) {
-        fast_pack(f, src, n, dst);
-        return OK;
-    }
-    *dst = tensor_2d(dst->data, t, rows, k);
-    for (int i = 0; i < n; i++)
-        for (int64_t r = 0; r < src[i].shape[0]; r++, at += dst->stride[0])
-            memcpy(at, tensor_row(&src[i], r), (size_t)dst->stride[0]);
-    return OK;
+    return cpu_pack_all(dev, &(struct pack_item){src, n, c, dst}, 1);
 }
 
 static void cpu_step(struct queue *q, bool begin)
@@ -255,6 +285,7 @@ const struct backend backend_cpu = {
     .step = cpu_step,
     .can = cpu_can,
     .pack = cpu_pack,
+    .pack_all = cpu_pack_all,
     .ops = {.embed = run_embed,
             .rmsnorm = run_rmsnorm,
             .add_rmsnorm = run_add_rmsnorm,

@@ -13,6 +13,7 @@
 
 enum {
     LINE = 64,
+    HUGE_PAGE = 2 << 20,
     ACT_ROWS = 256,          /* rows of x packed at a time; bounds the scratch memory */
     CHUNK_BYTES = 128 << 10, /* of weights: 5-10 us from memory, far above the cost of a chunk */
     CHUNKS_A_THREAD = 6,     /* at least, so that the last one ends soon after the others */
@@ -63,33 +64,85 @@ bool fast_packs(const struct fast *f, enum dtype t, int64_t n, int64_t k, size_t
 
 /* --- packing */
 
+/* Chunks are huge pages of the destination, whatever weights lie there: the thread that packs into
+ * a fresh page is the one for which the kernel clears it, and two that touched it at the same time
+ * would each have a page cleared and one thrown away. For the same reason chunks that are taken one
+ * after the other lie far apart: panels reach over the ends of pages. */
+struct piece { /* of a weight: the panels that begin in one page */
+    const struct panel_work *work;
+    int64_t first, last;
+};
+
 struct pack_stage {
-    struct panel_work work;
-    int64_t panels, per;
+    struct panel_work *work;
+    struct piece *piece;
+    int64_t *chunk; /* [chunks + 1] where each begins in `piece` */
+    int64_t pieces, chunks;
+    int64_t streams, per; /* one a thread; chunks of each */
+    uintptr_t page;       /* that the last piece lies in */
 };
 
 static void pack_chunk(void *arg, int64_t chunk, int worker)
 {
-    struct pack_stage *s = arg;
+    const struct pack_stage *s = arg;
+    int64_t at = chunk % s->streams * s->per + chunk / s->streams;
 
     (void)worker;
-    panel_pack(&s->work, chunk * s->per, least((chunk + 1) * s->per, s->panels));
+    if (at >= s->chunks)
+        return;
+    for (int64_t i = s->chunk[at]; i < s->chunk[at + 1]; i++)
+        panel_pack(s->piece[i].work, s->piece[i].first, s->piece[i].last);
 }
 
-void fast_pack(struct fast *f, const struct tensor *src, int n, struct tensor *dst)
+static void cut(struct pack_stage *s, const struct panel_work *w, int64_t panels, size_t bytes)
 {
-    enum dtype t = (enum dtype)src->dtype;
-    int64_t rows = 0, k = src->shape[1];
+    for (int64_t p = 0, end; p < panels; p = end) {
+        uintptr_t at = (uintptr_t)w->dst + (uintptr_t)p * bytes, page = at / HUGE_PAGE;
 
-    for (int i = 0; i < n; i++)
-        rows += src[i].shape[0];
-    struct pack_stage s = {{src, n, f->isa->pack[t], dst->data}, panel_count(rows), 1};
-    s.per = CHUNK_BYTES / (int64_t)panel_bytes(t, k) + 1;
-    pool_run(f->pool, (s.panels + s.per - 1) / s.per, pack_chunk, &s);
-    *dst = tensor_2d(dst->data, t, rows, k);
-    dst->layout = LAYOUT_PANEL;
-    dst->stride[0] = dst->stride[1] = 0;
-    fast_reserve(f, ACT_ROWS * act_stride(t, k));
+        end = p + (int64_t)(((page + 1) * HUGE_PAGE - at + bytes - 1) / bytes);
+        end = least(end, panels);
+        if (s->chunks == 0 || page != s->page)
+            s->chunk[s->chunks++] = s->pieces;
+        s->page = page;
+        s->piece[s->pieces++] = (struct piece){w, p, end};
+    }
+}
+
+void fast_pack(struct fast *f, const struct pack_item *item, int n)
+{
+    struct pack_stage s = {.work = xmalloc((size_t)n * sizeof *s.work)};
+    size_t pages = 0, scratch = 0;
+
+    for (int i = 0; i < n; i++) {
+        const struct tensor *src = item[i].src;
+        enum dtype t = (enum dtype)src->dtype;
+        int64_t rows = 0, k = src->shape[1];
+        struct tensor *dst = item[i].dst;
+
+        for (int j = 0; j < item[i].n; j++)
+            rows += src[j].shape[0];
+        s.work[i] = (struct panel_work){src, item[i].n, f->isa->pack[t], dst->data};
+        pages += (size_t)panel_count(rows) * panel_bytes(t, k) / HUGE_PAGE + 2;
+        scratch = act_stride(t, k) > scratch ? act_stride(t, k) : scratch;
+        *dst = tensor_2d(dst->data, t, rows, k);
+        dst->layout = LAYOUT_PANEL;
+        dst->stride[0] = dst->stride[1] = 0;
+    }
+    s.piece = xmalloc(pages * sizeof *s.piece);
+    s.chunk = xmalloc((pages + 1) * sizeof *s.chunk);
+    for (int i = 0; i < n; i++) {
+        const struct tensor *w = item[i].dst;
+        cut(&s, &s.work[i], panel_count(w->shape[0]),
+            panel_bytes((enum dtype)w->dtype, w->shape[1]));
+    }
+    s.chunk[s.chunks] = s.pieces;
+    s.streams = pool_threads(f->pool);
+    s.per = (s.chunks + s.streams - 1) / s.streams;
+    pool_run(f->pool, s.streams * s.per, pack_chunk, &s);
+    xfree(s.work);
+    xfree(s.piece);
+    xfree(s.chunk);
+    fast_reserve(f, ACT_ROWS * scratch);
 }
 
 /* --- linear */

@@ -6,7 +6,7 @@
 #ifndef KERNELS_CPU_FAST_H
 #define KERNELS_CPU_FAST_H
 
-#include "kernels/base/status.h"
+#include "kernels/backend.h"
 #include "kernels/cpu/isa.h"
 #include "kernels/cpu/pool.h"
 
@@ -35,7 +35,8 @@ enum status fast_open(struct fast *f, int threads, const char *isa);
 void fast_close(struct fast *f);
 
 bool fast_packs(const struct fast *f, enum dtype t, int64_t n, int64_t k, size_t *bytes);
-void fast_pack(struct fast *f, const struct tensor *src, int n, struct tensor *dst);
+/* Packs weights that fast_packs; `how` is not asked. */
+void fast_pack(struct fast *f, const struct pack_item *item, int n);
 /* KV pages of this type and head size have this ISA's own order: kv_write, rope_kv and attention
  * then all are fast. */
 bool fast_kv(const struct fast *f, const struct kv_view *kv);

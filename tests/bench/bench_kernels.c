@@ -165,7 +165,7 @@ static void line(struct fast *f, enum dtype t, int64_t n, int64_t k)
     struct tensor src = tensor_2d(rows, t, n, k), w = {.data = all};
     fill_random(rows, row * (size_t)n);
     double begin = clock_now();
-    fast_pack(f, &src, 1, &w);
+    fast_pack(f, &(struct pack_item){&src, 1, NULL, &w}, 1);
     double packed = (double)one / (clock_now() - begin) * 1e-9;
     for (int i = 1; i < copies; i++)
         memcpy(all + (size_t)i * one, all, one);

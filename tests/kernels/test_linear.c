@@ -129,7 +129,7 @@ static void *packed(struct fast *f, const struct matrix *m, struct tensor *out)
         fast_packs(f, (enum dtype)m->rows.dtype, m->rows.shape[0], m->rows.shape[1], &bytes));
     assert_int_equal(big_alloc(bytes, &out->data), OK);
     memset(out->data, 0xff, bytes); /* padding must not rely on zeroed memory */
-    fast_pack(f, m->part, 3, out);
+    fast_pack(f, &(struct pack_item){m->part, 3, NULL, out}, 1);
     return out->data;
 }
 
