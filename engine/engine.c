@@ -14,7 +14,8 @@ static const double step_seconds = 0.05;
 
 struct engine {
     struct worker *worker;
-    char *model_path, *model_name, *isa; /* copies: the worker outlives the caller's options */
+    char *model_path, *model_name; /* copies: the worker outlives the caller's options */
+    char *isa, *cublaslt;
     struct random_model random;
     char *random_shape, *random_format;
 };
@@ -22,7 +23,7 @@ struct engine {
 static enum status kv_dtype_of(const char *name, const struct backend *b, int index,
                                const struct engine_options *o, enum dtype *out)
 {
-    struct device_options d = {.index = index, .threads = 1, .isa = o->isa};
+    struct device_options d = {.index = index, .threads = 1, .isa = o->isa, .cublaslt = "none"};
     if (!name) {
         struct device *dev;
         struct device_info info;
@@ -69,10 +70,13 @@ static void keep_options(struct engine *e, const struct engine_options *o, struc
     e->model_path = copy(o->model_path);
     e->model_name = copy(o->model_name);
     e->isa = copy(o->isa);
+    e->cublaslt = copy(o->cublaslt);
     w->model_path = e->model_path;
     w->model_name = e->model_name;
     w->device.threads = o->threads;
     w->device.isa = e->isa;
+    w->device.cublaslt = e->cublaslt;
+    w->device.deterministic = o->deterministic;
     if (!o->random)
         return;
     e->random_shape = copy(o->random->shape);
@@ -86,6 +90,7 @@ static void free_engine(struct engine *e)
     xfree(e->model_path);
     xfree(e->model_name);
     xfree(e->isa);
+    xfree(e->cublaslt);
     xfree(e->random_shape);
     xfree(e->random_format);
     xfree(e);
@@ -190,7 +195,7 @@ enum status engine_plan(const struct engine_options *o, struct buf *out)
     struct device *dev = NULL;
     struct device_info info;
     struct model *m = NULL;
-    struct device_options d = {.threads = o->threads, .isa = o->isa};
+    struct device_options d = {.threads = o->threads, .isa = o->isa, .cublaslt = "none"};
     TRY(backend_find(o->device, &b, &d.index));
     TRY(limits_of(o, b, d.index, &l));
     enum status s = b->open(&d, &dev);

@@ -29,6 +29,8 @@ struct engine_options { /* zero fields: the defaults */
     const char *device;     /* "auto", "cpu" ... */
     const char *kv_type;    /* NULL: the device's default; "f32" "bf16" */
     const char *isa;        /* CPU: forces an instruction set, for tests */
+    const char *cublaslt;   /* CUDA: where the library is; "none"; NULL: looked for */
+    bool deterministic;     /* CUDA: a sequence's bits do not depend on its company */
     int threads;
     int64_t context;  /* tokens a sequence may have; 0: least of the model's, 32768 and what fits */
     int64_t kv_bytes; /* 0: from the memory measured as free */

@@ -15,7 +15,7 @@ enum { N_BACKEND = sizeof backends / sizeof backends[0] };
 /* OK if a model can run on it: a device that opens, and every op that is not composed of others. */
 static enum status usable(const struct backend *b)
 {
-    struct device_options o = {.index = 0};
+    struct device_options o = {.index = 0, .cublaslt = "none"};
     struct device *dev;
     if (!b->ops.linear || !b->ops.attention)
         return fail(ERR_UNSUPPORTED, "%s: this build lacks op %s", b->name,

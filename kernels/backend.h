@@ -31,6 +31,8 @@ struct device_options {
     int threads; /* CPU: 0: as many as this process may really use */
     const char
         *isa; /* CPU: "scalar" "avx2" "avx512" forces one for tests; NULL: the best this CPU has */
+    const char *cublaslt; /* CUDA: file or folder of the library, "none"; NULL: looked for */
+    bool deterministic;   /* CUDA: a row's bits do not depend on the number of rows either */
 };
 
 struct device_info {

@@ -9,8 +9,9 @@
  *
  * R rows, H heads, D head size, K inputs, N outputs, V vocabulary, S sequences. Activations are f32
  * unless said. Every op fixes its order of summation by shape alone: a row's bits depend neither on
- * R, nor on other rows, nor on threads. Rows at or beyond ragged.live[0] (when live is given) are
- * not computed and their outputs are unspecified. */
+ * R, nor on other rows, nor on threads. (A CUDA device that was not opened as `deterministic`
+ * multiplies many rows in another way than few; then they depend on R.) Rows at or beyond
+ * ragged.live[0] (when live is given) are not computed and their outputs are unspecified. */
 #ifndef KERNELS_OPS_H
 #define KERNELS_OPS_H
 

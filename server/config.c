@@ -59,6 +59,8 @@ static const struct option table[] = {
     {"device",            OPT_TEXT,   AT(device),            "auto",      0, 0,     "NAME",  RUNS, NULL, "where to compute: auto, cuda, cuda:N (the N-th GPU) or cpu"},
     {"threads",           OPT_INT,    AT(threads),           NULL,        0, 1024,  "N",     RUNS, NULL, "threads that compute [the processors we may use]"},
     {"isa",               OPT_TEXT,   AT(isa),               NULL,        0, 0,     "NAME",  RUNS, NULL, "force an instruction set, for tests: scalar, avx2, avx512"},
+    {"cublaslt",          OPT_TEXT,   AT(cublaslt),          NULL,        0, 0,     "PATH",  RUNS, NULL, "libcublasLt.so.13 or its folder, or none [beside the program, as installed]"},
+    {"deterministic",     OPT_FLAG,   AT(deterministic),     NULL,        0, 0,     NULL,    RUNS, NULL, "GPU: an answer's bits do not depend on what else is computed; slower"},
     {"random",            OPT_TEXT,   AT(random),            NULL,        0, 0,     "SHAPE", CMD_SERVE | CMD_PLAN | CMD_BENCH, NULL, "no file: random weights of a known shape, as qwen2.5-0.5b"},
     {"format",            OPT_TEXT,   AT(format),            "q8_0",      0, 0,     "TYPE",  CMD_SERVE | CMD_PLAN | CMD_BENCH, NULL, "number format of --random"},
     {"seed",              OPT_INT,    AT(seed),              NULL,        0, BIG,   "N",     CMD_SERVE | CMD_CHAT | CMD_BENCH, NULL, "seed of the random weights; of chat: of the answers"},

@@ -45,9 +45,9 @@ struct config {
     /* what to serve, and how */
     struct names served_model_name;
     bool strict_model;
-    const char *device, *kv_type, *isa;
+    const char *device, *kv_type, *isa, *cublaslt;
     int64_t ctx, kv_bytes, threads, max_seqs, max_queue, max_rows;
-    bool prefix_cache;
+    bool prefix_cache, deterministic;
     const char *random, *format;
     int64_t seed;
     /* logs */

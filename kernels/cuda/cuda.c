@@ -9,12 +9,12 @@
 #include <string.h>
 
 #include "kernels/base/mem.h"
+#include "kernels/cuda/lt.h"
 #include "kernels/cuda/panel.h"
 #include "kernels/cuda/ring.h"
 
 enum {
     DRIVER_MIN = 13000,        /* CUDA 13 needs driver 580 or newer */
-    SCRATCH_BYTES = 64 << 20,  /* partial sums of split kernels, cuBLASLt's workspace */
     RESERVE_BYTES = 256 << 20, /* graphs, modules, what other programs take later */
     GRAPHS_MAX = 256
 };
@@ -114,23 +114,27 @@ static void cuda_close(struct device *dev)
     ring_close(&d->ring);
     for (int i = 0; i < N_REGION; i++)
         cudaFree(d->region[i]);
+    lt_close(d->queue.lt);
     cudaFree(d->queue.scratch);
     if (d->queue.stream)
         cudaStreamDestroy(d->queue.stream);
     xfree(d);
 }
 
-static enum status prepare(struct cuda_device *d)
+static enum status prepare(struct cuda_device *d, const struct device_options *o)
 {
     struct cuda_queue *q = &d->queue;
     TRY(look(d));
+    q->limits = lt_limits(q->cc);
+    q->deterministic = o->deterministic;
+    q->scratch_bytes = q->limits->scratch;
+    TRY(lt_open(o->deterministic ? "none" : o->cublaslt, &q->lt));
     TRY(cuda_check(cudaStreamCreateWithFlags(&q->stream, cudaStreamNonBlocking), "stream"));
     TRY(ring_open(&d->ring, q->stream));
-    cudaError_t e = cudaMalloc(&q->scratch, SCRATCH_BYTES);
+    cudaError_t e = cudaMalloc(&q->scratch, q->scratch_bytes);
     if (e == cudaErrorMemoryAllocation)
-        return fail(ERR_NO_MEMORY, "cuda:%d: %s has less than %d MiB free", d->dev.index, d->name,
-                    SCRATCH_BYTES >> 20);
-    q->scratch_bytes = SCRATCH_BYTES;
+        return fail(ERR_NO_MEMORY, "cuda:%d: %s has less than %zu MiB free", d->dev.index, d->name,
+                    q->scratch_bytes >> 20);
     return cuda_check(e, "scratch memory");
 }
 
@@ -140,7 +144,7 @@ static enum status cuda_open(const struct device_options *o, struct device **out
     d->dev.backend = &backend_cuda;
     d->dev.index = o->index;
     d->queue.queue.dev = &d->dev;
-    enum status s = prepare(d);
+    enum status s = prepare(d, o);
     if (s != OK) {
         cuda_close(&d->dev);
         return s;

@@ -22,6 +22,8 @@ enum {
     CUDA_GRID_Y_MAX = 65535
 };
 
+struct lt;
+struct lt_limits;
 struct cuda_queue {
     struct queue queue;  /* first: a struct queue * is a struct cuda_queue * */
     cudaStream_t stream; /* the one all work goes to */
@@ -31,6 +33,9 @@ struct cuda_queue {
     void *scratch; /* device memory for partial sums: any launcher may use all of it, and what it
                       leaves there is lost with the next launch */
     size_t scratch_bytes;
+    const struct lt_limits *limits;
+    struct lt *lt;      /* NULL: there is no cuBLASLt */
+    bool deterministic; /* a row's bits may not depend on the number of rows */
 };
 
 /* OK, or ERR_DEVICE with the op's name and what the runtime says. */

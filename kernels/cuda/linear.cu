@@ -204,8 +204,21 @@ static cudaError_t convert(const cuda_queue *q, const x_args &x, bool ints, enum
     return e != cudaSuccess ? e : gpu_launch(linear_x_half<false>, grid, THREADS, 0, q->stream, x);
 }
 
-/* What the weight's companion multiplies the sums by. */
-static float factor_of(const struct op_linear *a)
+cudaError_t linear_row_scale(const cuda_queue *q, const struct op_linear *a, int64_t first, int m,
+                             float *scale)
+{
+    x_args x = {};
+    x.x = static_cast<const char *>(tensor_row(&a->x, first));
+    x.stride = a->x.stride[0];
+    x.scale = scale;
+    x.live = a->live;
+    x.k = a->x.shape[1];
+    x.first = static_cast<int>(first);
+    x.m = m;
+    return gpu_launch(linear_x_scale, m, THREADS, THREADS / 32 * sizeof(float), q->stream, x);
+}
+
+float linear_factor(const struct op_linear *a)
 {
     return a->w.q && a->w.q->global != 0 ? a->w.q->global : 1.0f;
 }
@@ -258,7 +271,7 @@ static cudaError_t skinny(const cuda_queue *q, const struct op_linear *a, int64_
     o.x = pieces;
     o.x_scale = t == DT_F16 ? scale : nullptr;
     o.bias = static_cast<const float *>(a->bias.data);
-    o.factor = factor_of(a);
+    o.factor = linear_factor(a);
     o.y = static_cast<float *>(tensor_row(&a->y, first));
     o.part = splits > 1 && !fold ? reinterpret_cast<float *>(pieces + x_bytes) : nullptr;
     o.live = a->live;
@@ -304,6 +317,11 @@ enum status cuda_linear(struct cuda_queue *q, const struct op_linear *a)
     const int64_t m = a->x.shape[0], n = a->w.shape[0];
     if (m == 0)
         return OK;
+    if (linear_wants_lt(q, a)) {
+        const enum status s = linear_by_lt(q, a);
+        if (s != ERR_UNSUPPORTED)
+            return s;
+    }
     if (a->w.layout == LAYOUT_PANEL ? cuda_panel_format(t) != nullptr
                                     : is_half(t) && a->w.stride[0] % 16 == 0)
         return run_skinny(q, a);
@@ -322,7 +340,7 @@ enum status cuda_linear(struct cuda_queue *q, const struct op_linear *a)
                 0};
     linear_args o = {};
     o.bias = static_cast<const float *>(a->bias.data);
-    o.factor = factor_of(a);
+    o.factor = linear_factor(a);
     o.y = static_cast<float *>(a->y.data);
     o.y_stride = a->y.stride[0] / static_cast<int64_t>(sizeof(float));
     o.n = n;

@@ -199,6 +199,25 @@ template <int BITS, bool SIGN, panel_scales SCALES> struct linear_ints {
         return o;
     }
 
+    /* Numbers 4 t ... 4 t + 3 of row g (v[0]) and g + 8 (v[1]), the same 16 columns on, as
+     * kernels/dtype.c decodes them. */
+    GPU_FN void numbers(const uint8_t *tile, int lane, int group, float (&v)[4][4])
+    {
+        uint32_t a[4];
+        unpack(tile, lane, group, a);
+        const linear_scale s = scales(tile, group, lane >> 2);
+        GPU_UNROLL
+        for (int i = 0; i < 4; i++) {
+            const float d =
+                __fmul_rn(i & 1 ? s.d.y : s.d.x, static_cast<float>(s.sc[(i & 1) * 2 + (i >> 1)]));
+            GPU_UNROLL
+            for (int b = 0; b < 4; b++)
+                v[i][b] =
+                    __fadd_rn(__fmul_rn(d, static_cast<float>(static_cast<int8_t>(a[i] >> 8 * b))),
+                              i & 1 ? s.m.y : s.m.x);
+        }
+    }
+
     template <int NT>
     GPU_FN void multiply(const uint8_t *tile, const uint8_t *x, int lane, float (&acc)[NT][4])
     {
@@ -242,6 +261,19 @@ template <int BITS, bool SIGN, panel_scales SCALES> struct linear_ints {
     }
 };
 
+/* Block formats whose own scales are kept: type, bits, sign, scales. */
+/* clang-format off */
+#define LINEAR_INTS(X)                                                                             \
+    X(DT_Q8_0, 8, false, PANEL_D)                                                                  \
+    X(DT_Q4_0, 4, true,  PANEL_D)                                                                  \
+    X(DT_Q4_1, 4, false, PANEL_DM)                                                                 \
+    X(DT_Q5_0, 5, true,  PANEL_D)                                                                  \
+    X(DT_Q5_1, 5, false, PANEL_DM)                                                                 \
+    X(DT_Q4_K, 4, false, PANEL_K)                                                                  \
+    X(DT_Q5_K, 5, false, PANEL_K)                                                                  \
+    X(DT_Q6_K, 6, true,  PANEL_6)
+/* clang-format on */
+
 /* Every other block format: int8 with a struct panel_any for each group of a row. */
 struct linear_any {
     enum { TILE = 1024 + 512, X = X_BYTES_INT, ROW_SCALE = 0 };
@@ -249,6 +281,25 @@ struct linear_any {
     GPU_FN void load(uint8_t *to, const linear_args &a, int tile, int chunk)
     {
         linear_copy<TILE>(to, a, tile, chunk);
+    }
+
+    GPU_FN void numbers(const uint8_t *tile, int lane, int group, float (&v)[4][4])
+    {
+        const uint4 q = reinterpret_cast<const uint4 *>(tile)[group * 32 + lane];
+        const uint32_t a[4] = {q.x, q.y, q.z, q.w};
+        const panel_any *s =
+            reinterpret_cast<const panel_any *>(tile + 1024) + (group * 8 + (lane >> 2)) * 2;
+        GPU_UNROLL
+        for (int i = 0; i < 4; i++) {
+            const panel_any r = s[i & 1];
+            const bool high = i >> 1, apart = r.sc1 == 0 && r.d1 != 0;
+            const float d = high && apart ? r.d1 : __fmul_rn(r.d0, high ? r.sc1 : r.sc0);
+            const float m = __fmul_rn(r.m, high ? r.mn1 : r.mn0);
+            GPU_UNROLL
+            for (int b = 0; b < 4; b++)
+                v[i][b] = __fadd_rn(
+                    __fmul_rn(d, static_cast<float>(static_cast<int8_t>(a[i] >> 8 * b))), m);
+        }
     }
 
     template <int NT>
@@ -445,5 +496,17 @@ static cudaError_t linear_pick(const linear_args &a, const linear_shape &s)
  * one of theirs. */
 cudaError_t linear_run_half(enum dtype t, const linear_args &a, const linear_shape &s);
 cudaError_t linear_run_ints(enum dtype t, const linear_args &a, const linear_shape &s);
+
+struct cuda_queue;
+struct op_linear;
+/* What each of rows [first, first + m) of x is divided by before it becomes f16. */
+cudaError_t linear_row_scale(const cuda_queue *q, const op_linear *a, int64_t first, int m,
+                             float *scale);
+/* What the weight's companion multiplies the sums by. */
+float linear_factor(const op_linear *a);
+
+/* linear_lt.cu: many rows, by cuBLASLt. ERR_UNSUPPORTED: it declines; y may be anything then. */
+bool linear_wants_lt(const cuda_queue *q, const op_linear *a);
+enum status linear_by_lt(cuda_queue *q, const op_linear *a);
 
 #endif

@@ -10,14 +10,7 @@ static const struct {
 } table[] = {
 #define ROW(t, bits, sign, scales)                                                                 \
     {t, {linear_pick<linear_ints<bits, sign, scales>, 4>, linear_pick<linear_ints<bits, sign, scales>, 2>}},
-    ROW(DT_Q8_0, 8, false, PANEL_D)
-    ROW(DT_Q4_0, 4, true,  PANEL_D)
-    ROW(DT_Q4_1, 4, false, PANEL_DM)
-    ROW(DT_Q5_0, 5, true,  PANEL_D)
-    ROW(DT_Q5_1, 5, false, PANEL_DM)
-    ROW(DT_Q4_K, 4, false, PANEL_K)
-    ROW(DT_Q5_K, 5, false, PANEL_K)
-    ROW(DT_Q6_K, 6, true,  PANEL_6)
+    LINEAR_INTS(ROW)
 #undef ROW
 };
 /* clang-format on */

@@ -1,0 +1,63 @@
+/* lt.h - products of many rows by NVIDIA's cuBLASLt, where the machine has it.
+ *
+ * The library is half a gigabyte, so it is never linked: it is opened at run time, and without it
+ * the kernels of linear.cuh serve every shape. lt_abi.h declares the little of it that is used. A
+ * shape is looked up once; from then on a product allocates nothing, neither here nor on the
+ * device: its workspace is the caller's, so it may be captured into a graph. One thread, the
+ * device's. */
+#ifndef KERNELS_CUDA_LT_H
+#define KERNELS_CUDA_LT_H
+
+#include <cuda_runtime_api.h>
+#include <library_types.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#include "kernels/base/status.h"
+
+struct lt;
+
+/* Where the matrix product changes its way, by compute capability: measured on none yet. */
+struct lt_limits {
+    int cc;           /* from this one on */
+    int half_rows;    /* rows of x from which bf16 and f16 weights go to cuBLASLt */
+    int block_rows;   /* the same for block formats, which are decoded first */
+    size_t workspace; /* bytes that cuBLASLt's algorithms may use */
+    size_t tile;      /* bytes of decoded weights at a time: they are to stay in L2 */
+    size_t scratch;   /* bytes for these two and the rows of x */
+};
+const struct lt_limits *lt_limits(int cc);
+
+/* `path`: a file, a folder that holds libcublasLt.so.13, "none", or NULL to look beside the
+ * program, where the loader looks, and where CUDA is installed. *out stays NULL, with a log line,
+ * when nothing is found; what is named and cannot be used is an error. */
+enum status lt_open(const char *path, struct lt **out);
+void lt_close(struct lt *lt);
+
+/* y[i, j] = factor * sum over c of w[j, c] x[i, c] (+ bias[j]) (+ y[i, j] with `add`). Strides
+ * count elements. */
+struct lt_product {
+    cudaDataType type; /* of w and x: CUDA_R_16BF, CUDA_R_16F */
+    int64_t m, n, k;
+    const void *w, *x;
+    int64_t w_stride, x_stride, y_stride;
+    float *y;
+    const float *bias; /* or NULL */
+    float factor;
+    bool add;
+};
+/* ERR_UNSUPPORTED: not this one, and nothing was submitted; the first is logged. */
+enum status lt_multiply(struct lt *lt, const struct lt_product *p, void *workspace, size_t bytes,
+                        cudaStream_t stream);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,365 @@
+/* cublaslt.cc - cuBLASLt on the CPU, as much of it as the backend uses, under its own names: a
+ * program that links it finds it as a library that is already there.
+ *
+ * It refuses what the real one refuses (types that do not go together, fp8 but A transposed,
+ * leading dimensions too short), and is stricter where that finds bugs: pointers must keep the
+ * alignment that the preference promised, attributes must have their size, and an algorithm fills
+ * its workspace with NaN before it reads the operands, so one that overlaps them shows.
+ * Sums: f32, columns of K in ascending order, one product and one sum each rounded; then alpha,
+ * beta c, bias. Runs on the stream like a kernel, so it can be captured. */
+#include "tests/simt/simt.h"
+
+#include <cstdlib>
+#include <functional>
+#include <vector>
+
+#include "kernels/cuda/lt_abi.h"
+#include "tests/simt/cublaslt.h"
+
+struct simt_cublaslt simt_cublaslt;
+
+namespace simt
+{
+void enqueue(cudaStream_t stream, const char *kind, std::function<void()> fn);
+} // namespace simt
+
+namespace
+{
+enum Kind : int { HANDLE = 0x1701, DESC, LAYOUT, PREFERENCE };
+struct Object {
+    Kind kind;
+};
+struct Desc : Object {
+    int32_t ta, tb;
+    uint32_t epilogue;
+    const float *bias, *a_scale, *b_scale;
+    int32_t bias_type;
+    int8_t fast;
+};
+struct Layout : Object {
+    int type;
+    uint64_t rows, cols;
+    int64_t ld;
+};
+struct Preference : Object {
+    uint64_t workspace;
+    uint32_t reduction, align[4];
+};
+struct Algo { /* in struct lt_algo */
+    uint64_t m, n, k, workspace;
+    uint32_t align;
+    int type;
+};
+static_assert(sizeof(Algo) <= sizeof(lt_algo), "");
+
+template <class T> int make(void **out, T value)
+{
+    *out = new T(value);
+    simt_cublaslt.open++;
+    return LT_SUCCESS;
+}
+template <class T> T *as(void *p, Kind kind)
+{
+    T *o = static_cast<T *>(p);
+    return o && o->kind == kind ? o : nullptr;
+}
+template <class T> int unmake(void *p, Kind kind)
+{
+    T *o = as<T>(p, kind);
+    if (!o)
+        return LT_INVALID_VALUE;
+    o->kind = static_cast<Kind>(0);
+    delete o;
+    simt_cublaslt.open--;
+    return LT_SUCCESS;
+}
+template <class T> int take(T &to, const void *from, size_t bytes)
+{
+    if (bytes != sizeof to)
+        return LT_INVALID_VALUE;
+    std::memcpy(&to, from, bytes);
+    return LT_SUCCESS;
+}
+
+bool fp8(int t)
+{
+    return t == CUDA_R_8F_E4M3 || t == CUDA_R_8F_E5M2;
+}
+float load(const void *p, int t, size_t i)
+{
+    switch (t) {
+    case CUDA_R_16F:
+        return __half2float(static_cast<const __half *>(p)[i]);
+    case CUDA_R_16BF:
+        return __bfloat162float(static_cast<const __nv_bfloat16 *>(p)[i]);
+    case CUDA_R_8F_E4M3:
+        return float(static_cast<const __nv_fp8_e4m3 *>(p)[i]);
+    case CUDA_R_8F_E5M2:
+        return float(static_cast<const __nv_fp8_e5m2 *>(p)[i]);
+    default:
+        return static_cast<const float *>(p)[i];
+    }
+}
+
+struct Problem {
+    const Desc *d;
+    const Layout *a, *b, *c, *o;
+    uint64_t m() const /* of the column-major product */
+    {
+        return d->ta ? a->cols : a->rows;
+    }
+    uint64_t k() const
+    {
+        return d->ta ? a->rows : a->cols;
+    }
+    uint64_t n() const
+    {
+        return d->tb ? b->rows : b->cols;
+    }
+};
+
+/* LT_SUCCESS, or what the library says of such a problem. */
+int judge(const Problem &p)
+{
+    const int t = p.a->type;
+    for (const Layout *l : {p.a, p.b, p.c, p.o})
+        if (l->ld < static_cast<int64_t>(l->rows) || l->rows == 0 || l->cols == 0)
+            return LT_INVALID_VALUE;
+    if ((p.d->tb ? p.b->cols : p.b->rows) != p.k() || p.o->rows != p.m() || p.o->cols != p.n())
+        return LT_INVALID_VALUE;
+    if (std::memcmp(p.c, p.o, sizeof *p.c) != 0 || p.o->type != CUDA_R_32F)
+        return LT_NOT_SUPPORTED;
+    if (t == CUDA_R_16F || t == CUDA_R_16BF) {
+        if (p.b->type != t)
+            return LT_NOT_SUPPORTED;
+    } else if (!fp8(t) || !fp8(p.b->type) || (t == CUDA_R_8F_E5M2 && p.b->type == t) || !p.d->ta ||
+               p.d->tb || p.m() % 16 || p.n() % 16 || p.k() % 16 || p.a->ld % 16 || p.b->ld % 16) {
+        return LT_NOT_SUPPORTED;
+    }
+    if (p.d->epilogue & ~static_cast<uint32_t>(LT_EPILOGUE_DEFAULT | LT_EPILOGUE_BIAS))
+        return LT_NOT_SUPPORTED;
+    return p.d->epilogue & LT_EPILOGUE_BIAS && p.d->bias_type != CUDA_R_32F ? LT_NOT_SUPPORTED
+                                                                            : LT_SUCCESS;
+}
+
+bool find(Problem &p, void *d, void *a, void *b, void *c, void *o)
+{
+    p = {as<Desc>(d, DESC), as<Layout>(a, LAYOUT), as<Layout>(b, LAYOUT), as<Layout>(c, LAYOUT),
+         as<Layout>(o, LAYOUT)};
+    return p.d && p.a && p.b && p.c && p.o;
+}
+
+struct Operands {
+    const void *a, *b;
+    const float *c;
+    float *o;
+    float alpha, beta;
+};
+
+void gemm(const Desc &d, const Layout &la, const Layout &lb, const Layout &lo, const Operands &x)
+{
+    const Problem p = {&d, &la, &lb, &lo, &lo};
+    const uint64_t m = p.m(), n = p.n(), k = p.k();
+    std::vector<float> a(m * k), b(n * k);
+    for (uint64_t i = 0; i < m; i++)
+        for (uint64_t c = 0; c < k; c++)
+            a[i * k + c] = load(x.a, la.type, d.ta ? i * la.ld + c : c * la.ld + i);
+    for (uint64_t j = 0; j < n; j++)
+        for (uint64_t c = 0; c < k; c++)
+            b[j * k + c] = load(x.b, lb.type, d.tb ? c * lb.ld + j : j * lb.ld + c);
+    const float alpha = x.alpha * (d.a_scale ? *d.a_scale : 1.0f) * (d.b_scale ? *d.b_scale : 1.0f);
+    for (uint64_t j = 0; j < n; j++)
+        for (uint64_t i = 0; i < m; i++) {
+            float sum = 0;
+            for (uint64_t c = 0; c < k; c++)
+                sum += a[i * k + c] * b[j * k + c];
+            sum *= alpha;
+            if (x.beta != 0)
+                sum += x.beta * x.c[j * lo.ld + i];
+            x.o[j * lo.ld + i] = d.epilogue & LT_EPILOGUE_BIAS ? sum + d.bias[i] : sum;
+        }
+}
+
+bool aligned(std::initializer_list<const void *> pointers, uint32_t to)
+{
+    for (const void *p : pointers)
+        if (reinterpret_cast<uintptr_t>(p) % to)
+            return false;
+    return true;
+}
+} // namespace
+
+extern "C" {
+#define LT_DECLARE(name, result, args) result cublasLt##name args;
+LT_FUNCTIONS(LT_DECLARE)
+#undef LT_DECLARE
+
+size_t cublasLtGetVersion(void)
+{
+    return 130100;
+}
+
+int cublasLtCreate(void **handle)
+{
+    return simt_cublaslt.fail_start ? LT_NOT_INITIALIZED : make(handle, Object{HANDLE});
+}
+
+int cublasLtDestroy(void *handle)
+{
+    return unmake<Object>(handle, HANDLE);
+}
+
+int cublasLtMatmulDescCreate(void **desc, int compute, int scale)
+{
+    if (compute != LT_COMPUTE_32F || scale != CUDA_R_32F)
+        return LT_NOT_SUPPORTED;
+    Desc d{};
+    d.kind = DESC;
+    d.epilogue = LT_EPILOGUE_DEFAULT;
+    d.bias_type = -1;
+    return make(desc, d);
+}
+
+int cublasLtMatmulDescDestroy(void *desc)
+{
+    return unmake<Desc>(desc, DESC);
+}
+
+int cublasLtMatmulDescSetAttribute(void *desc, int which, const void *value, size_t bytes)
+{
+    Desc *d = as<Desc>(desc, DESC);
+    if (!d)
+        return LT_INVALID_VALUE;
+    switch (which) {
+    case LT_DESC_TRANSA:
+        return take(d->ta, value, bytes);
+    case LT_DESC_TRANSB:
+        return take(d->tb, value, bytes);
+    case LT_DESC_EPILOGUE:
+        return take(d->epilogue, value, bytes);
+    case LT_DESC_BIAS_POINTER:
+        return take(d->bias, value, bytes);
+    case LT_DESC_BIAS_DATA_TYPE:
+        return take(d->bias_type, value, bytes);
+    case LT_DESC_A_SCALE_POINTER:
+        return take(d->a_scale, value, bytes);
+    case LT_DESC_B_SCALE_POINTER:
+        return take(d->b_scale, value, bytes);
+    case LT_DESC_FAST_ACCUM:
+        return take(d->fast, value, bytes);
+    default:
+        return LT_NOT_SUPPORTED;
+    }
+}
+
+int cublasLtMatrixLayoutCreate(void **layout, int type, uint64_t rows, uint64_t cols, int64_t ld)
+{
+    Layout l{};
+    l.kind = LAYOUT;
+    l.type = type;
+    l.rows = rows;
+    l.cols = cols;
+    l.ld = ld;
+    return make(layout, l);
+}
+
+int cublasLtMatrixLayoutDestroy(void *layout)
+{
+    return unmake<Layout>(layout, LAYOUT);
+}
+
+int cublasLtMatmulPreferenceCreate(void **pref)
+{
+    Preference p{};
+    p.kind = PREFERENCE;
+    p.reduction = ~0u;
+    for (uint32_t &a : p.align)
+        a = 256;
+    return make(pref, p);
+}
+
+int cublasLtMatmulPreferenceDestroy(void *pref)
+{
+    return unmake<Preference>(pref, PREFERENCE);
+}
+
+int cublasLtMatmulPreferenceSetAttribute(void *pref, int which, const void *value, size_t bytes)
+{
+    Preference *p = as<Preference>(pref, PREFERENCE);
+    if (!p)
+        return LT_INVALID_VALUE;
+    if (which == LT_PREF_MAX_WORKSPACE_BYTES)
+        return take(p->workspace, value, bytes);
+    if (which == LT_PREF_REDUCTION_SCHEME_MASK)
+        return take(p->reduction, value, bytes);
+    if (which >= LT_PREF_MIN_ALIGNMENT_A && which <= LT_PREF_MIN_ALIGNMENT_D)
+        return take(p->align[which - LT_PREF_MIN_ALIGNMENT_A], value, bytes);
+    return LT_NOT_SUPPORTED;
+}
+
+int cublasLtMatmulAlgoGetHeuristic(void *handle, void *desc, void *a, void *b, void *c, void *d,
+                                   void *pref, int wanted, struct lt_found *found, int *n)
+{
+    Problem p;
+    const Preference *like = as<Preference>(pref, PREFERENCE);
+    simt_cublaslt.searches++;
+    *n = 0;
+    if (!as<Object>(handle, HANDLE) || !like || wanted < 1 || !find(p, desc, a, b, c, d))
+        return LT_INVALID_VALUE;
+    const int e = judge(p);
+    if (e != LT_SUCCESS)
+        return e;
+    if (simt_cublaslt.refuse || simt_cublaslt.workspace > like->workspace)
+        return LT_NOT_SUPPORTED;
+    uint32_t align = 256;
+    for (uint32_t promised : like->align)
+        align = std::min(align, promised);
+    const Algo algo = {p.m(), p.n(), p.k(), simt_cublaslt.workspace, align, p.a->type};
+    std::memset(found, 0, sizeof *found);
+    std::memcpy(&found->algo, &algo, sizeof algo);
+    found->workspace = algo.workspace;
+    found->state = LT_SUCCESS;
+    *n = 1;
+    return LT_SUCCESS;
+}
+
+int cublasLtMatmul(void *handle, void *desc, const void *alpha, const void *a, void *la,
+                   const void *b, void *lb, const void *beta, const void *c, void *lc, void *d,
+                   void *ld, const struct lt_algo *chosen, void *workspace, size_t bytes,
+                   cudaStream_t stream)
+{
+    Problem p;
+    Algo algo;
+    if (!as<Object>(handle, HANDLE) || !find(p, desc, la, lb, lc, ld) || !chosen)
+        return LT_INVALID_VALUE;
+    std::memcpy(&algo, chosen, sizeof algo);
+    if (judge(p) != LT_SUCCESS || algo.m != p.m() || algo.n != p.n() || algo.k != p.k() ||
+        algo.type != p.a->type || bytes < algo.workspace || c != d ||
+        !aligned({a, b, c}, algo.align) || !aligned({workspace}, 256))
+        return LT_INVALID_VALUE;
+    if (simt_cublaslt.refuse_late)
+        return LT_NOT_SUPPORTED;
+    if (simt_cublaslt.fail_run)
+        return LT_EXECUTION_FAILED;
+    simt_cublaslt.products++;
+    simt_cublaslt.m = static_cast<int64_t>(algo.n);
+    simt_cublaslt.n = static_cast<int64_t>(algo.m);
+    simt_cublaslt.k = static_cast<int64_t>(algo.k);
+    simt_cublaslt.type = algo.type;
+    const Desc dd = *p.d;
+    const Layout l[3] = {*p.a, *p.b, *p.o};
+    const Operands x = {a,
+                        b,
+                        static_cast<const float *>(c),
+                        static_cast<float *>(d),
+                        *static_cast<const float *>(alpha),
+                        *static_cast<const float *>(beta)};
+    const uint64_t spoilt = algo.workspace;
+    simt::enqueue(stream, "cublaslt", [dd, la = l[0], lb = l[1], lo = l[2], x, workspace, spoilt] {
+        if (spoilt)
+            std::memset(workspace, 0xff, spoilt);
+        gemm(dd, la, lb, lo, x);
+    });
+    return LT_SUCCESS;
+}
+}

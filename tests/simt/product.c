@@ -1,0 +1,185 @@
+/* product.c - a matrix product on the device beside its definition, for the tests of linear. */
+#include "tests/simt/product.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "kernels/base/mem.h"
+#include "kernels/cpu/naive.h"
+#include "kernels/cuda/panel.h"
+#include "tests/support/test.h"
+
+uint32_t product_seed;
+enum dtype product_types[N_DTYPE];
+int product_n_types;
+
+static float noise(void)
+{
+    product_seed = product_seed * 1664525u + 1013904223u;
+    float f = (float)(product_seed >> 8) * 0x1p-23f - 1;
+    return product_seed % 97 < 2 ? 20 * f : f;
+}
+
+static float *fill(size_t n)
+{
+    float *x = xmalloc(n * sizeof *x);
+    for (size_t i = 0; i < n; i++)
+        x[i] = noise();
+    return x;
+}
+
+static void *to_device(const void *from, size_t bytes)
+{
+    void *p;
+    assert_int_equal(cudaMalloc(&p, bytes), cudaSuccess);
+    assert_int_equal(cudaMemcpy(p, from, bytes, cudaMemcpyHostToDevice), cudaSuccess);
+    return p;
+}
+
+/* A weight of random blocks. Types without an encoder get random bytes; with bit 6 of each cleared
+ * no scale is infinite or NaN. */
+static uint8_t *weight(enum dtype t, int64_t n, int64_t k)
+{
+    const struct dtype_info *type = dtype_info(t);
+    size_t bytes = (size_t)n * dtype_row_bytes(t, k);
+    uint8_t *w = xmalloc(bytes);
+    for (size_t b = 0; b < bytes; b += (size_t)type->bytes) {
+        float in[256];
+        for (int i = 0; i < type->block; i++)
+            in[i] = noise();
+        if (type->encode) {
+            type->encode(in, w + b);
+            continue;
+        }
+        for (int i = 0; i < type->bytes; i++)
+            w[b + (size_t)i] = (uint8_t)((int)(noise() * 127) & 0xbf);
+    }
+    return w;
+}
+
+/* Of weights that are multiplied by an odd number of rows. */
+static const struct quant companion = {.global = 0.37f};
+
+void product_open(struct product *o, enum dtype t, struct shape s)
+{
+    size_t all = (size_t)s.m * (size_t)s.n, bytes = cuda_panel_bytes(t, s.n, s.k);
+    int half = s.n / 2;
+    o->s = s;
+    o->x = fill((size_t)(s.m * s.k));
+    o->bias = fill((size_t)s.n);
+    o->w = weight(t, s.n, s.k);
+    o->want = xmalloc(all * 4);
+    o->got = xmalloc(all * 4);
+    o->naive = (struct op_linear){tensor_2d(o->x, DT_F32, s.m, s.k), tensor_2d(o->w, t, s.n, s.k),
+                                  tensor_1d(o->bias, DT_F32, s.n),
+                                  tensor_2d(o->want, DT_F32, s.m, s.n), NULL};
+    o->naive.w.q = s.m % 2 ? &companion : NULL;
+    o->cuda = o->naive;
+    o->cuda.x.data = to_device(o->x, (size_t)(s.m * s.k) * 4);
+    o->cuda.bias.data = to_device(o->bias, (size_t)s.n * 4);
+    memset(o->got, 0xff, all * 4);
+    o->cuda.y.data = to_device(o->got, all * 4);
+    if (bytes) {
+        uint8_t *packed = xmalloc(bytes);
+        struct tensor src[2] = {tensor_rows(o->naive.w, 0, half),
+                                tensor_rows(o->naive.w, half, s.n - half)};
+        int64_t tiles = (s.n + PANEL_ROWS - 1) / PANEL_ROWS;
+        size_t line = bytes / (size_t)tiles;
+        for (int64_t i = 0; i < tiles; i += 3) /* in pieces, as the loader does */
+            cuda_panel_pack(src, 2, i, tiles - i < 3 ? tiles - i : 3, packed + (size_t)i * line);
+        o->cuda.w.data = to_device(packed, bytes);
+        o->cuda.w.layout = LAYOUT_PANEL;
+        xfree(packed);
+    } else if (t == DT_BF16 || t == DT_F16) { /* rows, NaN between them */
+        size_t row = (size_t)s.k * 2, stride = (size_t)cuda_half_stride(s.k);
+        uint8_t *padded = xmalloc(stride * (size_t)s.n);
+        memset(padded, 0xff, stride * (size_t)s.n);
+        for (int i = 0; i < s.n; i++)
+            memcpy(padded + (size_t)i * stride, o->w + (size_t)i * row, row);
+        o->cuda.w.data = to_device(padded, stride * (size_t)s.n);
+        o->cuda.w.stride[0] = (int64_t)stride;
+        xfree(padded);
+    } else {
+        o->cuda.w.data = to_device(o->w, dtype_row_bytes(t, s.k) * (size_t)s.n);
+    }
+    if (s.live)
+        o->cuda.live = to_device(&s.live, 4);
+}
+
+void product_close(struct product *o)
+{
+    cudaFree(o->cuda.x.data);
+    cudaFree(o->cuda.bias.data);
+    cudaFree(o->cuda.y.data);
+    cudaFree(o->cuda.w.data);
+    cudaFree((void *)(uintptr_t)o->cuda.live);
+    xfree(o->x);
+    xfree(o->bias);
+    xfree(o->w);
+    xfree(o->want);
+    xfree(o->got);
+}
+
+void product_run(struct cuda_queue *q, struct product *o)
+{
+    size_t all = (size_t)o->s.m * (size_t)o->s.n;
+    assert_int_equal(cuda_linear(q, &o->cuda), OK);
+    assert_int_equal(cudaStreamSynchronize(q->stream), cudaSuccess);
+    assert_int_equal(cudaMemcpy(o->got, o->cuda.y.data, all * 4, cudaMemcpyDeviceToHost),
+                     cudaSuccess);
+}
+
+/* sum |x w| of one output, the yardstick of its rounding. */
+double product_size(const struct product *o, int r, int c, float *row)
+{
+    double sum = 0;
+    enum dtype t = (enum dtype)o->naive.w.dtype;
+    dtype_decode(t, tensor_row(&o->naive.w, c), row, o->s.k);
+    double by = o->naive.w.q ? (double)companion.global : 1;
+    for (int k = 0; k < o->s.k; k++)
+        sum += by * fabs((double)o->x[r * o->s.k + k] * (double)row[k]);
+    return sum;
+}
+
+void product_compare(struct product *o, double eps, const char *name)
+{
+    int live = o->s.live ? o->s.live : o->s.m;
+    float *row = xmalloc((size_t)o->s.k * 4);
+    naive_linear(&o->naive, 0, naive_linear_items(&o->naive));
+    for (int r = 0; r < live; r++)
+        for (int c = 0; c < o->s.n; c++) {
+            float got = o->got[r * o->s.n + c], want = o->want[r * o->s.n + c];
+            if (eps == 0 ? memcmp(&got, &want, 4) == 0
+                         : fabs((double)got - (double)want) <= eps * product_size(o, r, c, row))
+                continue;
+            fail_msg("%s %d x %d x %d: y[%d][%d] is %.9g, defined as %.9g", name, o->s.m, o->s.n,
+                     o->s.k, r, c, (double)got, (double)want);
+        }
+    for (int i = live * o->s.n; i < o->s.m * o->s.n; i++) /* not live: not touched */
+        assert_true(isnan(o->got[i]));
+    xfree(row);
+}
+
+/* Difference allowed, relative to sum |x w|: sums of exact products in another order in f32, and
+ * for f16 what rounding x to 11 bits costs (the naive op takes it as it is). */
+double product_tolerance(enum dtype t)
+{
+    return t == DT_F16 ? 0x1.1p-11 : 0x1p-19;
+}
+
+void product_find_types(void)
+{
+    product_n_types = 0;
+    product_types[product_n_types++] = DT_F32;
+    product_types[product_n_types++] = DT_BF16;
+    product_types[product_n_types++] = DT_F16;
+    for (int t = 0; t < N_DTYPE; t++)
+        if (dtype_info((enum dtype)t)->ints)
+            product_types[product_n_types++] = (enum dtype)t;
+}
+
+int product_k(enum dtype t, int k)
+{
+    int block = dtype_info(t)->block;
+    return (k + block - 1) / block * block;
+}

@@ -1,0 +1,38 @@
+/* product.h - a matrix product on the device beside its definition, for the tests of linear. */
+#ifndef TESTS_SIMT_PRODUCT_H
+#define TESTS_SIMT_PRODUCT_H
+
+#include "kernels/cuda/cuda.h"
+
+struct shape {
+    int m, n, k, live;
+}; /* live 0: all of m */
+
+struct product {
+    struct op_linear naive, cuda;
+    float *x, *bias, *want, *got;
+    uint8_t *w;
+    struct shape s;
+};
+
+extern uint32_t product_seed;
+
+/* f32, bf16, f16, and all that have panels. */
+extern enum dtype product_types[N_DTYPE];
+extern int product_n_types;
+void product_find_types(void);
+int product_k(enum dtype t, int k); /* the next that is whole blocks */
+
+/* Random operands, some of them large; outputs NaN. Odd m: the weight has a factor. */
+void product_open(struct product *o, enum dtype t, struct shape s);
+void product_close(struct product *o);
+void product_run(struct cuda_queue *q, struct product *o);
+/* sum |x w| of one output, the yardstick of its rounding; `row` holds k numbers. */
+double product_size(const struct product *o, int r, int c, float *row);
+/* Difference allowed to the skinny kernel, relative to that: sums of exact products in another
+ * order in f32, and for f16 what rounding x to 11 bits costs (the naive op takes it as it is). */
+double product_tolerance(enum dtype t);
+/* Live rows are within eps * size (0: bit for bit), others untouched. */
+void product_compare(struct product *o, double eps, const char *name);
+
+#endif

@@ -1,0 +1,353 @@
+/* test_lt.c - products of many rows by cuBLASLt, emulated (cublaslt.cc): every weight type against
+ * the naive op, in pieces and whole, at the cross-over, in a graph, and with a library that is
+ * missing, refuses or fails.
+ *
+ * Bounds, of sum |x w|: what is decoded is rounded to bf16, as x is (2^-8 each), and the naive op
+ * rounds x to bf16 for bf16 weights, to 8-bit integers for block formats. On sm_75 both are f16,
+ * 2^-11, or 2^-25 of x for tiny weights. */
+#include "kernels/cuda/lt.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "kernels/base/log.h"
+#include "kernels/base/mem.h"
+#include "kernels/cpu/naive.h"
+#include "kernels/cuda/panel.h"
+#include "tests/simt/cublaslt.h"
+#include "tests/simt/gpu.h"
+#include "tests/simt/product.h"
+#include "tests/support/test.h"
+
+enum { HALF_ROWS = 5, BLOCK_ROWS = 9 };
+
+static const struct lt_limits small = {0, HALF_ROWS, BLOCK_ROWS, 64 << 10, 64 << 10, 1 << 20};
+static struct cuda_queue q;
+static struct lt *lt;
+static int warnings;
+
+static void count_line(void *ctx, enum log_level level, const char *line)
+{
+    (void)ctx;
+    (void)line;
+    warnings += level == LOG_WARN;
+}
+
+static int open_queue(void **state)
+{
+    (void)state;
+    simt_cublaslt = (struct simt_cublaslt){.workspace = small.workspace};
+    q = (struct cuda_queue){.cc = 80, .sms = 4, .smem_max = 99 << 10, .limits = &small};
+    q.scratch_bytes = small.scratch;
+    product_seed = 1;
+    warnings = 0;
+    product_find_types();
+    log_set_sink(count_line, NULL, LOG_DEBUG);
+    if (lt_open(NULL, &lt) != OK || !lt)
+        return 1;
+    q.lt = lt;
+    return cudaMalloc(&q.scratch, q.scratch_bytes) != cudaSuccess ||
+           cudaStreamCreate(&q.stream) != cudaSuccess;
+}
+
+static int close_queue(void **state)
+{
+    (void)state;
+    cudaStreamDestroy(q.stream);
+    lt_close(lt);
+    log_set_sink(NULL, NULL, LOG_INFO);
+    return cudaFree(q.scratch) != cudaSuccess || simt_cublaslt.open != 0;
+}
+
+/* What the naive op may lose of sum |x w| when it rounds x to integers, block by block. */
+static double integers_lose(const struct product *o, int r, const float *w)
+{
+    double sum = 0;
+    for (int k = 0; k < o->s.k; k += 32) {
+        double top = 0, size = 0;
+        for (int i = k; i < k + 32; i++) {
+            top = fmax(top, fabs((double)o->x[r * o->s.k + i]));
+            size += fabs((double)w[i]);
+        }
+        sum += size * top / 254;
+    }
+    return sum * (o->naive.w.q ? (double)o->naive.w.q->global : 1);
+}
+
+static void near(struct product *o, int cc)
+{
+    enum dtype t = (enum dtype)o->naive.w.dtype;
+    bool ints = dtype_info(t)->ints != NULL;
+    double one = cc < 80 ? 0x1.1p-11 : 0x1.1p-8; /* rounding */
+    double eps = t == DT_F16 ? 0x1.1p-11 : ints ? 2 * one : cc < 80 ? 0x1p-8 + one : 0x1p-19;
+    int live = o->s.live ? o->s.live : o->s.m;
+    float *row = xmalloc((size_t)o->s.k * 4);
+    naive_linear(&o->naive, 0, naive_linear_items(&o->naive));
+    for (int r = 0; r < live; r++)
+        for (int c = 0; c < o->s.n; c++) {
+            double got = o->got[r * o->s.n + c], want = o->want[r * o->s.n + c];
+            double may = eps * product_size(o, r, c, row);
+            for (int k = 0; k < o->s.k && cc < 80; k++) /* weights below f16's normal ones */
+                may += 0x1p-25 * fabs((double)o->x[r * o->s.k + k]);
+            may += (ints ? integers_lose(o, r, row) : 0) + 0x1p-22 * fabs(want);
+            if (!(fabs(got - want) <= may))
+                fail_msg("%s %d x %d x %d: y[%d][%d] is %.9g, defined as %.9g, may differ by %.3g",
+                         dtype_info(t)->name, o->s.m, o->s.n, o->s.k, r, c, got, want, may);
+        }
+    xfree(row);
+}
+
+static void check_formats(int cc)
+{
+    static const struct shape shapes[] = {{9, 33, 96, 0}, {17, 40, 224, 11}, {64, 16, 64, 0}};
+    q.cc = cc;
+    for (int i = 0; i < product_n_types; i++)
+        for (size_t j = 0; j < sizeof shapes / sizeof *shapes; j++) {
+            enum dtype t = product_types[i];
+            struct product o = {0};
+            struct shape s = shapes[j];
+            s.k = dtype_info(t)->ints ? product_k(t, s.k) : s.k - (int)j;
+            simt_cublaslt.products = 0;
+            product_open(&o, t, s);
+            product_run(&q, &o);
+            const struct panel_format *f = cuda_panel_format(t);
+            bool own = t == DT_F32 || (cc < 80 && f && f->scales == PANEL_ANY);
+            assert_int_equal(simt_cublaslt.products > 0, !own);
+            if (!own) {
+                bool f16 = t == DT_F16 || cc < 80;
+                assert_int_equal(simt_cublaslt.type, f16 ? CUDA_R_16F : CUDA_R_16BF);
+                near(&o, cc);
+            }
+            product_close(&o);
+        }
+}
+
+static void test_formats(void **state)
+{
+    (void)state;
+    check_formats(80);
+}
+
+/* sm_75 has no bf16. */
+static void test_formats_75(void **state)
+{
+    (void)state;
+    check_formats(75);
+}
+
+/* One row less, and the kernels of our own do it, with the bits that they have without cuBLASLt. */
+static void test_cross_over(void **state)
+{
+    static const enum dtype types[] = {DT_BF16, DT_F16, DT_Q8_0, DT_Q4_K};
+    (void)state;
+    for (int i = 0; i < 8; i++) {
+        enum dtype t = types[i / 2];
+        int m = (i < 4 ? HALF_ROWS : BLOCK_ROWS) - i % 2;
+        struct product o = {0};
+        product_open(&o, t, (struct shape){m, 16, 256, 0});
+        simt_cublaslt.products = 0;
+        product_run(&q, &o);
+        assert_int_equal(simt_cublaslt.products, i % 2 ? 0 : 1);
+        if (i % 2 && t != DT_Q8_0 && t != DT_Q4_K)
+            product_compare(&o, product_tolerance(t), dtype_info(t)->name);
+        if (i % 2 == 0)
+            near(&o, 80);
+        q.deterministic = true;
+        product_run(&q, &o);
+        assert_int_equal(simt_cublaslt.products, i % 2 ? 0 : 1);
+        q.deterministic = false;
+        product_close(&o);
+    }
+}
+
+/* Rows of x and of W in pieces; an algorithm that uses all of its workspace each time. */
+static void test_pieces(void **state)
+{
+    static const struct lt_limits tight = {0, 1, 1, 64 << 10, 24 << 10, (64 + 24 + 41) << 10};
+    static const enum dtype types[] = {DT_BF16, DT_F16, DT_Q4_0};
+    static const struct shape s = {150, 70, 256, 0};
+    (void)state;
+    q.limits = &tight;
+    q.scratch_bytes = tight.scratch;
+    for (int i = 0; i < 3; i++) {
+        struct product o = {0};
+        simt_cublaslt.products = 0;
+        product_open(&o, types[i], s);
+        product_run(&q, &o);
+        near(&o, 80);
+        /* 64 rows of x at a time; of W 48 */
+        assert_int_equal(simt_cublaslt.products, types[i] == DT_Q4_0 ? 6 : 3);
+        q.scratch_bytes = (64 + 24 + 20) << 10; /* not even 64 rows: nothing is left to cuBLASLt */
+        simt_cublaslt.products = 0;
+        if (types[i] == DT_Q4_0) {
+            product_run(&q, &o);
+            assert_int_equal(simt_cublaslt.products, 0);
+            product_compare(&o, 0, "own");
+        }
+        q.scratch_bytes = tight.scratch;
+        product_close(&o);
+    }
+}
+
+/* Each shape is looked up once; the table has room for so many, and then they take turns. */
+static void test_shapes_are_kept(void **state)
+{
+    struct lt_product p = {.type = CUDA_R_16BF, .n = 1, .k = 8, .w_stride = 8, .x_stride = 8};
+    void *w = gpu_empty(16), *x = gpu_empty(16 * 2000), *y = gpu_empty(4 * 2000);
+    void *space = gpu_empty(small.workspace);
+    (void)state;
+    p.w = w;
+    p.x = x;
+    p.y = y;
+    p.y_stride = 1;
+    p.factor = 1;
+    for (int round = 0; round < 2; round++)
+        for (p.m = 1; p.m <= 300; p.m++)
+            assert_int_equal(lt_multiply(lt, &p, space, small.workspace, q.stream), OK);
+    assert_int_equal(simt_cublaslt.searches, 300);
+    assert_int_equal(simt_cublaslt.products, 600);
+    for (p.m = 1; p.m <= 2000; p.m++)
+        assert_int_equal(lt_multiply(lt, &p, space, small.workspace, q.stream), OK);
+    assert_true(simt_cublaslt.open < 4 * 1024 + 2);
+    assert_int_equal(cudaStreamSynchronize(q.stream), cudaSuccess);
+    gpu_free_all();
+}
+
+/* Our own kernels take over, with their bits; one line says so. */
+static void check_refusal(bool *how)
+{
+    for (int i = 0; i < 3; i++) {
+        static const enum dtype types[] = {DT_BF16, DT_F16, DT_Q5_K};
+        struct product o = {0};
+        product_open(&o, types[i], (struct shape){12, 16, 256, 0});
+        *how = true;
+        for (int twice = 0; twice < 2; twice++) {
+            product_run(&q, &o);
+            product_compare(&o, i < 2 ? product_tolerance(types[i]) : 0, "refused");
+        }
+        product_close(&o);
+    }
+    assert_int_equal(simt_cublaslt.products, 0);
+    assert_int_equal(simt_cublaslt.searches, 2); /* q5_K, decoded, has the shape of bf16 */
+    assert_int_equal(warnings, 1);
+}
+
+static void test_refused(void **state)
+{
+    (void)state;
+    check_refusal(&simt_cublaslt.refuse);
+}
+
+static void test_refused_late(void **state)
+{
+    (void)state;
+    check_refusal(&simt_cublaslt.refuse_late);
+}
+
+static void test_failure(void **state)
+{
+    struct product o = {0};
+    (void)state;
+    product_open(&o, DT_BF16, (struct shape){12, 16, 64, 0});
+    simt_cublaslt.fail_run = true;
+    assert_int_equal(cuda_linear(&q, &o.cuda), ERR_DEVICE);
+    assert_non_null(strstr(fail_text(), "cuBLASLt: status 13"));
+    product_close(&o);
+}
+
+static void test_missing(void **state)
+{
+    struct lt *none = lt;
+    (void)state;
+    assert_int_equal(lt_open("none", &none), OK);
+    assert_null(none);
+    assert_int_equal(lt_open("/nowhere/libcublasLt.so.13", &none), ERR_NOT_FOUND);
+    assert_non_null(strstr(fail_text(), "/nowhere/libcublasLt.so.13"));
+    assert_int_equal(lt_open("tests", &none), ERR_NOT_FOUND); /* a folder without it */
+    assert_non_null(strstr(fail_text(), "tests/libcublasLt.so.13"));
+    assert_int_equal(lt_open("libm.so.6", &none), ERR_UNSUPPORTED);
+    assert_non_null(strstr(fail_text(), "has no cublasLt"));
+    assert_int_equal(warnings, 0);
+    simt_cublaslt.fail_start = true; /* nobody asked for it: we go on without */
+    assert_int_equal(lt_open(NULL, &none), OK);
+    assert_null(none);
+    assert_int_equal(warnings, 1);
+}
+
+static void test_limits(void **state)
+{
+    static const int cc[][2] = {{75, 75}, {80, 80},  {87, 86},  {89, 86},
+                                {90, 90}, {110, 90}, {121, 120}};
+    (void)state;
+    for (size_t i = 0; i < sizeof cc / sizeof *cc; i++) {
+        const struct lt_limits *l = lt_limits(cc[i][0]);
+        assert_int_equal(l->cc, cc[i][1]);
+        assert_true(l->workspace + l->tile < l->scratch && l->workspace % 256 == 0 &&
+                    l->tile % 256 == 0);
+        assert_int_equal(l->workspace, cc[i][0] >= 90 ? 32 << 20 : 4 << 20);
+    }
+}
+
+/* Through the backend: captured, and run as often as the graph is. */
+static void test_graph(void **state)
+{
+    enum { M = 70, N = 48, K = 64 };
+    float *x = xmalloc(M * K * 4), *y = xcalloc(M * N, 4), *want = xmalloc(M * N * 4);
+    uint16_t *w = xmalloc(N * K * 2);
+    struct graph *g;
+    struct op_case c = {OP_linear, DT_F32, DT_BF16, 0, N, K};
+    struct choice how;
+    (void)state;
+    gpu_fill(x, M * K);
+    for (int i = 0; i < N * K; i++)
+        w[i] = (uint16_t)(0x3c00 + i * 37 % 1000);
+    struct tensor src = tensor_2d(w, DT_BF16, N, K);
+    struct op_linear ref = {
+        tensor_2d(x, DT_F32, M, K), src, {0}, tensor_2d(want, DT_F32, M, N), NULL};
+    struct op_linear a = ref;
+    assert_true(backend_cuda.can(gpu.dev, &c, &how));
+    a.w.data = gpu_empty(how.bytes);
+    assert_int_equal(backend_cuda.pack(gpu.dev, &src, 1, &how, &a.w), OK);
+    a.x = gpu_tensor(a.x);
+    a.y = tensor_2d(gpu_empty(M * N * 4), DT_F32, M, N);
+    assert_int_equal(backend_cuda.capture(gpu.q, true, NULL), OK);
+    assert_int_equal(op_linear(gpu.q, &a), OK);
+    assert_int_equal(backend_cuda.capture(gpu.q, false, &g), OK);
+    assert_int_equal(simt_cublaslt.products, 1);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(backend_cuda.copy(gpu.q, a.y.data, y, M * N * 4, COPY_TO_DEVICE), OK);
+        assert_int_equal(backend_cuda.replay(gpu.q, g), OK);
+    }
+    gpu_down(y, a.y.data, M * N * 4);
+    naive_linear(&ref, 0, naive_linear_items(&ref));
+    gpu_near(y, want, M * N, "graph", 0x1p-17f, 1e-3f);
+    gpu_free_all();
+    xfree(x);
+    xfree(y);
+    xfree(w);
+    xfree(want);
+}
+
+static int open_device(void **state)
+{
+    simt_cublaslt = (struct simt_cublaslt){.workspace = 4 << 20};
+    return gpu_open(state);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_formats, open_queue, close_queue),
+        cmocka_unit_test_setup_teardown(test_formats_75, open_queue, close_queue),
+        cmocka_unit_test_setup_teardown(test_cross_over, open_queue, close_queue),
+        cmocka_unit_test_setup_teardown(test_pieces, open_queue, close_queue),
+        cmocka_unit_test_setup_teardown(test_shapes_are_kept, open_queue, close_queue),
+        cmocka_unit_test_setup_teardown(test_refused, open_queue, close_queue),
+        cmocka_unit_test_setup_teardown(test_refused_late, open_queue, close_queue),
+        cmocka_unit_test_setup_teardown(test_failure, open_queue, close_queue),
+        cmocka_unit_test_setup_teardown(test_missing, open_queue, close_queue),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test_setup_teardown(test_graph, open_device, gpu_close),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
