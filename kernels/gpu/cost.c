@@ -1,0 +1,255 @@
+/* cost.c - see cost.h. Nothing here allocates but the table of a plan, once. */
+#include "kernels/gpu/cost.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "kernels/base/mem.h"
+#include "kernels/gpu/registry.h"
+
+enum { PLAN_ROWS = 1024 };
+
+static const double GB_US = 1e3;     /* bytes a microsecond in a GB/s */
+static const double TERA_US = 1e6;   /* operations a microsecond in 1e12 a second */
+static const double DECODED = 2;     /* bytes of a weight that was decoded for cuBLASLt */
+static const double FILL_MIN = 0.02; /* even one block gets some of the memory's rate */
+
+static int64_t up(int64_t a, int64_t b)
+{
+    return (a + b - 1) / b;
+}
+
+static int cc_of(const struct gpu_config *c)
+{
+    return c->match.n_cc > 0 ? c->match.cc[0] : 80;
+}
+
+/* Bytes of W as the kernels keep it. */
+static double weight_bytes(enum dtype w, int64_t n, int64_t k)
+{
+    if (gpu_skinny_of(w) == GPU_PLAIN)
+        return (double)n * (double)k * 4;
+    return (double)up(n, 16) * (double)up(k, 64) * gpu_tile_bytes(w);
+}
+
+static double mma_rate(const struct gpu_config *c, enum gpu_kernel kernel)
+{
+    return kernel == GPU_SKINNY_16 ? c->ceil.mma_bf16_tflops : c->ceil.mma_int8_tops;
+}
+
+static double io_bytes(const struct gpu_shape *s)
+{
+    return 4 * (double)s->m * ((double)s->k + (double)s->n);
+}
+
+/* Blocks that run at once. */
+static double slots(const struct gpu_config *c, const struct gpu_params *p, int smem)
+{
+    const struct gpu_limits *l = gpu_limits_of(cc_of(c));
+    int most = p->nt <= 2 ? 4 : 2; /* as their registers allow */
+    int fit = l ? l->smem_sm / (smem + 1024) : most;
+    return c->match.sm * (double)(fit < 1 ? 1 : fit < most ? fit : most);
+}
+
+static double cost_skinny(const struct gpu_config *c, const struct gpu_shape *s,
+                          const struct gpu_params *p)
+{
+    enum gpu_kernel kernel = gpu_skinny_of(s->w);
+    const struct gpu_eff *e = &c->eff[kernel];
+    bool fold = s->m > GPU_LARGE_M && p->splits > 1; /* one block adds its splits up itself */
+    int64_t passes = up(up(s->m, 8), p->nt), lines = up(up(s->n, 16), GPU_WARPS * p->r);
+    int smem = gpu_smem(s->w, p);
+    double blocks = (double)(passes * lines) * (fold ? 1 : p->splits), at_once = slots(c, p, smem);
+    double running = blocks < at_once ? blocks : at_once;
+    double w = weight_bytes(s->w, s->n, s->k), parts = 0;
+    if (p->splits > 1 && !fold)
+        parts = 8.0 * (double)s->m * (double)s->n * p->splits;
+    double flight = running * smem * (p->stages - 1) / p->stages;
+    double fill = flight / (c->ceil.read_gbs * GB_US * c->ceil.latency_us);
+    fill = fill > 1 ? 1 : fill < FILL_MIN ? FILL_MIN : fill;
+    double waves = blocks / (ceil(blocks / c->match.sm) * c->match.sm);
+    double memory = (w + io_bytes(s)) / (c->ceil.read_gbs * GB_US * e->bw * fill);
+    double l2 =
+        (w * (double)passes + parts +
+         (double)lines * (double)up(s->k, 64) * (double)up(s->m, 8) * gpu_piece_bytes(s->w)) /
+        (c->ceil.l2_gbs * GB_US);
+    double flops = 2.0 * (double)(passes * p->nt * 8) * (double)(lines * 64 * p->r) * (double)s->k;
+    double mma = flops / (mma_rate(c, kernel) * TERA_US * e->fl * waves);
+    return fmax(fmax(memory, l2), mma) + e->t0_us + (parts > 0 ? e->splitk_us : 0);
+}
+
+/* The library at its usual efficiency; weights of a block format are decoded first. */
+static double cost_lt(const struct gpu_config *c, const struct gpu_shape *s, bool decode)
+{
+    const struct gpu_eff *e = &c->eff[GPU_LT_BF16], *d = &c->eff[GPU_DEQUANT];
+    double numbers = (double)s->n * (double)s->k;
+    double bytes = numbers * DECODED + io_bytes(s);
+    double rows = (double)up(s->m, 64) * 64;
+    double t = fmax(bytes / (c->ceil.read_gbs * GB_US * e->bw),
+                    2 * rows * numbers / (c->ceil.bf16_tflops * TERA_US * e->fl)) +
+               e->t0_us;
+    if (decode)
+        t += (weight_bytes(s->w, s->n, s->k) + numbers * DECODED) /
+                 (c->ceil.read_gbs * GB_US * d->bw) +
+             d->t0_us;
+    return t;
+}
+
+static double cost_plain(const struct gpu_config *c, const struct gpu_shape *s)
+{
+    const struct gpu_eff *e = &c->eff[GPU_PLAIN];
+    double passes = (double)up(s->m, 8), w = weight_bytes(s->w, s->n, s->k);
+    return fmax((w * passes + io_bytes(s)) / (c->ceil.read_gbs * GB_US * e->bw),
+                2.0 * (double)s->m * (double)s->n * (double)s->k /
+                    (c->ceil.bf16_tflops * TERA_US * e->fl)) +
+           e->t0_us;
+}
+
+double gpu_cost(const struct gpu_config *c, const struct gpu_shape *s, const struct gpu_params *p)
+{
+    switch (p->path) {
+    case GPU_PATH_SKINNY:
+        return cost_skinny(c, s, p);
+    case GPU_PATH_LT:
+        return cost_lt(c, s, false);
+    case GPU_PATH_DEQUANT_LT:
+        return cost_lt(c, s, true);
+    case GPU_PATH_PLAIN:
+    case N_GPU_PATH:
+        break;
+    }
+    return cost_plain(c, s);
+}
+
+double gpu_bound(const struct gpu_config *c, const struct gpu_shape *s)
+{
+    bool ints = gpu_skinny_of(s->w) != GPU_SKINNY_16 && gpu_skinny_of(s->w) != GPU_PLAIN;
+    double rate = ints ? c->ceil.int8_tops : c->ceil.bf16_tflops;
+    double bytes = weight_bytes(s->w, s->n, s->k) + io_bytes(s);
+    return fmax(bytes / (c->ceil.read_gbs * GB_US),
+                2.0 * (double)s->m * (double)s->n * (double)s->k / (rate * TERA_US));
+}
+
+/* ---- choosing -------------------------------------------------------------------------------- */
+
+const struct gpu_exception *gpu_exception_of(const struct gpu_config *c, const struct gpu_shape *s)
+{
+    int m = gpu_bucket(s->m);
+    for (int i = 0; i < c->n_gemm; i++)
+        if (c->gemm[i].w == s->w && c->gemm[i].n == s->n && c->gemm[i].k == s->k &&
+            c->gemm[i].m == m)
+            return &c->gemm[i];
+    return NULL;
+}
+
+/* Splits there may be: no part shorter than GPU_SPLIT_CHUNKS tiles. */
+static int most_splits(int64_t k)
+{
+    int64_t most = up(k, 64) / GPU_SPLIT_CHUNKS;
+    return most < 1 ? 1 : most > GPU_SPLITS_MAX ? GPU_SPLITS_MAX : (int)most;
+}
+
+/* The best tile for these splits. Folding takes the largest, which alone is built for it. */
+static struct gpu_params best_tile(const struct gpu_config *c, const struct gpu_shape *s,
+                                   int splits, double *cost)
+{
+    struct gpu_params best = {0};
+    bool fold = s->m > GPU_LARGE_M && splits > 1;
+    *cost = INFINITY;
+    for (int i = fold ? gpu_n_tiles() - 1 : 0; i < gpu_n_tiles(); i++) {
+        struct gpu_params p = {GPU_PATH_SKINNY, gpu_tiles[i].nt, gpu_tiles[i].r,
+                               gpu_stages(cc_of(c)), splits};
+        double t = gpu_cost(c, s, &p);
+        if (t < *cost) {
+            best = p;
+            *cost = t;
+        }
+    }
+    return best;
+}
+
+int gpu_splits(const struct gpu_config *c, enum dtype w, int64_t n, int64_t k)
+{
+    static const int rows[] = {1, 8, 16, 32, 64};
+    int best = 1, most = most_splits(k);
+    double least = INFINITY;
+    for (int i = 0; i < c->n_gemm; i++)
+        if (c->gemm[i].w == w && c->gemm[i].n == n && c->gemm[i].k == k &&
+            c->gemm[i].p.path == GPU_PATH_SKINNY)
+            return c->gemm[i].p.splits < most ? c->gemm[i].p.splits : most;
+    for (int splits = 1; splits <= most; splits++) {
+        double sum = 0, t;
+        for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+            struct gpu_shape s = {w, rows[i], n, k};
+            best_tile(c, &s, splits, &t);
+            sum += log(t);
+        }
+        if (sum < least - 1e-9) {
+            least = sum;
+            best = splits;
+        }
+    }
+    return best;
+}
+
+/* Which way, beside the launch: cuBLASLt for many rows, where it is. */
+static enum gpu_path path_of(const struct gpu_config *c, const struct gpu_shape *s, bool lt)
+{
+    enum gpu_kernel kernel = gpu_skinny_of(s->w);
+    struct gpu_params p = {GPU_PATH_LT, 0, 0, 0, 1};
+    if (kernel == GPU_PLAIN)
+        return GPU_PATH_PLAIN;
+    if (!lt || s->m <= c->skinny_max_m[kernel])
+        return GPU_PATH_SKINNY;
+    if (kernel != GPU_SKINNY_16)
+        p.path = GPU_PATH_DEQUANT_LT;
+    return gpu_legal(cc_of(c), s->w, &p) == OK ? p.path : GPU_PATH_SKINNY;
+}
+
+struct gpu_params gpu_choose(const struct gpu_config *c, const struct gpu_shape *s, bool lt)
+{
+    const struct gpu_exception *x = gpu_exception_of(c, s);
+    struct gpu_params p = {GPU_PATH_SKINNY, 1, 1, gpu_stages(cc_of(c)), 1};
+    double cost;
+    if (x && (lt || x->p.path == GPU_PATH_SKINNY)) {
+        p = x->p;
+        if (p.path == GPU_PATH_SKINNY)
+            p.splits = gpu_splits(c, s->w, s->n, s->k);
+        return p;
+    }
+    p.path = path_of(c, s, lt);
+    if (p.path != GPU_PATH_SKINNY)
+        return p;
+    return best_tile(c, s, gpu_splits(c, s->w, s->n, s->k), &cost);
+}
+
+/* ---- a plan ---------------------------------------------------------------------------------- */
+
+void gpu_plan_init(struct gpu_plan *p, const struct gpu_config *c, bool lt)
+{
+    *p = (struct gpu_plan){c, lt, xcalloc(PLAN_ROWS, sizeof *p->row)};
+}
+
+void gpu_plan_reset(struct gpu_plan *p)
+{
+    memset(p->row, 0, PLAN_ROWS * sizeof *p->row);
+}
+
+void gpu_plan_clear(struct gpu_plan *p)
+{
+    xfree(p->row);
+    p->row = NULL;
+}
+
+struct gpu_params gpu_plan_get(struct gpu_plan *p, const struct gpu_shape *s)
+{
+    uint64_t h = (uint64_t)s->n * 0x9e3779b97f4a7c15 ^ (uint64_t)s->k * 0xc2b2ae3d27d4eb4f ^
+                 (uint64_t)s->m * 0x165667b19e3779f9 ^ (uint64_t)s->w << 32;
+    struct gpu_plan_row *row = &p->row[(h ^ h >> 29) % PLAN_ROWS];
+    if (row->shape.m != s->m || row->shape.n != s->n || row->shape.k != s->k ||
+        row->shape.w != s->w) {
+        row->shape = *s;
+        row->params = gpu_choose(p->config, s, p->lt);
+    }
+    return row->params;
+}
