@@ -1,88 +1,70 @@
-/* bpe.c - byte-level BPE. The file spells each byte as a printable character (the "byte-level
- * alphabet"); here tokens are plain bytes from the start, so text needs no translation.
+/* bpe.c - BPE: the symbols of a word, bytes or characters, joined by merges.
  *
- * A byte that the vocabulary lacks (SmolLM's lacks some control characters) vanishes, and its
- * neighbours may join, as in the `tokenizers` package. */
-#include "engine/text/bpe.h"
-
+ * Byte-level files spell each byte as a printable character (charprops.h); here their tokens are
+ * plain bytes from the start, so text needs no translation. A byte that the vocabulary lacks
+ * (SmolLM's lacks some control characters) vanishes unless there is an unknown token, and its
+ * neighbours may join, as in the `tokenizers` package.
+ *
+ * Vocabularies from SentencePiece see the whole text as one word; where no join makes a token with
+ * a blank behind another character, as in all known ones but those trained across words, cutting
+ * before blanks changes nothing and makes words cacheable. */
 #include <string.h>
 
+#include "engine/text/charprops.h"
+#include "engine/text/decoder.h"
 #include "engine/text/merge.h"
-#include "engine/text/pretok.h"
+#include "engine/text/pipeline.h"
+#include "engine/text/spm.h"
 #include "kernels/base/mem.h"
 #include "kernels/base/utf8.h"
 
 struct bpe {
     const struct vocab *v;
-    struct pretok *pretok;
-    struct pretok_rule rule;
     struct merges merges;
-    int32_t byte[256]; /* the token of each byte, -1: none */
+    int32_t ascii[256]; /* the token of each byte, or of each ASCII character; -1: none */
+    int32_t byte[256];  /* the byte-fallback tokens, -1: none */
+    int32_t unk;
+    bool bytes, whole_word, fallback, fuse_unk;
+    char *prefix, *suffix; /* NULL: none */
+    const char *blank;     /* words are cut before it, NULL: they are not */
 };
 
 struct bpe_run { /* one call of tokenizer_encode */
     const struct bpe *bpe;
-    struct pretok_scan *scan;
     struct merge_work *work;
-    struct buf nfc;
+    struct buf key;
 };
 
-/* The byte that a character of the alphabet stands for, -1: not in it. Printable Latin-1 stands for
- * itself; U+0100 .. U+0143 for the other 68 bytes in order. */
-static int alphabet_byte(uint32_t cp)
+/* --- merges --- */
+
+/* Appends the bytes by which the vocabulary knows a half of a merge. */
+static void put_half(const struct bpe *b, struct bytes half, struct buf *out)
 {
-    if ((cp >= 0x21 && cp <= 0x7e) || (cp >= 0xa1 && cp <= 0xac) || (cp >= 0xae && cp <= 0xff))
-        return (int)cp;
-    if (cp < 0x100 || cp > 0x143)
-        return -1;
-    int n = (int)cp - 0x100;
-    return n < 33 ? n : n < 67 ? n - 33 + 0x7f : 0xad;
+    if (!b->bytes || !alphabet_decode(half, out))
+        buf_append(out, half.p, half.n);
 }
 
-/* False when a character is none of the alphabet; `out` then has what came before. */
-static bool decode_alphabet(struct bytes s, struct buf *out)
+static enum status add_merge(struct bpe *b, const struct bytes half[2], int32_t rank,
+                             struct buf *bytes)
 {
-    for (size_t i = 0; i < s.n;) {
-        uint32_t cp;
-        i += (size_t)utf8_decode(s.p + i, s.n - i, &cp);
-        int byte = alphabet_byte(cp);
-        if (byte < 0)
-            return false;
-        buf_putc(out, (char)byte);
-    }
-    return true;
-}
-
-void bpe_spell(struct bytes spelling, enum token_type type, struct buf *out)
-{
-    size_t begin = out->len;
-    bool raw = type == TOKEN_CONTROL || type == TOKEN_UNKNOWN || type == TOKEN_USER;
-    if (raw || !decode_alphabet(spelling, out)) {
-        out->len = begin;
-        buf_append(out, spelling.p, spelling.n);
-    }
-}
-
-/* "left right": neither half has a blank in the alphabet's spelling. */
-static enum status add_merge(struct bpe *b, struct bytes merge, int32_t rank, struct buf *bytes)
-{
-    const char *blank = merge.n > 1 ? memchr(merge.p + 1, ' ', merge.n - 1) : NULL;
-    if (!blank)
-        return fail(ERR_FORMAT, "tokenizer: merge %d '%.*s' is not two tokens and a blank", rank,
-                    (int)(merge.n < 64 ? merge.n : 64), merge.p);
-    struct bytes half[2] = {{merge.p, (size_t)(blank - merge.p)}, {blank + 1, 0}};
-    half[1].n = merge.n - half[0].n - 1;
     buf_reset(bytes);
-    bpe_spell(half[0], TOKEN_NORMAL, bytes);
-    size_t cut = bytes->len;
-    bpe_spell(half[1], TOKEN_NORMAL, bytes);
+    put_half(b, half[0], bytes);
+    size_t cut = bytes->len, prefix = b->prefix ? strlen(b->prefix) : 0;
+    put_half(b, half[1], bytes);
     struct merge_pair pair = {.left = vocab_find(b->v, bytes->data, cut),
                               .right = vocab_find(b->v, bytes->data + cut, bytes->len - cut),
                               .rank = rank,
-                              .merged = vocab_find(b->v, bytes->data, bytes->len)};
+                              .merged = -1};
+    if (prefix > 0 && bytes->len - cut >= prefix) { /* of the result, which goes on with it */
+        memmove(bytes->data + cut, bytes->data + cut + prefix, bytes->len - cut - prefix);
+        bytes->len -= prefix;
+    }
+    pair.merged = vocab_find(b->v, bytes->data, bytes->len);
     if (pair.left < 0 || pair.right < 0 || pair.merged < 0)
-        return fail(ERR_FORMAT, "tokenizer: merge %d '%.*s': %s is not a token of the vocabulary",
-                    rank, (int)(merge.n < 64 ? merge.n : 64), merge.p,
+        return fail(ERR_FORMAT,
+                    "tokenizer: merge %d '%.*s %.*s': %s is not a token of the vocabulary", rank,
+                    (int)(half[0].n < 64 ? half[0].n : 64), half[0].p,
+                    (int)(half[1].n < 64 ? half[1].n : 64), half[1].p,
                     pair.left < 0    ? "the left half"
                     : pair.right < 0 ? "the right half"
                                      : "the result");
@@ -90,62 +72,182 @@ static enum status add_merge(struct bpe *b, struct bytes merge, int32_t rank, st
     return OK;
 }
 
+/* "left right": neither half has a blank in the spelling of such files. */
+static enum status cut_merge(struct bytes merge, int32_t rank, struct bytes half[2])
+{
+    const char *blank = merge.n > 1 ? memchr(merge.p + 1, ' ', merge.n - 1) : NULL;
+    if (!blank)
+        return fail(ERR_FORMAT, "tokenizer: merge %d '%.*s' is not two tokens and a blank", rank,
+                    (int)(merge.n < 64 ? merge.n : 64), merge.p);
+    half[0] = (struct bytes){merge.p, (size_t)(blank - merge.p)};
+    half[1] = (struct bytes){blank + 1, merge.n - half[0].n - 1};
+    return OK;
+}
+
 static enum status add_merges(struct bpe *b, const struct tokenizer_spec *spec)
 {
     struct buf bytes = {0};
     enum status s = OK;
+    if (spec->n_merges < 0 || spec->n_merges > 1 << 26 || (spec->n_merges && !spec->merge))
+        return fail(ERR_FORMAT, "tokenizer: %d merges", spec->n_merges);
     merges_init(&b->merges, (size_t)spec->n_merges);
     b->merges.n_ranks = spec->n_merges;
     buf_reserve(&bytes, 64);
-    for (int32_t i = 0; i < spec->n_merges && s == OK; i++)
-        s = add_merge(b, spec->merge[i], i, &bytes);
+    for (int32_t i = 0; i < spec->n_merges && s == OK; i++) {
+        struct bytes half[2];
+        if (spec->merge_halves)
+            memcpy(half, spec->merge + 2 * i, sizeof half);
+        else
+            s = cut_merge(spec->merge[i], i, half);
+        if (s == OK)
+            s = add_merge(b, half, i, &bytes);
+    }
     buf_clear(&bytes);
     return s;
 }
 
-enum status bpe_open(const struct tokenizer_spec *spec, const struct vocab *v, void **out)
+/* --- making one --- */
+
+static bool has_blank_inside(struct bytes piece, const char *blank, size_t n)
 {
-    struct bpe *b = xcalloc(1, sizeof *b);
-    enum status s = OK;
-    *out = b; /* the caller closes it whatever happens */
-    b->v = v;
-    for (int c = 0; c < 256; c++) {
-        char byte = (char)c;
-        b->byte[c] = vocab_find(v, &byte, 1);
-    }
-    TRY(pretok_new(spec->pre, &b->pretok));
-    b->rule = *pretok_rule(spec->pre);
-    if (spec->n_merges < 0 || spec->n_merges > 1 << 26 || (spec->n_merges && !spec->merge))
-        s = fail(ERR_FORMAT, "tokenizer: %d merges", spec->n_merges);
-    return s == OK ? add_merges(b, spec) : s;
+    for (size_t i = 1; i + n <= piece.n; i++)
+        if (memcmp(piece.p + i, blank, n) == 0 && (i < n || memcmp(piece.p + i - n, blank, n) != 0))
+            return true;
+    return false;
 }
 
-void bpe_close(void *bpe)
+static bool can_cut_before(const struct bpe *b, const char *blank)
+{
+    size_t n = strlen(blank);
+    if (b->bytes || b->whole_word || b->prefix || b->suffix || vocab_find(b->v, blank, n) < 0)
+        return false;
+    for (size_t i = 0; b->merges.slot && i <= b->merges.mask; i++)
+        if (b->merges.slot[i].left >= 0 &&
+            has_blank_inside(vocab_piece(b->v, b->merges.slot[i].merged), blank, n))
+            return false;
+    return true;
+}
+
+static void find_symbols(struct bpe *b, const struct tokenizer_spec *spec)
+{
+    for (int c = 0; c < 256; c++) {
+        char byte = (char)c;
+        b->ascii[c] = b->bytes || c < 128 ? vocab_find(b->v, &byte, 1) : -1;
+        b->byte[c] = -1;
+    }
+    for (int32_t id = 0; id < b->v->n; id++) {
+        int byte = b->v->type[id] == TOKEN_BYTE ? fallback_byte(spec->token[id]) : -1;
+        if (byte >= 0)
+            b->byte[byte] = id;
+    }
+}
+
+enum status bpe_open(const struct tokenizer_spec *spec, const struct vocab *v, void **out)
+{
+    const struct pipeline_spec *p = spec->pipeline;
+    struct bpe *b = xcalloc(1, sizeof *b);
+    *out = b;
+    b->v = v;
+    b->unk = p->vanish ? -1 : spec->unk;
+    b->bytes = p->bytes;
+    b->whole_word = p->whole_word;
+    b->fallback = p->byte_fallback;
+    b->fuse_unk = p->fuse_unk;
+    b->prefix = p->prefix.n ? xstrndup(p->prefix.p, p->prefix.n) : NULL;
+    b->suffix = p->suffix.n ? xstrndup(p->suffix.p, p->suffix.n) : NULL;
+    find_symbols(b, spec);
+    TRY(p->from_scores ? spm_merges(spec, v, &b->merges) : add_merges(b, spec));
+    const char *blank = p->from_scores ? " " : "\xe2\x96\x81";
+    b->blank = can_cut_before(b, blank) ? blank : NULL;
+    return OK;
+}
+
+static void close_bpe(void *bpe)
 {
     struct bpe *b = bpe;
     if (!b)
         return;
     merges_clear(&b->merges);
-    pretok_free(b->pretok);
+    xfree(b->prefix);
+    xfree(b->suffix);
     xfree(b);
 }
 
-void *bpe_begin(const void *bpe, size_t text_bytes)
+/* --- encoding --- */
+
+static void *begin_bpe(const void *bpe, size_t text_bytes)
 {
     struct bpe_run *r = xcalloc(1, sizeof *r);
     r->bpe = bpe;
-    r->scan = pretok_scan_new(r->bpe->pretok);
     r->work = merge_work_new(&r->bpe->merges, text_bytes);
     return r;
 }
 
-void bpe_end(void *run)
+static void end_bpe(void *run)
 {
     struct bpe_run *r = run;
-    pretok_scan_free(r->scan);
     merge_work_free(r->work);
-    buf_clear(&r->nfc);
+    buf_clear(&r->key);
     xfree(r);
+}
+
+/* The key of the symbol at `at`, with what marks its place in the word. */
+static struct bytes symbol_key(struct bpe_run *r, struct bytes word, size_t at, size_t len)
+{
+    const struct bpe *b = r->bpe;
+    struct bytes plain = {word.p + at, len};
+    bool prefix = b->prefix && at > 0, suffix = b->suffix && at + len == word.n;
+    if (!prefix && !suffix)
+        return plain;
+    buf_reset(&r->key);
+    if (prefix)
+        buf_puts(&r->key, b->prefix);
+    buf_append(&r->key, plain.p, plain.n);
+    if (suffix)
+        buf_puts(&r->key, b->suffix);
+    return (struct bytes){r->key.data, r->key.len};
+}
+
+/* The byte-fallback tokens of a symbol; 0: one of them does not exist. */
+static int put_fallback(const struct bpe *b, struct bytes key, int32_t *id)
+{
+    for (size_t i = 0; i < key.n; i++)
+        if ((id[i] = b->byte[(unsigned char)key.p[i]]) < 0)
+            return 0;
+    return (int)key.n;
+}
+
+/* Writes the symbols of a word, returns how many. */
+static int put_symbols(struct bpe_run *r, struct bytes word, int32_t *id)
+{
+    const struct bpe *b = r->bpe;
+    bool marked = b->prefix || b->suffix, was_unk = false;
+    int n = 0;
+    for (size_t i = 0, len; i < word.n; i += len) {
+        unsigned char first = (unsigned char)word.p[i];
+        uint32_t cp;
+        /* 1 for a byte that is no UTF-8 */
+        len = b->bytes || first < 128 ? 1 : (size_t)utf8_decode(word.p + i, word.n - i, &cp);
+        struct bytes key = {word.p + i, len};
+        int32_t token = b->ascii[first];
+        if (marked || (!b->bytes && first >= 128)) {
+            key = symbol_key(r, word, i, len);
+            token = vocab_find(b->v, key.p, key.n);
+        }
+        int k = 1;
+        if (token >= 0)
+            id[n] = token;
+        else if (!b->fallback || !(k = put_fallback(b, key, id + n)))
+            k = 0;
+        bool unk = k == 0;
+        if (unk && b->unk >= 0 && !(b->fuse_unk && was_unk)) {
+            id[n] = b->unk;
+            k = 1;
+        }
+        was_unk = unk;
+        n += k;
+    }
+    return n;
 }
 
 static void encode_word(struct bpe_run *r, struct bytes word, struct tokens *out)
@@ -153,45 +255,42 @@ static void encode_word(struct bpe_run *r, struct bytes word, struct tokens *out
     const struct bpe *b = r->bpe;
     if (word_cache_get(r->work, word, out))
         return;
-    tokens_reserve(out, word.n);
+    size_t marks = b->prefix ? strlen(b->prefix) : 0;
+    tokens_reserve(out, word.n * (1 + marks) + (b->suffix ? strlen(b->suffix) : 0));
     int32_t *id = out->id + out->n;
     int n = 0;
-    int32_t whole = b->rule.whole_word ? vocab_find(b->v, word.p, word.n) : -1;
-    if (whole >= 0) {
+    int32_t whole = b->whole_word ? vocab_find(b->v, word.p, word.n) : -1;
+    if (whole >= 0)
         id[n++] = whole;
-    } else {
-        for (size_t i = 0; i < word.n; i++) {
-            int32_t byte = b->byte[(unsigned char)word.p[i]];
-            if (byte >= 0)
-                id[n++] = byte;
-        }
-        n = merge_run(r->work, id, n);
-    }
+    else
+        n = merge_run(r->work, id, put_symbols(r, word, id));
     out->n += n;
     word_cache_put(r->work, word, id, n);
 }
 
-static void encode_valid(struct bpe_run *r, struct bytes text, struct tokens *out)
+static void word_bpe(void *run, struct bytes word, struct tokens *out)
 {
-    buf_reset(&r->nfc);
-    if (r->bpe->rule.nfc && pretok_nfc(text, &r->nfc))
-        text = (struct bytes){r->nfc.data, r->nfc.len};
-    for (size_t at = 0, end; at < text.n; at = end) {
-        end = pretok_next(r->scan, text, at);
-        encode_word(r, (struct bytes){text.p + at, end - at}, out);
+    struct bpe_run *r = run;
+    const char *blank = r->bpe->blank;
+    size_t n = blank ? strlen(blank) : 0;
+    for (size_t at = 0, end; at < word.n; at = end) {
+        bool in_blanks = true;
+        end = word.n;
+        for (size_t i = at; blank && i + n <= word.n;) {
+            bool here = memcmp(word.p + i, blank, n) == 0;
+            if (here && !in_blanks) {
+                end = i;
+                break;
+            }
+            in_blanks = here;
+            i += here ? n : 1;
+        }
+        encode_word(r, (struct bytes){word.p + at, end - at}, out);
     }
 }
 
-/* A byte that is no UTF-8 is a word of its own. */
-void bpe_text(void *run, struct bytes text, bool after_token, struct tokens *out)
+const struct word_model *bpe_model(void)
 {
-    (void)after_token;
-    while (text.n > 0) {
-        size_t valid = utf8_valid_prefix(text.p, text.n);
-        encode_valid(run, (struct bytes){text.p, valid}, out);
-        if (valid < text.n)
-            encode_word(run, (struct bytes){text.p + valid, 1}, out);
-        valid += valid < text.n;
-        text = (struct bytes){text.p + valid, text.n - valid};
-    }
+    static const struct word_model model = {close_bpe, begin_bpe, word_bpe, end_bpe};
+    return &model;
 }

@@ -2,18 +2,15 @@
  * a table of pairs (every cut of every token into two tokens) that is BPE with the scores as ranks.
  *
  * SentencePiece writes a blank as U+2581; here it is a blank again, in tokens and in text alike, so
- * a literal U+2581 in the text is read as a blank, as there. SentencePiece sees the text as one
- * word; where no token has a blank behind another character, as in all known vocabularies but
- * those trained across words, cutting before blanks changes nothing and makes words cacheable. */
+ * a literal U+2581 in the text is read as a blank, as there. */
 #include "engine/text/spm.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/text/merge.h"
+#include "engine/text/decoder.h"
 #include "kernels/base/mem.h"
-#include "kernels/base/utf8.h"
 
 static const char BLANK[] = "\xe2\x96\x81"; /* U+2581 */
 
@@ -21,38 +18,6 @@ enum { /* what a real vocabulary stays far below: the table is quadratic in a to
        MAX_TOKEN = 1024,
        MAX_CUTS = 1 << 24
 };
-
-struct spm {
-    const struct vocab *v;
-    struct merges merges;
-    int32_t ascii[128]; /* the token of each character, -1: none */
-    int32_t byte[256];  /* the byte-fallback tokens, -1: none */
-    int32_t unk;
-    bool add_space;
-    bool cut_before_blank;
-};
-
-struct spm_run { /* one call of tokenizer_encode */
-    const struct spm *spm;
-    struct merge_work *work;
-    struct buf text;
-};
-
-/* "<0x0A>" -> 10; -1: something else. */
-static int fallback_byte(struct bytes s)
-{
-    if (s.n != 6 || memcmp(s.p, "<0x", 3) != 0 || s.p[5] != '>')
-        return -1;
-    int value = 0;
-    for (int i = 3; i < 5; i++) {
-        const char *digits = "0123456789ABCDEF0123456789abcdef";
-        const char *d = s.p[i] ? strchr(digits, s.p[i]) : NULL;
-        if (!d)
-            return -1;
-        value = value * 16 + (int)((d - digits) % 16);
-    }
-    return value;
-}
 
 static void with_blanks(struct bytes s, struct buf *out)
 {
@@ -73,8 +38,6 @@ void spm_spell(struct bytes spelling, enum token_type type, struct buf *out)
     else
         buf_append(out, spelling.p, spelling.n);
 }
-
-/* --- the table of pairs --- */
 
 struct scored {
     float score;
@@ -114,9 +77,10 @@ static size_t cuts(const struct vocab *v, int32_t id, int32_t rank, struct merge
     return n;
 }
 
-static enum status add_pairs(struct spm *s, const struct tokenizer_spec *spec)
+enum status spm_merges(const struct tokenizer_spec *spec, const struct vocab *v, struct merges *m)
 {
-    const struct vocab *v = s->v;
+    if (!spec->score)
+        return fail(ERR_FORMAT, "tokenizer: model 'llama' needs scores, the file has none");
     struct scored *list = xmalloc((size_t)v->n * sizeof *list);
     size_t n = 0, n_cuts = 0;
     enum status status = OK;
@@ -135,132 +99,14 @@ static enum status add_pairs(struct spm *s, const struct tokenizer_spec *spec)
                       MAX_CUTS);
     if (status == OK) {
         qsort(list, n, sizeof *list, by_score);
-        merges_init(&s->merges, n_cuts);
+        merges_init(m, n_cuts);
         int32_t rank = 0;
         for (size_t i = 0; i < n; i++) {
             rank += i > 0 && list[i].score != list[i - 1].score;
-            cuts(v, list[i].id, rank, &s->merges);
+            cuts(v, list[i].id, rank, m);
         }
-        s->merges.n_ranks = rank + 1;
+        m->n_ranks = rank + 1;
     }
     xfree(list);
     return status;
-}
-
-static bool has_blank_inside(struct bytes piece)
-{
-    for (size_t i = 1; i < piece.n; i++)
-        if (piece.p[i] == ' ' && piece.p[i - 1] != ' ')
-            return true;
-    return false;
-}
-
-enum status spm_open(const struct tokenizer_spec *spec, const struct vocab *v, void **out)
-{
-    struct spm *s = xcalloc(1, sizeof *s);
-    *out = s; /* the caller closes it whatever happens */
-    s->v = v;
-    s->unk = spec->unk;
-    s->add_space = spec->add_space_prefix;
-    s->cut_before_blank = true;
-    for (int c = 0; c < 256; c++)
-        s->byte[c] = -1;
-    for (int c = 0; c < 128; c++) {
-        char byte = (char)c;
-        s->ascii[c] = vocab_find(v, &byte, 1);
-    }
-    for (int32_t id = 0; id < v->n; id++) {
-        struct bytes piece = vocab_piece(v, id);
-        if (v->type[id] == TOKEN_BYTE && piece.n == 1)
-            s->byte[(unsigned char)piece.p[0]] = id;
-        if (v->type[id] == TOKEN_NORMAL && has_blank_inside(piece))
-            s->cut_before_blank = false;
-    }
-    if (!spec->score)
-        return fail(ERR_FORMAT, "tokenizer: model 'llama' needs scores, the file has none");
-    return add_pairs(s, spec);
-}
-
-void spm_close(void *spm)
-{
-    struct spm *s = spm;
-    if (!s)
-        return;
-    merges_clear(&s->merges);
-    xfree(s);
-}
-
-/* --- encoding --- */
-
-void *spm_begin(const void *spm, size_t text_bytes)
-{
-    struct spm_run *r = xcalloc(1, sizeof *r);
-    r->spm = spm;
-    r->work = merge_work_new(&r->spm->merges, text_bytes);
-    return r;
-}
-
-void spm_end(void *run)
-{
-    struct spm_run *r = run;
-    merge_work_free(r->work);
-    buf_clear(&r->text);
-    xfree(r);
-}
-
-/* Writes the symbols of one character: its token, or its bytes', or the unknown token. */
-static int put_char(const struct spm *s, const char *p, int len, int32_t *id)
-{
-    unsigned char first = (unsigned char)p[0];
-    int32_t token = first < 128 ? s->ascii[first] : vocab_find(s->v, p, (size_t)len);
-    if (token >= 0) {
-        *id = token;
-        return 1;
-    }
-    for (int i = 0; i < len; i++) {
-        id[i] = s->byte[(unsigned char)p[i]];
-        if (id[i] < 0) {
-            *id = s->unk;
-            return s->unk >= 0;
-        }
-    }
-    return len;
-}
-
-static void encode_word(struct spm_run *r, struct bytes word, struct tokens *out)
-{
-    if (word_cache_get(r->work, word, out))
-        return;
-    tokens_reserve(out, word.n);
-    int32_t *id = out->id + out->n;
-    int n = 0;
-    for (size_t i = 0; i < word.n;) {
-        uint32_t cp;
-        int len = utf8_decode(word.p + i, word.n - i, &cp); /* 1 for a byte that is no UTF-8 */
-        n += put_char(r->spm, word.p + i, len, id + n);
-        i += (size_t)len;
-    }
-    n = merge_run(r->work, id, n);
-    out->n += n;
-    word_cache_put(r->work, word, id, n);
-}
-
-void spm_text(void *run, struct bytes text, bool after_token, struct tokens *out)
-{
-    struct spm_run *r = run;
-    bool add_space = r->spm->add_space && after_token;
-    if (add_space || memmem(text.p, text.n, BLANK, 3)) {
-        buf_reset(&r->text);
-        if (add_space)
-            buf_putc(&r->text, ' ');
-        with_blanks(text, &r->text);
-        text = (struct bytes){r->text.data, r->text.len};
-    }
-    for (size_t at = 0, end; at < text.n; at = end) {
-        end = text.n;
-        for (size_t i = at + 1; r->spm->cut_before_blank && i < end; i++)
-            if (text.p[i] == ' ' && text.p[i - 1] != ' ')
-                end = i;
-        encode_word(r, (struct bytes){text.p + at, end - at}, out);
-    }
 }

@@ -1,5 +1,5 @@
-/* tokenizer.c - the table of kinds, and what all kinds share: checking a file's lists, splitting
- * off the tokens that are written as such, BOS and EOS, and decoding.
+/* tokenizer.c - the kinds of tokenizers in GGUF files, and what all kinds share: checking a file's
+ * lists, splitting off the tokens that are written as such, BOS and EOS, and decoding.
  *
  * Invariant: a tokenizer never changes after tokenizer_new. What encoding needs to write to (the
  * matcher, the cache of words) is made for each call and sized to its text. */
@@ -7,27 +7,53 @@
 
 #include <string.h>
 
-#include "engine/text/bpe.h"
+#include "engine/text/charprops.h"
+#include "engine/text/decoder.h"
+#include "engine/text/normalizer.h"
+#include "engine/text/pipeline.h"
 #include "engine/text/pretok.h"
 #include "engine/text/special.h"
+#include "engine/text/splitter.h"
 #include "engine/text/spm.h"
-#include "engine/text/vocab.h"
 #include "kernels/base/mem.h"
 #include "kernels/base/utf8.h"
 
 struct kind {
     const char *model;
     vocab_spell *spell;
-    /* `*out` is set and wants `close` even when this fails. */
-    enum status (*open)(const struct tokenizer_spec *spec, const struct vocab *v, void **out);
-    void (*close)(void *state);
-    void *(*begin)(const void *state, size_t text_bytes); /* state of one call of encode */
-    /* Appends the tokens of text without special tokens in it; `after_token`: it stands first, or
-     * behind a special token. */
-    void (*text)(void *run, struct bytes text, bool after_token, struct tokens *out);
-    void (*end)(void *run);
+    enum status (*prepare)(const struct tokenizer_spec *spec, struct pipeline_spec *p);
     bool (*default_bos)(const char *pre);
 };
+
+static void spell_raw(struct bytes spelling, enum token_type type, struct buf *out)
+{
+    (void)type;
+    buf_append(out, spelling.p, spelling.n);
+}
+
+static void spell_bytes(struct bytes spelling, enum token_type type, struct buf *out)
+{
+    bool raw = type == TOKEN_CONTROL || type == TOKEN_UNKNOWN || type == TOKEN_USER;
+    if (raw || !alphabet_decode(spelling, out))
+        buf_append(out, spelling.p, spelling.n);
+}
+
+static enum status prepare_gpt2(const struct tokenizer_spec *spec, struct pipeline_spec *p)
+{
+    p->bytes = p->vanish = true;
+    return pretok_fill(spec->pre, p);
+}
+
+/* Blanks stand for U+2581 in tokens and in text alike. */
+static enum status prepare_llama(const struct tokenizer_spec *spec, struct pipeline_spec *p)
+{
+    const struct bytes none = {"", 0}, blank = {" ", 1};
+    p->from_scores = p->byte_fallback = true;
+    p->normalizer = normalizer_new();
+    TRY(normalizer_add(p->normalizer, NORMAL_REPLACE, 0, bytes_of("\xe2\x96\x81"), blank));
+    return spec->add_space_prefix ? normalizer_add(p->normalizer, NORMAL_PREPEND, 0, none, blank)
+                                  : OK;
+}
 
 static bool bpe_default_bos(const char *pre)
 {
@@ -35,16 +61,16 @@ static bool bpe_default_bos(const char *pre)
     return rule && rule->add_bos;
 }
 
-static bool spm_default_bos(const char *pre)
+static bool always_bos(const char *pre)
 {
-    (void)pre; /* SentencePiece has none */
+    (void)pre;
     return true;
 }
 
 /* clang-format off */
 static const struct kind kinds[] = {
-    {"gpt2",  bpe_spell, bpe_open, bpe_close, bpe_begin, bpe_text, bpe_end, bpe_default_bos},
-    {"llama", spm_spell, spm_open, spm_close, spm_begin, spm_text, spm_end, spm_default_bos},
+    {"gpt2",  spell_bytes, prepare_gpt2,  bpe_default_bos},
+    {"llama", spm_spell,   prepare_llama, always_bos},
 };
 
 /* Spellings that end a turn in some family, from the models' generation_config.json. */
@@ -59,13 +85,22 @@ enum {
     MAX_ENDS = 1 + sizeof end_spelling / sizeof end_spelling[0]
 };
 
+struct pieces { /* a text for each token */
+    char *text;
+    uint32_t *at; /* [n + 1] */
+};
+
 struct tokenizer {
-    const struct kind *kind;
-    void *state; /* the kind's */
+    vocab_spell *spell;
+    struct pipeline *pipeline;
     struct vocab vocab;
     struct special special;
+    struct decoder *decoder; /* NULL: tokens are spelled as they are read */
+    struct pieces middle,
+        first; /* with a decoder: what tokens are, and are as the first of a text */
     int32_t bos, eos;
-    bool add_bos, add_eos;
+    int32_t before[TOKENIZER_MAX_AROUND], behind[TOKENIZER_MAX_AROUND];
+    int n_before, n_behind;
     bool drops_space; /* decoding: the first piece loses the space that encoding put there */
     int32_t end[MAX_ENDS];
     int n_ends;
@@ -146,44 +181,109 @@ static void find_ends(struct tokenizer *t)
     }
 }
 
+static enum status decode_all(struct tokenizer *t, const struct tokenizer_spec *spec, bool first,
+                              struct pieces *out)
+{
+    struct buf all = {0};
+    out->at = xcalloc((size_t)t->vocab.n + 1, sizeof *out->at);
+    for (int32_t id = 0; id < t->vocab.n && all.len <= INT32_MAX; id++) {
+        out->at[id] = (uint32_t)all.len;
+        if (t->vocab.type[id] != TOKEN_UNUSED)
+            decoder_piece(t->decoder, spec->token[id], special_is(&t->vocab, id, true), first,
+                          &all);
+    }
+    out->at[t->vocab.n] = (uint32_t)all.len;
+    buf_putc(&all, 0); /* so that data is never NULL */
+    out->text = all.data;
+    return all.len <= INT32_MAX
+               ? OK
+               : fail(ERR_FORMAT, "tokenizer: the tokens decode to more than 2 GiB of text");
+}
+
+static enum status set_around(const struct tokenizer_spec *spec, struct tokenizer *t)
+{
+    if (spec->n_before > TOKENIZER_MAX_AROUND || spec->n_behind > TOKENIZER_MAX_AROUND)
+        return fail(ERR_UNSUPPORTED, "tokenizer: more than %d tokens around a text",
+                    TOKENIZER_MAX_AROUND);
+    for (int i = 0; i < spec->n_before; i++)
+        TRY(check_id(spec, "leading", t->before[i] = spec->before[i]));
+    for (int i = 0; i < spec->n_behind; i++)
+        TRY(check_id(spec, "trailing", t->behind[i] = spec->behind[i]));
+    t->n_before = spec->n_before;
+    t->n_behind = spec->n_behind;
+    if (spec->add_bos && spec->bos >= 0 && t->n_before == 0)
+        t->before[t->n_before++] = spec->bos;
+    if (spec->add_eos && spec->eos >= 0 && t->n_behind == 0)
+        t->behind[t->n_behind++] = spec->eos;
+    return OK;
+}
+
 static enum status build(struct tokenizer *t, const struct tokenizer_spec *spec)
 {
-    TRY(vocab_init(&t->vocab, spec, t->kind->spell));
+    TRY(vocab_init(&t->vocab, spec, t->spell));
     TRY(check_id(spec, "BOS", spec->bos));
     TRY(check_id(spec, "EOS", spec->eos));
     TRY(check_id(spec, "unknown", spec->unk));
-    special_init(&t->special, &t->vocab);
-    TRY(t->kind->open(spec, &t->vocab, &t->state));
+    TRY(set_around(spec, t));
+    special_init(&t->special, false);
+    special_add_all(&t->special, &t->vocab);
+    TRY(pipeline_open(spec, &t->vocab, &t->pipeline));
+    t->decoder = spec->pipeline->decoder;
+    spec->pipeline->decoder = NULL;
+    if (t->decoder) {
+        TRY(decode_all(t, spec, false, &t->middle));
+        TRY(decode_all(t, spec, true, &t->first));
+    }
     t->bos = spec->bos;
     t->eos = spec->eos;
-    t->add_bos = spec->add_bos && spec->bos >= 0;
-    t->add_eos = spec->add_eos && spec->eos >= 0;
-    t->drops_space = spec->add_space_prefix && t->kind->open == spm_open;
+    t->drops_space = spec->add_space_prefix && spec->pipeline->from_scores;
     find_ends(t);
     return OK;
 }
 
 enum status tokenizer_new(const struct tokenizer_spec *spec, struct tokenizer **out)
 {
+    struct pipeline_spec parts = {0};
+    struct tokenizer_spec with_parts = *spec;
     const struct kind *kind = find_kind(spec->model);
-    if (!kind)
+    enum status s = OK;
+    if (!spec->pipeline && !kind)
         return unknown_kind(spec->model);
     struct tokenizer *t = xcalloc(1, sizeof *t);
-    t->kind = kind;
-    enum status s = build(t, spec);
-    if (s != OK) {
-        tokenizer_free(t);
-        return s;
+    if (!spec->pipeline) {
+        with_parts.pipeline = &parts;
+        s = kind->prepare(spec, &parts);
     }
-    *out = t;
-    return OK;
+    t->spell = !spec->pipeline ? kind->spell : spec->pipeline->bytes ? spell_bytes : spell_raw;
+    if (s == OK)
+        s = build(t, &with_parts);
+    normalizer_free(with_parts.pipeline->normalizer); /* what has not been taken */
+    splitter_free(with_parts.pipeline->splitter);
+    decoder_free(with_parts.pipeline->decoder);
+    with_parts.pipeline->normalizer = NULL;
+    with_parts.pipeline->splitter = NULL;
+    with_parts.pipeline->decoder = NULL;
+    if (s != OK)
+        tokenizer_free(t);
+    else
+        *out = t;
+    return s;
+}
+
+static void pieces_clear(struct pieces *p)
+{
+    xfree(p->text);
+    xfree(p->at);
 }
 
 void tokenizer_free(struct tokenizer *t)
 {
     if (!t)
         return;
-    t->kind->close(t->state);
+    pipeline_close(t->pipeline);
+    decoder_free(t->decoder);
+    pieces_clear(&t->middle);
+    pieces_clear(&t->first);
     special_clear(&t->special);
     vocab_clear(&t->vocab);
     xfree(t);
@@ -197,33 +297,39 @@ bool tokenizer_default_bos(const char *model, const char *pre)
 
 /* --- encoding --- */
 
+static enum status encode(const struct tokenizer *t, struct bytes text, unsigned flags, void *run,
+                          struct tokens *out)
+{
+    struct special_hit hit;
+    for (size_t from = 0; from < text.n; from = hit.end) {
+        bool found = special_next(&t->special, &t->vocab, text, from, flags & ENCODE_SPECIAL, &hit);
+        if (!found)
+            hit = (struct special_hit){-1, text.n, text.n};
+        struct bytes between = {text.p + from, hit.begin - from};
+        TRY(pipeline_text(run, between, flags, from == 0, out));
+        if (found)
+            tokens_push(out, hit.id);
+    }
+    return OK;
+}
+
 enum status tokenizer_encode(const struct tokenizer *t, struct bytes text, unsigned flags,
                              struct tokens *out)
 {
+    enum status s = OK;
     /* Not more tokens than bytes, but for BOS, EOS and a blank behind each special token. */
-    if (text.n > (INT32_MAX - (size_t)out->n) / 2 - 2)
+    if (text.n > (INT32_MAX - (size_t)out->n) / 4 - 2 * TOKENIZER_MAX_AROUND)
         return fail(ERR_TOO_LARGE, "a text of %zu bytes is too long to encode", text.n);
-    if ((flags & ENCODE_BOS) && t->add_bos)
-        tokens_push(out, t->bos);
-    void *run = text.n > 0 ? t->kind->begin(t->state, text.n) : NULL;
-    bool after_token = true;
-    for (size_t from = 0; from < text.n;) {
-        size_t at = text.n;
-        int32_t id = special_next(&t->special, &t->vocab, text, from, flags & ENCODE_SPECIAL, &at);
-        if (at > from)
-            t->kind->text(run, (struct bytes){text.p + from, at - from}, after_token, out);
-        from = at;
-        if (id >= 0) {
-            tokens_push(out, id);
-            from += vocab_piece(&t->vocab, id).n;
-        }
-        after_token = true; /* only asked of text behind a token: between are no two texts */
+    for (int i = 0; (flags & ENCODE_BOS) && i < t->n_before; i++)
+        tokens_push(out, t->before[i]);
+    if (text.n > 0) {
+        void *run = pipeline_begin(t->pipeline, text.n);
+        s = encode(t, text, flags, run, out);
+        pipeline_end(run);
     }
-    if (run)
-        t->kind->end(run);
-    if ((flags & ENCODE_BOS) && t->add_eos)
-        tokens_push(out, t->eos);
-    return OK;
+    for (int i = 0; (flags & ENCODE_BOS) && i < t->n_behind; i++)
+        tokens_push(out, t->behind[i]);
+    return s;
 }
 
 /* --- about tokens --- */
@@ -233,6 +339,11 @@ static bool in_range(const struct tokenizer *t, int32_t id)
     return id >= 0 && id < t->vocab.n;
 }
 
+static struct bytes piece_of(const struct pieces *p, int32_t id)
+{
+    return (struct bytes){p->text + p->at[id], p->at[id + 1] - p->at[id]};
+}
+
 int tokenizer_n_vocab(const struct tokenizer *t)
 {
     return t->vocab.n;
@@ -240,7 +351,9 @@ int tokenizer_n_vocab(const struct tokenizer *t)
 
 struct bytes tokenizer_piece(const struct tokenizer *t, int32_t id)
 {
-    return in_range(t, id) ? vocab_piece(&t->vocab, id) : (struct bytes){"", 0};
+    if (!in_range(t, id))
+        return (struct bytes){"", 0};
+    return t->decoder ? piece_of(&t->middle, id) : vocab_piece(&t->vocab, id);
 }
 
 enum token_type tokenizer_type(const struct tokenizer *t, int32_t id)
@@ -254,7 +367,7 @@ int32_t tokenizer_find(const struct tokenizer *t, const char *spelling)
     int32_t id = special_find(&t->special, s);
     struct buf piece = {0};
     if (id < 0 && s.n > 0) {
-        t->kind->spell(s, TOKEN_NORMAL, &piece);
+        t->spell(s, TOKEN_NORMAL, &piece);
         id = vocab_find(&t->vocab, piece.data, piece.len);
     }
     buf_clear(&piece);
@@ -273,7 +386,7 @@ int32_t tokenizer_eos(const struct tokenizer *t)
 
 bool tokenizer_adds_bos(const struct tokenizer *t)
 {
-    return t->add_bos;
+    return t->bos >= 0 && t->n_before > 0 && t->before[0] == t->bos;
 }
 
 bool tokenizer_is_end(const struct tokenizer *t, int32_t id)
@@ -314,6 +427,32 @@ static size_t give_whole(const char *s, size_t n, struct buf *out)
     }
 }
 
+/* The text of `id` where `d` stands. */
+static struct bytes next_piece(const struct tokenizer *t, const struct detok *d, int32_t id)
+{
+    struct bytes piece = tokenizer_piece(t, id);
+    if (d->started)
+        return piece;
+    if (t->decoder)
+        return piece_of(&t->first, id);
+    bool drop = t->drops_space && t->vocab.type[id] == TOKEN_NORMAL && piece.n > 0;
+    return drop && piece.p[0] == ' ' ? (struct bytes){piece.p + 1, piece.n - 1} : piece;
+}
+
+static void push_text(struct detok *d, struct bytes piece, struct buf *out)
+{
+    struct buf joined = {0};
+    if (d->n_held > 0) {
+        buf_append(&joined, d->held, (size_t)d->n_held);
+        buf_append(&joined, piece.p, piece.n);
+        piece = (struct bytes){joined.data, joined.len};
+    }
+    size_t left = give_whole(piece.p, piece.n, out);
+    memcpy(d->held, piece.p + piece.n - left, left);
+    d->n_held = (int)left;
+    buf_clear(&joined);
+}
+
 void detok_push(const struct tokenizer *t, struct detok *d, int32_t id, bool special,
                 struct buf *out)
 {
@@ -321,23 +460,16 @@ void detok_push(const struct tokenizer *t, struct detok *d, int32_t id, bool spe
     bool hidden = type == TOKEN_CONTROL || type == TOKEN_UNKNOWN;
     if (type == TOKEN_UNUSED || (hidden && !special))
         return;
-    struct bytes piece = tokenizer_piece(t, id);
-    if (t->drops_space && !d->started && type == TOKEN_NORMAL && piece.n > 0 && piece.p[0] == ' ')
-        piece = (struct bytes){piece.p + 1, piece.n - 1};
-    d->started = true;
-    if (d->n_held == 0) {
-        size_t left = give_whole(piece.p, piece.n, out);
-        memcpy(d->held, piece.p + piece.n - left, left);
-        d->n_held = (int)left;
+    bool repeated = d->last == id + 1;
+    d->last = id + 1;
+    if (t->decoder && repeated && decoder_drops_repeats(t->decoder))
         return;
-    }
-    struct buf joined = {0};
-    buf_append(&joined, d->held, (size_t)d->n_held);
-    buf_append(&joined, piece.p, piece.n);
-    size_t left = give_whole(joined.data, joined.len, out);
-    memcpy(d->held, joined.data + joined.len - left, left);
-    d->n_held = (int)left;
-    buf_clear(&joined);
+    struct bytes piece = next_piece(t, d, id);
+    d->started = true;
+    if (d->blank)
+        push_text(d, (struct bytes){" ", 1}, out);
+    d->blank = t->decoder && decoder_ends_word(t->decoder, vocab_piece(&t->vocab, id));
+    push_text(d, piece, out);
 }
 
 void detok_flush(struct detok *d, struct buf *out)

@@ -1,9 +1,7 @@
-/* tokenizer.h - text <-> token ids. One object for all kinds; a kind is a row of a table in
- * tokenizer.c.
+/* tokenizer.h - text <-> token ids. One object for all kinds; those of GGUF files are rows of a
+ * table in tokenizer.c, those of tokenizer.json are put together by tokenizer_json.h.
  *
- * Kinds: byte-level BPE (GPT-2, SmolLM, Llama 3, Qwen2 pre-tokenizers) and SentencePiece BPE with
- * byte fallback. Immutable after tokenizer_new: any number of threads may encode and decode at
- * once. */
+ * Immutable after tokenizer_new: any number of threads may encode and decode at once. */
 #ifndef ENGINE_TEXT_TOKENIZER_H
 #define ENGINE_TEXT_TOKENIZER_H
 
@@ -22,19 +20,34 @@ enum token_type { /* the numbers of tokenizer.ggml.token_type */
                   TOKEN_BYTE
 };
 
+enum { /* how a token that is written in text as it stands is found; bits of tokenizer_spec.added */
+       ADDED_LSTRIP = 1,     /* it takes the blanks before it */
+       ADDED_RSTRIP = 2,     /* and behind it */
+       ADDED_SINGLE = 4,     /* only between characters that are no word's */
+       ADDED_NORMALIZED = 8, /* in the normalised text, by its own normalised spelling */
+};
+
+struct pipeline_spec;   /* engine/text/pipeline.h */
 struct tokenizer_spec { /* what a checkpoint says; borrowed during tokenizer_new only */
-    const char *model;  /* "gpt2": byte-level BPE; "llama": SentencePiece BPE */
+    const char *model;  /* "gpt2": byte-level BPE; "llama": SentencePiece BPE; NULL: `pipeline` */
     const char *pre;    /* pre-tokenizer name of the GGUF file, NULL: "default" */
+    struct pipeline_spec *pipeline; /* tokenizer.json's parts; tokenizer_new takes what it holds */
     int n_vocab;
     const struct bytes *token; /* [n_vocab], in the file's spelling (byte-level alphabet, U+2581) */
     const float *score;        /* [n_vocab] or NULL */
     const int32_t *type;       /* [n_vocab] enum token_type, or NULL: all normal */
+    const uint8_t *added;      /* [n_vocab] ADDED_*, or NULL */
     int n_merges;
-    const struct bytes *merge; /* [n_merges] "left right" */
-    int32_t bos, eos, unk;     /* -1: none */
-    bool add_bos, add_eos;     /* the file's policy for plain prompts */
-    bool add_space_prefix;     /* SentencePiece: a space before the text */
+    const struct bytes *merge;      /* [n_merges] "left right" */
+    bool merge_halves;              /* or [2 * n_merges]: left, right, left, right ... */
+    int32_t bos, eos, unk;          /* -1: none */
+    bool add_bos, add_eos;          /* the file's policy for plain prompts */
+    const int32_t *before, *behind; /* or these ids instead, where there are any */
+    int n_before, n_behind;         /* at most TOKENIZER_MAX_AROUND */
+    bool add_space_prefix;          /* SentencePiece: a space before the text */
 };
+
+enum { TOKENIZER_MAX_AROUND = 8 };
 
 struct tokens { /* zero-initialised is empty */
     int32_t *id;
@@ -82,6 +95,8 @@ struct detok {
     char held[16]; /* the beginning of a character that later tokens complete */
     int n_held;
     bool started; /* SentencePiece drops the space of the first piece; set it to continue a text */
+    bool blank;   /* the last token ended a word */
+    int32_t last; /* the last token + 1, where repeated ones count once */
 };
 /* Appends to `out` what `id` completes. Control tokens give nothing unless `special`. Bytes that no
  * later token can make valid become U+FFFD. */

@@ -103,6 +103,9 @@ enum status vocab_init(struct vocab *v, const struct tokenizer_spec *spec, vocab
     v->n = spec->n_vocab;
     v->at = xcalloc((size_t)v->n + 1, sizeof *v->at);
     v->type = xcalloc((size_t)v->n, 1);
+    v->added = xcalloc((size_t)v->n, 1);
+    if (spec->added)
+        memcpy(v->added, spec->added, (size_t)v->n);
     uint32_t slots = 16;
     while (slots < 2 * (uint32_t)v->n)
         slots *= 2;
@@ -121,6 +124,7 @@ void vocab_clear(struct vocab *v)
     xfree(v->text);
     xfree(v->at);
     xfree(v->type);
+    xfree(v->added);
     xfree(v->slot);
     *v = (struct vocab){0};
 }

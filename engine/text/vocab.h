@@ -1,4 +1,4 @@
-/* vocab.h - the tokens of a checkpoint as the bytes they stand for, and a table from bytes to ids.
+/* vocab.h - the tokens of a checkpoint as text spells them for its model, and a table to ids.
  * Internal to the tokenizers; built once, immutable then. */
 #ifndef ENGINE_TEXT_VOCAB_H
 #define ENGINE_TEXT_VOCAB_H
@@ -16,6 +16,7 @@ struct vocab {
     char *text;              /* the pieces one behind the other */
     uint32_t *at;            /* [n + 1] piece i is text[at[i] .. at[i + 1]) */
     uint8_t *type;           /* [n] enum token_type */
+    uint8_t *added;          /* [n] ADDED_* */
     struct vocab_slot *slot; /* open addressing: the tokens that text can become */
     uint32_t mask;
 };

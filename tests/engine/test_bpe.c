@@ -1,6 +1,6 @@
 /* test_bpe.c - byte-level BPE where texts are unusual: bytes the vocabulary lacks, bytes that are
  * no UTF-8, words of millions of characters, many threads. */
-#include "engine/text/bpe.h"
+#include "engine/text/tokenizer.h"
 
 #include <pthread.h>
 #include <string.h>

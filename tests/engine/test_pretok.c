@@ -1,34 +1,68 @@
-/* test_pretok.c - the words each rule cuts, and that length has no limit. Agreement on random
- * Unicode with the `tokenizers` package is test_tokenizer.c's matter. */
+/* test_pretok.c - the words each name's rule cuts, and that length has no limit. Agreement on
+ * random Unicode with the `tokenizers` package is test_tokenizer.c's matter. */
 #include "engine/text/pretok.h"
 
 #include <string.h>
 
+#include "engine/text/charprops.h"
+#include "engine/text/normalizer.h"
+#include "engine/text/regex.h"
+#include "engine/text/splitter.h"
 #include "kernels/base/mem.h"
 #include "tests/support/test.h"
+
+struct words { /* a rule at work */
+    struct pipeline_spec spec;
+    struct regex_work *regex;
+    struct split_run *run;
+    struct buf *got; /* the words with '|' between them */
+};
+static size_t longest; /* of the words, where only that is asked */
+
+static void add_word(void *to, struct bytes word)
+{
+    struct buf *got = to;
+    if (got->len > 0)
+        buf_putc(got, '|');
+    buf_append(got, word.p, word.n);
+}
+
+static void note_word(void *to, struct bytes word)
+{
+    (void)to;
+    longest = word.n > longest ? word.n : longest;
+}
+
+static struct words words_open(const char *name)
+{
+    struct words w = {.regex = regex_work_new(), .got = xcalloc(1, sizeof *w.got)};
+    assert_int_equal(pretok_fill(name, &w.spec), OK);
+    w.run = split_run_new(w.spec.splitter, w.regex, add_word, w.got);
+    return w;
+}
+
+static void words_close(struct words *w)
+{
+    split_run_free(w->run);
+    regex_work_free(w->regex);
+    splitter_free(w->spec.splitter);
+    normalizer_free(w->spec.normalizer);
+    buf_clear(w->got);
+    xfree(w->got);
+}
 
 /* `cut` is the text with '|' between words. */
 static void expect(const char *name, const char *cut)
 {
-    struct pretok *p;
-    struct buf text = {0}, got = {0};
-    assert_int_equal(pretok_new(name, &p), OK);
-    struct pretok_scan *s = pretok_scan_new(p);
+    struct words w = words_open(name);
+    struct buf text = {0};
     for (const char *c = cut; *c; c++)
         if (*c != '|')
             buf_putc(&text, *c);
-    for (size_t at = 0, end; at < text.len; at = end) {
-        end = pretok_next(s, (struct bytes){text.data, text.len}, at);
-        assert_true(end > at && end <= text.len);
-        buf_append(&got, text.data + at, end - at);
-        if (end < text.len)
-            buf_putc(&got, '|');
-    }
-    assert_string_equal(got.data, cut);
+    split_run_text(w.run, (struct bytes){text.data, text.len}, true);
+    assert_string_equal(w.got->data, cut);
     buf_clear(&text);
-    buf_clear(&got);
-    pretok_scan_free(s);
-    pretok_free(p);
+    words_close(&w);
 }
 
 static void test_words(void **state)
@@ -48,9 +82,9 @@ static void test_words(void **state)
 static void test_unknown_name(void **state)
 {
     (void)state;
-    struct pretok *p = NULL;
-    assert_int_equal(pretok_new("gpt-17", &p), ERR_UNSUPPORTED);
-    assert_null(p);
+    struct pipeline_spec p = {0};
+    assert_int_equal(pretok_fill("gpt-17", &p), ERR_UNSUPPORTED);
+    assert_null(p.splitter);
     assert_non_null(strstr(fail_text(), "gpt-17"));
     assert_non_null(strstr(fail_text(), "llama-bpe"));
     assert_null(pretok_rule("gpt-17"));
@@ -67,22 +101,23 @@ static void test_long_runs(void **state)
     const size_t n = 10000000;
     char *text = xmalloc(n);
     for (size_t r = 0; r < sizeof rules / sizeof rules[0]; r++) {
-        struct pretok *p;
-        assert_int_equal(pretok_new(rules[r], &p), OK);
-        struct pretok_scan *s = pretok_scan_new(p);
+        struct words w = words_open(rules[r]);
+        struct split_run *s = split_run_new(w.spec.splitter, w.regex, note_word, NULL);
         for (size_t u = 0; u < sizeof unit; u++) {
             memset(text, unit[u], n);
-            assert_int_equal(pretok_next(s, (struct bytes){text, n}, 0), n);
-            text[n - 1] =
-                'x'; /* blanks: the last goes with the letter, so the run is walked back */
-            size_t end = pretok_next(s, (struct bytes){text, n}, 0);
-            assert_int_equal(end, unit[u] == 'a'    ? n
-                                  : unit[u] == ' '  ? n - 2
-                                  : unit[u] == '\n' ? n - (r < 2 ? 2 : 1)
-                                                    : n - 1);
+            longest = 0;
+            split_run_text(s, (struct bytes){text, n}, true);
+            assert_int_equal(longest, n);
+            text[n - 1] = 'x'; /* the last blank goes with the letter: the run is walked back */
+            longest = 0;
+            split_run_text(s, (struct bytes){text, n}, true);
+            assert_int_equal(longest, unit[u] == 'a'    ? n
+                                      : unit[u] == ' '  ? n - 2
+                                      : unit[u] == '\n' ? n - (r < 2 ? 2 : 1)
+                                                        : n - 1);
         }
-        pretok_scan_free(s);
-        pretok_free(p);
+        split_run_free(s);
+        words_close(&w);
     }
     xfree(text);
 }
@@ -90,7 +125,7 @@ static void test_long_runs(void **state)
 static void nfc(const char *in, const char *want)
 {
     struct buf out = {0};
-    bool changed = pretok_nfc(bytes_of(in), &out);
+    bool changed = normal_form(NORMAL_NFC, bytes_of(in), &out);
     assert_string_equal(changed ? out.data : in, want);
     buf_clear(&out);
 }
@@ -114,7 +149,7 @@ static void test_nfc_hostile(void **state)
     buf_putc(&text, 'a');
     for (int i = 0; i < 250000; i++)
         buf_puts(&text, i % 2 ? "\xcc\xa3" : "\xcc\x81");
-    assert_true(pretok_nfc((struct bytes){text.data, text.len}, &out));
+    assert_true(normal_form(NORMAL_NFC, (struct bytes){text.data, text.len}, &out));
     assert_true(out.len > text.len / 2 && out.len <= text.len);
     buf_clear(&text);
     buf_clear(&out);
@@ -129,7 +164,7 @@ static void test_nfc_long(void **state)
         buf_puts(&text, "e\xcc\x81 a\xcc\x87\xcc\xa3x");
         buf_puts(&want, "\xc3\xa9 \xe1\xba\xa1\xcc\x87x");
     }
-    assert_true(pretok_nfc((struct bytes){text.data, text.len}, &out));
+    assert_true(normal_form(NORMAL_NFC, (struct bytes){text.data, text.len}, &out));
     assert_string_equal(out.data, want.data);
     buf_clear(&text);
     buf_clear(&want);

@@ -1,0 +1,21 @@
+/* json_parts.h - the normaliser, pre-tokenizer and decoder of a tokenizer.json. Internal to
+ * tokenizer_json.c. A part of unknown type is ERR_UNSUPPORTED, by name. */
+#ifndef ENGINE_TEXT_JSON_PARTS_H
+#define ENGINE_TEXT_JSON_PARTS_H
+
+#include "kernels/base/json.h"
+
+struct normalizer;
+struct splitter;
+struct decoder;
+
+/* Each appends the steps of `part`, an object with a "type"; null adds none. */
+enum status json_normalizer(const struct json *part, struct normalizer *n);
+enum status json_splitter(const struct json *part, struct splitter *s);
+enum status json_decoder(const struct json *part, struct decoder *d);
+
+/* Members of objects, with what stands for an absent or null one. */
+struct bytes json_text(const struct json *object, const char *key, const char *absent);
+bool json_flag(const struct json *object, const char *key, bool absent);
+
+#endif

@@ -1,0 +1,283 @@
+/* unigram.c - unigram language models: of all ways to cut a word into tokens the one whose scores
+ * add up to most, found by dynamic programming over a trie.
+ *
+ * As in the `tokenizers` package: a character that is no token costs the lowest score less ten;
+ * neighbours of that kind become one unknown token, or their bytes where the file has byte tokens.
+ * Sums are doubles; of equal sums the one found first stays. Where no token has a blank (U+2581)
+ * behind another character, cutting before blanks changes nothing and makes words cacheable. */
+#include <math.h>
+#include <string.h>
+
+#include "engine/text/decoder.h"
+#include "engine/text/merge.h"
+#include "engine/text/pipeline.h"
+#include "kernels/base/mem.h"
+#include "kernels/base/utf8.h"
+
+#define BLANK "\xe2\x96\x81"
+enum { BLANK_BYTES = 3 };
+static const double UNKNOWN_PENALTY = 10;
+
+struct edge { /* of the trie, found by hash */
+    int32_t from, to;
+    int byte; /* -1: a free slot */
+};
+struct unigram {
+    const struct vocab *v;
+    double *score;
+    double unknown; /* score of a character that is no token */
+    int32_t unk, byte[256];
+    bool fallback, cuts;
+    int32_t *node; /* [n_nodes] the token that ends here, -1: none; node 0 is the root */
+    int32_t n_nodes;
+    struct edge *edge;
+    uint32_t mask;
+    struct merges none; /* there are no merges; the cache of words is merge.c's */
+};
+struct best { /* of the paths that end at a place */
+    double score;
+    int32_t begin; /* of their last token, -1: none ends here */
+    int32_t id;
+};
+struct unigram_run {
+    const struct unigram *u;
+    struct merge_work *cache;
+    struct best *best;
+    size_t cap;
+};
+
+/* --- the trie --- */
+
+static struct edge *edge_at(const struct unigram *u, int32_t from, int byte)
+{
+    uint64_t h = ((uint64_t)(uint32_t)from << 8 | (unsigned)byte) * 0x9e3779b97f4a7c15u;
+    uint32_t i = (uint32_t)(h >> 32) & u->mask;
+    while (u->edge[i].byte >= 0 && (u->edge[i].from != from || u->edge[i].byte != byte))
+        i = (i + 1) & u->mask;
+    return &u->edge[i];
+}
+
+static void add_token(struct unigram *u, struct bytes piece, int32_t id)
+{
+    int32_t at = 0;
+    for (size_t i = 0; i < piece.n; i++) {
+        struct edge *e = edge_at(u, at, (unsigned char)piece.p[i]);
+        if (e->byte < 0) {
+            *e = (struct edge){at, u->n_nodes, (unsigned char)piece.p[i]};
+            u->node[u->n_nodes++] = -1;
+        }
+        at = e->to;
+    }
+    u->node[at] = id;
+}
+
+static bool is_word(const struct vocab *v, int32_t id)
+{
+    uint8_t type = v->type[id];
+    return vocab_piece(v, id).n > 0 &&
+           (type == TOKEN_NORMAL || type == TOKEN_USER || type == TOKEN_UNUSED);
+}
+
+static bool blank_inside(struct bytes piece)
+{
+    bool other = false;
+    for (size_t i = 0; i < piece.n; i++) {
+        bool blank = i + BLANK_BYTES <= piece.n && memcmp(piece.p + i, BLANK, BLANK_BYTES) == 0;
+        if (blank && other)
+            return true;
+        other = !blank;
+        i += blank ? BLANK_BYTES - 1 : 0;
+    }
+    return false;
+}
+
+static enum status build_trie(struct unigram *u, const struct tokenizer_spec *spec)
+{
+    size_t n_bytes = 1;
+    u->cuts = true;
+    for (int32_t id = 0; id < u->v->n; id++)
+        n_bytes += is_word(u->v, id) ? vocab_piece(u->v, id).n : 0;
+    if (n_bytes > 1 << 28)
+        return fail(ERR_FORMAT, "tokenizer: the tokens have %zu bytes", n_bytes);
+    size_t slots = 16;
+    while (slots < 2 * n_bytes)
+        slots *= 2;
+    u->mask = (uint32_t)(slots - 1);
+    u->edge = xmalloc(slots * sizeof *u->edge);
+    for (size_t i = 0; i < slots; i++)
+        u->edge[i].byte = -1;
+    u->node = xmalloc(n_bytes * sizeof *u->node);
+    u->node[u->n_nodes++] = -1;
+    for (int32_t id = 0; id < u->v->n; id++) {
+        if (isnan(spec->score[id]))
+            return fail(ERR_FORMAT, "tokenizer: the score of token %d is not a number", id);
+        u->score[id] = spec->score[id];
+        u->unknown = u->score[id] < u->unknown ? u->score[id] : u->unknown;
+        if (!is_word(u->v, id))
+            continue;
+        add_token(u, vocab_piece(u->v, id), id);
+        u->cuts = u->cuts && !blank_inside(vocab_piece(u->v, id));
+    }
+    u->unknown -= UNKNOWN_PENALTY;
+    return OK;
+}
+
+enum status unigram_open(const struct tokenizer_spec *spec, const struct vocab *v, void **out)
+{
+    struct unigram *u = xcalloc(1, sizeof *u);
+    *out = u;
+    u->v = v;
+    u->unk = spec->unk;
+    u->fallback = spec->pipeline->byte_fallback;
+    u->unknown = INFINITY;
+    u->score = xcalloc((size_t)v->n, sizeof *u->score);
+    for (int c = 0; c < 256; c++)
+        u->byte[c] = -1;
+    for (int32_t id = 0; id < v->n; id++) {
+        int byte = v->type[id] == TOKEN_BYTE ? fallback_byte(spec->token[id]) : -1;
+        if (byte >= 0)
+            u->byte[byte] = id;
+    }
+    if (!spec->score)
+        return fail(ERR_FORMAT, "tokenizer: a unigram model needs scores, the file has none");
+    return build_trie(u, spec);
+}
+
+static void close_unigram(void *model)
+{
+    struct unigram *u = model;
+    if (!u)
+        return;
+    xfree(u->score);
+    xfree(u->node);
+    xfree(u->edge);
+    xfree(u);
+}
+
+/* --- encoding --- */
+
+static void *begin_unigram(const void *model, size_t text_bytes)
+{
+    struct unigram_run *r = xcalloc(1, sizeof *r);
+    r->u = model;
+    r->cache = merge_work_new(&r->u->none, text_bytes);
+    return r;
+}
+
+static void end_unigram(void *run)
+{
+    struct unigram_run *r = run;
+    merge_work_free(r->cache);
+    xfree(r->best);
+    xfree(r);
+}
+
+static void offer(struct best *b, double score, size_t begin, int32_t id)
+{
+    if (b->begin < 0 || score > b->score)
+        *b = (struct best){score, (int32_t)begin, id};
+}
+
+/* Fills best[1 .. n]; id -1 stands for an unknown character. */
+static void find_best(const struct unigram *u, struct bytes word, struct best *best)
+{
+    for (size_t i = 0; i <= word.n; i++)
+        best[i] = (struct best){0, -1, -1};
+    for (size_t at = 0, len; at < word.n; at += len) {
+        uint32_t cp;
+        double so_far = best[at].score;
+        bool single = false;
+        int32_t node = 0;
+        len = (size_t)utf8_decode(word.p + at, word.n - at, &cp);
+        for (size_t i = at; i < word.n; i++) {
+            const struct edge *e = edge_at(u, node, (unsigned char)word.p[i]);
+            if (e->byte < 0)
+                break;
+            node = e->to;
+            int32_t id = u->node[node];
+            if (id < 0)
+                continue;
+            offer(&best[i + 1], so_far + u->score[id], at, id);
+            single = single || i + 1 == at + len;
+        }
+        if (!single)
+            offer(&best[at + len], so_far + u->unknown, at, -1);
+    }
+}
+
+/* What stands for a stretch of unknown characters. */
+static void put_unknown(const struct unigram *u, struct bytes text, struct tokens *out)
+{
+    bool all = u->fallback;
+    for (size_t i = 0; all && i < text.n; i++)
+        all = u->byte[(unsigned char)text.p[i]] >= 0;
+    for (size_t i = 0; all && i < text.n; i++)
+        tokens_push(out, u->byte[(unsigned char)text.p[i]]);
+    if (!all && u->unk >= 0)
+        tokens_push(out, u->unk);
+}
+
+/* The path is a chain from the end; it is turned round in place: best[i].begin of each place on it
+ * becomes where the next token ends. */
+static void put_path(const struct unigram *u, struct bytes word, struct best *best,
+                     struct tokens *out)
+{
+    int32_t at = (int32_t)word.n, end = -1;
+    while (at > 0) {
+        int32_t begin = best[at].begin;
+        best[at].begin = end;
+        end = at;
+        at = begin;
+    }
+    int32_t unknown = -1; /* where a stretch of unknown characters begins */
+    for (at = 0; end > 0; at = end, end = best[end].begin) {
+        if (best[end].id >= 0) {
+            if (unknown >= 0)
+                put_unknown(u, (struct bytes){word.p + unknown, (size_t)(at - unknown)}, out);
+            unknown = -1;
+            tokens_push(out, best[end].id);
+        } else if (unknown < 0) {
+            unknown = at;
+        }
+    }
+    if (unknown >= 0)
+        put_unknown(u, (struct bytes){word.p + unknown, word.n - (size_t)unknown}, out);
+}
+
+static void encode_word(struct unigram_run *r, struct bytes word, struct tokens *out)
+{
+    if (word_cache_get(r->cache, word, out))
+        return;
+    if (word.n + 1 > r->cap) {
+        r->cap = 2 * word.n + 64;
+        r->best = xrealloc(r->best, r->cap * sizeof *r->best);
+    }
+    int from = out->n;
+    find_best(r->u, word, r->best);
+    put_path(r->u, word, r->best, out);
+    word_cache_put(r->cache, word, out->id + from, out->n - from);
+}
+
+static void word_unigram(void *run, struct bytes word, struct tokens *out)
+{
+    struct unigram_run *r = run;
+    for (size_t at = 0, end; at < word.n; at = end) {
+        bool in_blanks = true;
+        end = word.n;
+        for (size_t i = at; r->u->cuts && i + BLANK_BYTES <= word.n && end == word.n;) {
+            bool here = memcmp(word.p + i, BLANK, BLANK_BYTES) == 0;
+            if (here && !in_blanks)
+                end = i;
+            in_blanks = here;
+            i += here ? BLANK_BYTES : 1;
+        }
+        encode_word(r, (struct bytes){word.p + at, end - at}, out);
+    }
+}
+
+const struct word_model *unigram_model(void)
+{
+    static const struct word_model model = {close_unigram, begin_unigram, word_unigram,
+                                            end_unigram};
+    return &model;
+}
