@@ -57,7 +57,8 @@ struct checkpoint_format {
     bool (*strings)(const struct value *array, struct bytes *out);
     /* The bytes of a tensor that has `made`. NULL where all lie in the file as they are used. */
     enum status (*fill)(const struct checkpoint *c, const struct ckpt_tensor *t, void *out);
-    const char *(*type_name)(uint32_t type_number); /* of types that have no enum dtype */
+    const char *(*type_name)(uint32_t type_number);      /* of types that have no enum dtype */
+    const char *(*packing)(const struct ckpt_tensor *t); /* of `made`: from what. May be NULL */
 };
 
 /* A file in memory instead of one on disk: for tests. Both outlive the checkpoint. */
@@ -80,8 +81,8 @@ struct checkpoint {
     int n_keys, n_tensors;
     const struct ckpt_key **key_by_name; /* sorted */
     const struct ckpt_tensor **tensor_by_name;
-    const void *own;    /* what the format remembers, in the arena */
-    struct arena arena; /* limited to the files' size and a constant */
+    const char *refusal; /* why its weights cannot be used although it could be read, or NULL */
+    struct arena arena;  /* limited to the files' size and a constant */
 };
 
 /* `path`: a GGUF file; or a Hugging Face directory, or its config.json or a safetensors file in it.

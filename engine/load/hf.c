@@ -8,6 +8,8 @@
 #include <string.h>
 
 #include "engine/load/hf_config.h"
+#include "engine/load/hf_quant.h"
+#include "engine/load/made.h"
 #include "engine/load/safetensors.h"
 
 enum { MAX_SHARDS = 4096 };
@@ -279,6 +281,7 @@ static enum status hf_read(struct checkpoint *c)
     s = read_weights(c, folder, &table);
     xfree(table.tensor);
     TRY(s);
+    TRY(hf_quant(c));
     return settle_names(c);
 }
 
@@ -289,5 +292,7 @@ const struct checkpoint_format hf_format = {
     .read = hf_read,
     .at = hf_config_at,
     .strings = hf_config_strings,
+    .fill = made_fill,
     .type_name = safetensors_type_name,
+    .packing = hf_quant_packing,
 };

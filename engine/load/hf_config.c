@@ -451,6 +451,29 @@ static enum status read_name(struct keys *k, const char *folder)
     return put(k, "general.name", string_value(bytes_of(path ? path : base + 1)));
 }
 
+/* Older tools left what they did to the weights in a file of its own. */
+static enum status read_quant(struct keys *k, const char *folder, const struct json *config)
+{
+    static const struct {
+        const char *file, *method;
+    } old[] = {{"quantize_config.json", "gptq"}, {"quant_config.json", "awq"}};
+
+    for (int i = 0; i < 2 && !json_get(config, "quantization_config"); i++) {
+        const struct json *v;
+        struct bytes text;
+
+        TRY(open_beside(k->c, folder, old[i].file, &text));
+        if (!text.n)
+            continue;
+        TRY(parse_text(k->c, text, old[i].file, &v));
+        TRY(flatten(k, "quantization_config", v));
+        if (!find(k, "quantization_config.quant_method"))
+            TRY(put(k, "quantization_config.quant_method", string_value(bytes_of(old[i].method))));
+        break;
+    }
+    return OK;
+}
+
 static enum status read_keys(struct keys *k, const char *folder, const struct json **config)
 {
     struct bytes text;
@@ -463,6 +486,7 @@ static enum status read_keys(struct keys *k, const char *folder, const struct js
         return fail(ERR_FORMAT, "config.json is not an object");
     TRY(flatten(k, "", *config));
     TRY(settle(k, *config));
+    TRY(read_quant(k, folder, *config));
     TRY(read_generation(k, folder));
     TRY(read_tokenizer_config(k, folder));
     return read_name(k, folder);

@@ -71,7 +71,9 @@ static void put_tensors(struct buf *out, const struct checkpoint *c)
         buf_putc(out, ']');
         while (out->len - start < 66)
             buf_putc(out, ' ');
-        if (t->dtype >= 0)
+        if (t->dtype >= 0 && t->made && c->format->packing)
+            buf_printf(out, " %12zu  from %s\n", t->bytes, c->format->packing(t));
+        else if (t->dtype >= 0)
             buf_printf(out, " %12zu\n", t->bytes);
         else
             buf_puts(out, "  unsupported\n");

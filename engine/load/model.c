@@ -84,6 +84,8 @@ static enum status open_net(struct model *m, bool rope_neox)
     const struct recipe *r = m->recipe;
     struct net *net = &m->net;
 
+    if (m->ckpt->refusal)
+        return fail(ERR_UNSUPPORTED, "%s: %s", m->ckpt->path, m->ckpt->refusal);
     net->arch = r->arch;
     TRY(hparams_read(m->ckpt, r->architecture, r->arch->hparams, &net->hp));
     net->hp.rope_neox = rope_neox;

@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "engine/load/checkpoint.h"
 #include "kernels/base/mem.h"
@@ -22,9 +23,59 @@ static const struct { const char *name; float bound; } models[] = {
     {"mistral", 1e-4f}, /* a sliding window */
     {"qwen2",   2e-2f}, /* bf16, tied */
     {"qwen3",   1e-4f}, /* f16, YaRN with its own factor */
+    {"gptq4",     4e-2f},
+    {"gptq4-v2",  4e-2f},
+    {"gptq4-act", 1e-3f},
+    {"gptq2",     1e-3f},
+    {"gptq3",     4e-2f},
+    {"gptq8",     4e-2f},
+    {"awq",       4e-2f},
+    {"ct-int",    4e-2f}, /* 3, 4, 5 and 8 bits, by group and by row */
+    {"ct-float",  4e-2f}, /* FP8 by tensor and by row, NVFP4, MXFP4 */
+    {"fp8-block", 1e-3f},
+    {"modelopt",  4e-2f}, /* FP8, NVFP4 */
+    {"bnb",       4e-2f}, /* nf4 (nested and not), fp4, int8 */
+};
+
+/* Packed weights: what each becomes, and by how much a weight may differ from what the packing
+ * stands for, relative to it: 0 for the exact ones, 2^-11 where a product or a scale of f32 is
+ * rounded to f16 once (2^-12, and another for the reference's own rounding). */
+static const struct { const char *name, *module, *format; float bound; } packed[] = {
+    {"gptq4",     "self_attn.q_proj", "q4_0",  0},
+    {"gptq4",     "mlp.down_proj",    "q4_0",  0},
+    {"gptq4-v2",  "self_attn.q_proj", "q5_0",  0},
+    {"gptq4-v2",  "mlp.down_proj",    "q5_0",  0},
+    {"gptq4-act", "mlp.down_proj",    "f16",   0x1p-11f},
+    {"gptq2",     "mlp.down_proj",    "f16",   0x1p-11f},
+    {"gptq3",     "self_attn.k_proj", "q4_0",  0},
+    {"gptq3",     "mlp.down_proj",    "q4_0",  0},
+    {"gptq8",     "mlp.down_proj",    "q8_0",  0},
+    {"awq",       "self_attn.q_proj", "q5_0",  0},
+    {"awq",       "mlp.down_proj",    "q5_0",  0},
+    {"ct-int",    "self_attn.q_proj", "q4_0",  0},        /* scales in bf16 */
+    {"ct-int",    "self_attn.k_proj", "q5_0",  0},        /* zero points */
+    {"ct-int",    "self_attn.v_proj", "q8_0",  0x1p-11f}, /* scales in f32 */
+    {"ct-int",    "self_attn.o_proj", "q5_0",  0},        /* 5 bits */
+    {"ct-int",    "mlp.gate_proj",    "q8_0",  0},        /* int8, scales in bf16 */
+    {"ct-int",    "mlp.up_proj",      "q4_0",  0},        /* 3 bits */
+    {"ct-int",    "mlp.down_proj",    "q4_0",  0x1p-11f},
+    {"ct-float",  "self_attn.q_proj", "nvfp4", 0x1p-22f}, /* 1 / global in f32 */
+    {"ct-float",  "self_attn.o_proj", "f16",   0},
+    {"ct-float",  "mlp.gate_proj",    "f16",   0x1p-11f},
+    {"ct-float",  "mlp.up_proj",      "f16",   0x1p-11f},
+    {"ct-float",  "mlp.down_proj",    "mxfp4", 0},
+    {"fp8-block", "self_attn.q_proj", "f16",   0x1p-11f},
+    {"fp8-block", "mlp.down_proj",    "f16",   0x1p-11f},
+    {"modelopt",  "self_attn.q_proj", "f16",   0},
+    {"modelopt",  "mlp.down_proj",    "nvfp4", 0x1p-22f}, /* products in f32 in another order */
+    {"bnb",       "self_attn.q_proj", "f16",   0x1p-11f},
+    {"bnb",       "mlp.gate_proj",    "f16",   0x1p-11f},
+    {"bnb",       "mlp.up_proj",      "q8_0",  0x1p-11f},
+    {"bnb",       "mlp.down_proj",    "f16",   0x1p-11f},
 };
 /* clang-format on */
-enum { N_MODELS = sizeof models / sizeof models[0] };
+enum { N_MODELS = sizeof models / sizeof models[0], N_PACKED = sizeof packed / sizeof packed[0] };
+enum { EACH = 16 }; /* the fixtures have every 16th row */
 
 static void compare(const char *name, float bound, const struct fixture *f, const float *got)
 {
@@ -89,6 +140,55 @@ static void test_logits(void **state)
     }
 }
 
+/* The rows of the fixture against those that are made, times the weight's global factor. */
+static void compare_rows(int i, const struct ckpt_tensor *t, const char *made,
+                         const struct fixture *f)
+{
+    const float *want = fixture_f32(f, packed[i].module);
+    size_t n = (size_t)t->shape[1], row = t->bytes / (size_t)t->shape[0];
+    float *got = xmalloc(n * sizeof *got), global = t->global != 0 ? t->global : 1;
+
+    assert_int_equal(fixture_count(fixture_get(f, packed[i].module, "f4")),
+                     (size_t)t->shape[0] / EACH * n);
+    for (int64_t r = 0; r < t->shape[0]; r += EACH, want += n) {
+        dtype_decode((enum dtype)t->dtype, made + (size_t)r * row, got, (int64_t)n);
+        for (size_t k = 0; k < n; k++) {
+            if (!(fabsf(got[k] * global - want[k]) <= packed[i].bound * fabsf(want[k])))
+                fail_msg("%s, %s: [%d, %zu] is %.9g, expected %.9g", packed[i].name,
+                         packed[i].module, (int)r, k, (double)(got[k] * global), (double)want[k]);
+        }
+    }
+    xfree(got);
+}
+
+static void test_weights(void **state)
+{
+    char path[160];
+
+    (void)state;
+    for (int i = 0; i < N_PACKED; i++) {
+        const struct ckpt_tensor *t;
+        struct checkpoint *c;
+        struct fixture f;
+        void *made;
+
+        snprintf(path, sizeof path, FOLDER "%s/logits.bin", packed[i].name);
+        fixture_load(&f, path);
+        snprintf(path, sizeof path, FOLDER "%s", packed[i].name);
+        assert_int_equal(checkpoint_open(path, &c), OK);
+        snprintf(path, sizeof path, "model.layers.0.%s.weight", packed[i].module);
+        t = checkpoint_tensor(c, path);
+        assert_non_null(t);
+        assert_string_equal(checkpoint_type_name(c, t), packed[i].format);
+        made = xmalloc(t->bytes);
+        assert_int_equal(c->format->fill(c, t, made), OK);
+        compare_rows(i, t, made, &f);
+        xfree(made);
+        fixture_clear(&f);
+        checkpoint_close(c);
+    }
+}
+
 /* The same through any of its files. */
 static void test_named(void **state)
 {
@@ -100,11 +200,143 @@ static void test_named(void **state)
     run(FOLDER "mistral/model.safetensors", "mistral", 1e-4f);
 }
 
+/* ---- what is refused: the files of tests/fuzz/corpus/hf (tests/tools/gen_hf.py) ---------------
+ */
+
+static const char *const part_names[] = {
+    "d/config.json",
+    "d/model.safetensors",
+    "d/model.safetensors.index.json",
+    "d/model-00001-of-00002.safetensors",
+    "d/model-00002-of-00002.safetensors",
+    "d/generation_config.json",
+    "d/tokenizer_config.json",
+};
+enum { N_PARTS = sizeof part_names / sizeof part_names[0] };
+
+static int cut(const char *data, struct ckpt_lent *lent)
+{
+    const char *at = data + N_PARTS * sizeof(uint32_t);
+    int n = 0;
+
+    for (int i = 0; i < N_PARTS; i++) {
+        uint32_t length;
+
+        memcpy(&length, data + sizeof length * (size_t)i, sizeof length);
+        if (length)
+            lent[n++] = (struct ckpt_lent){part_names[i], {at, length}};
+        at += length;
+    }
+    return n;
+}
+
+/* clang-format off */
+static const struct { const char *file; enum status status; const char *says; } refused[] = {
+    {"cut_1",         ERR_FORMAT, "d/model.safetensors: the file of 1 bytes ends inside its header"},
+    {"cut_20",        ERR_FORMAT, "claims a header of"},
+    {"cut_400",       ERR_FORMAT, "claims a header of"},
+    {"header_long",   ERR_FORMAT, "claims a header of 1099511627776 bytes"},
+    {"lie_offset",    ERR_FORMAT, "model.norm.weight: data_offsets [1152921504606846976,"},
+    {"lie_backwards", ERR_FORMAT, "model.norm.weight: data_offsets [16, 0]"},
+    {"lie_hole",      ERR_FORMAT, "model.layers.0.input_layernorm.weight begins at byte 208 of the data"},
+    {"lie_overlap",   ERR_FORMAT, "model.norm.weight ends at 16"},
+    {"lie_shape",     ERR_FORMAT, "a dimension of 2147483648"},
+    {"lie_short",     ERR_FORMAT, "its shape needs 14 bytes, its data_offsets span 16"},
+    {"lie_dtype",     ERR_UNSUPPORTED, "dtype \"F7\" is not supported"},
+    {"lie_field",     ERR_FORMAT, "\"extra\" is not a field"},
+    {"lie_none",      ERR_FORMAT, "needs dtype, shape and data_offsets"},
+    {"lie_fraction",  ERR_FORMAT, "expected a whole number"},
+    {"lie_name",      ERR_FORMAT, "its name has 0 bytes"},
+    {"twice",         ERR_FORMAT, "model.layers.0.self_attn.k_proj.weight stands twice"},
+    {"split_absent",  ERR_NOT_FOUND, "d/model-00002-of-00002.safetensors: no such file"},
+    {"split_short",   ERR_FORMAT, "d/model-00002-of-00002.safetensors: tensor"},
+    {"split_wrong",   ERR_FORMAT, "where the index has it"},
+    {"split_path",    ERR_FORMAT, "\"../../etc/passwd\" is not the name of a file beside it"},
+};
+/* clang-format on */
+
+static void test_refused(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
+        struct ckpt_lent lent[N_PARTS];
+        struct checkpoint *c;
+        char path[128], *data;
+        size_t n;
+
+        snprintf(path, sizeof path, "tests/fuzz/corpus/hf/%s", refused[i].file);
+        assert_int_equal(file_read(path, 1 << 16, &data, &n), OK);
+        assert_int_equal(checkpoint_borrow(lent, cut(data, lent), &c), refused[i].status);
+        assert_null(c);
+        if (!strstr(fail_text(), refused[i].says))
+            fail_msg("%s: \"%s\" should have \"%s\"", refused[i].file, fail_text(),
+                     refused[i].says);
+        xfree(data);
+    }
+}
+
+/* Directories that can be read and not run: inspect says why and lists them all the same. */
+static void inspected(const char *config, const char *says)
+{
+    static const char *const folder = "build/hf-inspect";
+    struct buf out = {0};
+    char path[128];
+    size_t n;
+    char *weights;
+    FILE *f;
+
+    mkdir(folder, 0777);
+    assert_int_equal(file_read(FOLDER "gptq4/model.safetensors", 1 << 20, &weights, &n), OK);
+    snprintf(path, sizeof path, "%s/model.safetensors", folder);
+    f = fopen(path, "wb");
+    assert_int_equal(fwrite(weights, 1, n, f), n);
+    fclose(f);
+    xfree(weights);
+    snprintf(path, sizeof path, "%s/config.json", folder);
+    f = fopen(path, "w");
+    fputs(config, f);
+    fclose(f);
+    assert_int_equal(engine_inspect(folder, &out), OK);
+    if (!strstr(out.data, says) || !strstr(out.data, "cannot run") ||
+        !strstr(out.data, "model.norm.weight"))
+        fail_msg("\"%s\" should say \"%s\"", out.data, says);
+    buf_clear(&out);
+}
+
+#define SIZES                                                                                      \
+    "\"num_hidden_layers\":1,\"hidden_size\":64,\"intermediate_size\":128,\"vocab_size\":64,"      \
+    "\"num_attention_heads\":4,\"num_key_value_heads\":2,\"max_position_embeddings\":256,"         \
+    "\"rms_norm_eps\":1e-5,"
+#define GPTQ "\"quantization_config\":{\"quant_method\":\"gptq\",\"bits\":4,\"group_size\":32"
+
+static void test_inspect(void **state)
+{
+    (void)state;
+    inspected("{\"model_type\":\"mamba\"}",
+              "model_type mamba is not supported (supported: llama mistral qwen2 qwen3");
+    inspected("{\"hidden_size\":64}", "key model_type is missing");
+    inspected("{\"model_type\":\"llama\"," SIZES GPTQ ",\"checkpoint_format\":\"marlin\"}}",
+              "GPTQ checkpoint_format \"marlin\" is not supported");
+    inspected("{\"model_type\":\"llama\"," SIZES GPTQ ",\"desc_act\":false},"
+              "\"hidden_act\":\"relu\"}",
+              "key hidden_act is \"relu\"");
+    inspected("{\"model_type\":\"qwen2\"," SIZES GPTQ "},\"sliding_window\":4,"
+              "\"use_sliding_window\":true,\"layer_types\":[\"full_attention\"],"
+              "\"rope_scaling\":{\"type\":\"longrope\"}}",
+              "rope_scaling.rope_type is \"longrope\"");
+    inspected("{\"model_type\":\"llama\"," SIZES "\"quantization_config\":{\"bits\":4}}",
+              "q_proj.weight [64, 64] is missing");
+    inspected("{\"model_type\":\"llama\"," SIZES
+              "\"quantization_config\":{\"quant_method\":\"awq\",\"version\":\"gemv\"}}",
+              "AWQ version \"gemv\" is not supported");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_logits),
-        cmocka_unit_test(test_named),
+        cmocka_unit_test(test_weights), cmocka_unit_test(test_logits),
+        cmocka_unit_test(test_named),   cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_inspect),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

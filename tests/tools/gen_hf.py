@@ -67,6 +67,60 @@ def save(name, **files):
         f.write(struct.pack(f"<{len(parts)}I", *map(len, parts)) + b"".join(parts))
 
 
+Q = PREFIX + "self_attn.q_proj."
+STATE = json.dumps(dict(shape=[32, 32], blocksize=64, nested_blocksize=256,
+                        nested_offset=0.5)).encode()
+# name: quantization_config, tensors of one weight [32, 32] (64 for NVFP4)
+PACKED = {
+    "gptq4": (dict(quant_method="gptq", bits=4, group_size=16), dict(
+        qweight=("I32", (4, 32)), qzeros=("I32", (2, 4)), scales=("F16", (2, 32)))),
+    "gptq3": (dict(quant_method="gptq", bits=3, checkpoint_format="gptq_v2"), dict(
+        qweight=("I32", (3, 32)), qzeros=("I32", (1, 3)), scales=("F16", (1, 32)))),
+    "gptq_idx": (dict(quant_method="gptq", bits=8), dict(
+        qweight=("I32", (8, 32)), qzeros=("I32", (1, 8)), scales=("F16", (1, 32)),
+        g_idx=("I32", (32, )))),
+    "awq": (dict(quant_method="awq"), dict(
+        qweight=("I32", (32, 4)), qzeros=("I32", (1, 4)), scales=("F16", (1, 32)))),
+    "ct": ({}, dict(weight_packed=("I32", (32, 4)), weight_scale=("BF16", (32, 1)),
+                    weight_shape=("I64", (2, )), weight_zero_point=("I32", (4, 1)))),
+    "int8": ({}, dict(weight=("I8", (32, 32)), weight_scale=("F32", (32, 1)),
+                      weight_zero_point=("I8", (32, 1)))),
+    "fp8": ({}, dict(weight=("F8_E4M3", (32, 32)), weight_scale=("F32", ()))),
+    "fp8_block": (dict(weight_block_size=[20, 12]), dict(
+        weight=("F8_E4M3", (32, 32)), weight_scale_inv=("F32", (2, 3)))),
+    "e5m2": ({}, dict(weight=("F8_E5M2", (32, 32)), weight_scale=("BF16", (32, )))),
+    "nvfp4": ({}, dict(weight_packed=("U8", (32, 32)), weight_scale=("F8_E4M3", (32, 4)),
+                       weight_global_scale=("F32", (1, )))),
+    "nvfp4_odd": ({}, dict(weight=("U8", (32, 8)), weight_scale=("F8_E4M3", (32, 1)),
+                           weight_scale_2=("F32", ()))),
+    "mxfp4": ({}, dict(weight_packed=("U8", (32, 16)), weight_scale=("U8", (32, 1)))),
+    "gpt_oss": ({}, {"x_blocks": ("U8", (2, 4, 1, 16)), "x_scales": ("U8", (2, 4, 1))}),
+    "bnb": ({}, {"weight": ("U8", (512, 1)), "weight.absmax": ("U8", (16, )),
+                 "weight.quant_map": ("F32", (16, )), "weight.nested_absmax": ("F32", (1, )),
+                 "weight.nested_quant_map": ("F32", (256, )),
+                 "weight.quant_state.bitsandbytes__nf4": ("U8", (len(STATE), ))}),
+    "bnb_int8": ({}, dict(weight=("I8", (32, 32)), SCB=("F32", (32, )), weight_format=("U8", ()))),
+}
+
+
+def packed(name):
+    said, tensors = PACKED[name]
+    data = bytearray(safetensors({Q + t: v for t, v in tensors.items()}))
+    end = len(data)
+    for t, (dtype, shape) in reversed(tensors.items()):
+        n = SIZES[dtype]
+        for d in shape:
+            n *= d
+        if t == "weight_shape":
+            data[end - n:end] = struct.pack("<2q", 32, 32)
+        elif t == "g_idx":
+            data[end - n:end] = bytes(n)
+        elif "quant_state" in t:
+            data[end - n:end] = STATE
+        end -= n
+    return dict(config=dict(CONFIG, quantization_config=said), model=bytes(data))
+
+
 def split():
     names = sorted(network())
     a = {n: network()[n] for n in names[:5]}
@@ -95,6 +149,8 @@ def main():
                                                    "deep": ("U8", (1, 2, 1, 2, 1, 3))}))
     for cut in (1, 7, 8, 20, 400, len(whole) - 1):
         save(f"cut_{cut}", config=CONFIG, model=whole[:cut])
+    for name in PACKED:
+        save("packed_" + name, **packed(name))
     norm = "model.norm.weight"
     lies = {
         "offset": lambda h: h[norm].update(data_offsets=[1 << 60, (1 << 60) + 16]),
@@ -112,7 +168,7 @@ def main():
     for name, change in lies.items():
         save("lie_" + name, config=CONFIG, model=safetensors(network(), change))
     save("header_long", config=CONFIG, model=struct.pack("<Q", 1 << 40) + whole[8:])
-    save("twice", config=CONFIG, model=whole.replace(b'mlp.up_proj', b'mlp.gate_proj'[:11]))
+    save("twice", config=CONFIG, model=whole.replace(b"v_proj", b"k_proj"))
     save("deep", config=b"[" * 200)
     save("keys", config=dict(CONFIG, **{f"k{i}": i for i in range(300)}), model=whole)
     save("rope", config=dict(CONFIG, rope_parameters=dict(rope_type="dynamic")), model=whole)

@@ -74,7 +74,12 @@ def make(name, seed):
                   {"token": token.astype(np.int32), "logits": logits(model, token)})
 
 
-os.makedirs(OUT, exist_ok=True)
-for i, name in enumerate(MODELS):
-    if len(sys.argv) < 2 or name in sys.argv[1:]:
-        make(name, 3000 + i)
+def main():
+    os.makedirs(OUT, exist_ok=True)
+    for i, name in enumerate(MODELS):
+        if len(sys.argv) < 2 or name in sys.argv[1:]:
+            make(name, 3000 + i)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+/* made.h - weights that lie in a checkpoint in another library's packing, and are turned into one
+ * of our number formats, row by row, when they are loaded.
+ *
+ * Every such packing is read as  w = code * scale  with a whole number or a table's value for a
+ * code, and one scale for `group` weights along K. Where the codes fit, the result is a block
+ * format and says the same to the last bit:
+ *
+ *   code -8 .. 7       q4_0        any group that is a multiple of 32
+ *
+ *   code -16 .. 15     q5_0        (4 bits less a zero point of 4 bits are 5 with a sign)
+ *
+ *   code -128 .. 127   q8_0
+ *
+ *   all others         f16, the product rounded once: 2^-12 of it
+ *
+ * A block's scale is f16. Scales of type f16 are kept; of bf16 they are as long as they are at
+ * least 2^-25 (ckpt_tensor.global moves the range of f16 down by 2^8); of f32 they round by 2^-12.
+ * MXFP4 and NVFP4 keep their own formats. */
+#ifndef ENGINE_LOAD_MADE_H
+#define ENGINE_LOAD_MADE_H
+
+#include "engine/load/checkpoint.h"
+
+enum { MADE_PARTS = 8 };
+
+/* Small codes in words of 32 bits, dense from the lowest bit, along one dimension of a matrix. */
+struct packed {
+    const struct ckpt_tensor *t; /* NULL: there is none */
+    int bits;
+    bool k_rows;  /* t is [K, N], else [N, K] */
+    bool by_rows; /* packed along the first dimension, else the second */
+    bool awq;     /* of eight columns the i-th is nibble (0, 4, 1, 5, 2, 6, 3, 7)[i] */
+};
+
+struct scheme;
+struct made { /* of one weight [n, k]; lies in the checkpoint's arena */
+    const struct scheme *scheme;
+    const struct ckpt_tensor
+        *part[MADE_PARTS]; /* in the scheme's order, [0] the one that was met */
+    int64_t n, k;
+    int64_t group, n_groups; /* weights along K that share a scale; the last group may be short */
+    struct packed code, zero;
+    int bias; /* code - zero - bias is the number; zero counts as 0 where absent */
+    const struct ckpt_tensor *scale; /* NULL: 1 */
+    bool scale_k_rows;               /* [groups, N], else [N, groups] */
+    int64_t scale_n;                 /* rows of N that share a scale */
+    float scale_by;                  /* a scale of the file times this is the weight's */
+    const struct ckpt_tensor *g_idx; /* [K]: the group of each k; NULL: k / group */
+    int64_t block, nested_block;     /* bitsandbytes: weights and absmax that share a scale */
+    float offset;                    /* and what nested scales lack */
+    float up; /* scales are multiplied by it: 1 / ckpt_tensor.global where that moves f16's range */
+};
+
+/* Rows first .. first + count as codes and scales. */
+struct made_rows {
+    float *code;  /* [count, k] */
+    float *scale; /* [count, n_groups] */
+};
+
+struct scheme {
+    const char *name; /* for messages: "gptq" */
+    /* Suffixes of the tensors' names; [0] gives the weight its name, minus this. */
+    const char *part[MADE_PARTS];
+    int needed;         /* so many of the parts must be there */
+    const char *method; /* quant_method of config.json; NULL: any */
+    int type, scale;    /* enum st_type of part 0 and of part 1; scale -1: any */
+    bool bare;          /* the weight's name has no ".weight" */
+    /* Checks the parts and fills `m` and t's shape, dtype and global. */
+    enum status (*look)(const struct checkpoint *c, struct made *m, struct ckpt_tensor *t);
+    void (*rows)(const struct checkpoint *c, const struct made *m, int64_t first, int count,
+                 struct made_rows *out);
+    /* Instead of `rows`: row i, in the result's own blocks. */
+    void (*blocks)(const struct checkpoint *c, const struct made *m, int64_t i, uint8_t *out);
+};
+
+extern const struct scheme *const made_ints[], *const made_floats[]; /* up to a NULL */
+
+/* For schemes. A number of the quantization_config, or `absent`. */
+double made_config(const struct checkpoint *c, const char *key, double absent);
+const unsigned char *made_bytes(const struct checkpoint *c, const struct ckpt_tensor *t);
+/* Element i, of the float types, E4M3, E8M0 and whole numbers. */
+float made_number(const struct checkpoint *c, const struct ckpt_tensor *t, int64_t i);
+int64_t made_count(const struct ckpt_tensor *t);
+bool made_is_float(const struct ckpt_tensor *t);
+/* The scales are `t`: one, or [n / scale_n, groups] (or its transpose); sets the group. */
+enum status made_scales(struct made *m, const struct ckpt_tensor *t);
+/* The result's format for codes in lo .. hi. */
+void made_fit(struct made *m, double lo, double hi, struct ckpt_tensor *t);
+void made_read_scales(const struct checkpoint *c, const struct made *m, int64_t row, float *out);
+enum status made_fill(const struct checkpoint *c, const struct ckpt_tensor *t, void *out);
+
+#endif

@@ -1,0 +1,345 @@
+/* made_ints.c - packings of whole numbers: GPTQ, AWQ, compressed-tensors (packed, and int8), and
+ * the int8 of bitsandbytes. They differ in where a code stands; what is made of it is the same.
+ *
+ *   gptq   qweight [K b / 32, N], qzeros [G, N b / 32]: w = s (q - (z + 1)), version 2: s (q - z)
+ *
+ *   awq    qweight [K, N / 8],    qzeros [G, N / 8]:    w = s (q - z)
+ *
+ *   packed weight_packed [N, K b / 32], weight_zero_point [N b / 32, G]: both plus 2^(b - 1)
+ *
+ *   int8   weight [N, K];  bitsandbytes: w = q SCB / 127
+ *
+ * Declared activation quantisation is left out: activations are quantised here as ours are. */
+#include "engine/load/made.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "engine/load/safetensors.h"
+
+enum { PART_SCALE = 1, PART_ZERO, PART_INDEX }; /* GPTQ, AWQ, int8 */
+enum { CT_SHAPE = 2, CT_ZERO, CT_INDEX };       /* compressed-tensors packed */
+
+static const int awq_nibble[8] = {0, 4, 1, 5, 2, 6, 3, 7};
+
+/* ---- codes ----------------------------------------------------------------------------------- */
+
+static uint32_t word_at(const unsigned char *p)
+{
+    uint32_t v;
+
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+/* Elements (n, 0), (n, 1) ... of `count` along K (or along groups, for zeros) as numbers. */
+static void read_codes(const struct checkpoint *c, const struct packed *w, int64_t n, int64_t count,
+                       float *out)
+{
+    const unsigned char *p = made_bytes(c, w->t);
+    size_t row = (size_t)w->t->shape[w->t->ndim - 1] * 4; /* bytes, of words */
+    uint32_t mask = (uint32_t)((1u << w->bits) - 1);
+    bool along_n = w->by_rows != w->k_rows;
+    size_t word = w->by_rows ? row : 4; /* from one word of a run to the next */
+
+    if (w->t->type_number == ST_I8) {
+        const signed char *q = (const signed char *)p + n * count;
+
+        for (int64_t k = 0; k < count; k++)
+            out[k] = q[k];
+        return;
+    }
+    for (int64_t k = 0; k < count; k++) {
+        int64_t i = along_n ? n : k, other = along_n ? k : n;
+        int64_t bit = w->awq ? i / 8 * 32 + 4 * awq_nibble[i % 8] : i * w->bits;
+        const unsigned char *at =
+            p + (size_t)other * (w->by_rows ? 4 : row) + (size_t)(bit / 32) * word;
+        int shift = (int)(bit % 32);
+        uint32_t v = word_at(at) >> shift;
+
+        if (shift + w->bits > 32)
+            v |= word_at(at + word) << (32 - shift);
+        out[k] = (float)(v & mask);
+    }
+}
+
+static void rows(const struct checkpoint *c, const struct made *m, int64_t first, int count,
+                 struct made_rows *out)
+{
+    float *zero = xmalloc((size_t)m->n_groups * sizeof *zero);
+
+    for (int i = 0; i < count; i++) {
+        float *code = out->code + i * m->k;
+
+        made_read_scales(c, m, first + i, out->scale + i * m->n_groups);
+        read_codes(c, &m->code, first + i, m->k, code);
+        for (int64_t g = 0; g < m->n_groups && !m->zero.t; g++)
+            zero[g] = 0;
+        if (m->zero.t)
+            read_codes(c, &m->zero, first + i, m->n_groups, zero);
+        for (int64_t k = 0; k < m->k; k++) {
+            int64_t g = m->g_idx ? (int64_t)made_number(c, m->g_idx, k) : k / m->group;
+
+            code[k] -= zero[g] + (float)m->bias;
+        }
+    }
+    xfree(zero);
+}
+
+/* ---- checks ---------------------------------------------------------------------------------- */
+
+/* Words that `n` codes of so many bits take. */
+static int64_t words(int64_t n, int bits)
+{
+    return (n * bits + 31) / 32;
+}
+
+static enum status expect_shape(const struct ckpt_tensor *t, int64_t rows_wanted, int64_t columns)
+{
+    if (t->ndim == 2 && t->shape[0] == rows_wanted && t->shape[1] == columns)
+        return OK;
+    return fail(ERR_FORMAT, "tensor %s has shape [%lld, %lld], expected [%lld, %lld]", t->name,
+                (long long)t->shape[0], (long long)(t->ndim > 1 ? t->shape[1] : 0),
+                (long long)rows_wanted, (long long)columns);
+}
+
+static enum status expect_type(const struct ckpt_tensor *t, enum st_type type)
+{
+    return t->type_number == (uint32_t)type
+               ? OK
+               : fail(ERR_FORMAT, "tensor %s has type %s, expected %s", t->name,
+                      safetensors_type_name(t->type_number), safetensors_type_name(type));
+}
+
+/* The groups of g_idx: left out when they are k / group. */
+static enum status look_index(const struct checkpoint *c, struct made *m,
+                              const struct ckpt_tensor *t)
+{
+    bool plain = true;
+    int none = 0;
+
+    if (!t || made_count(t) == 0)
+        return OK;
+    if (made_count(t) != m->k || t->type_number != ST_I32)
+        return fail(ERR_FORMAT, "tensor %s: expected %lld numbers of type I32", t->name,
+                    (long long)m->k);
+    for (int64_t k = 0; k < m->k; k++) {
+        double g = made_number(c, t, k);
+
+        none += g == -1; /* "not set" */
+        if (g != -1 && (g < 0 || g >= (double)m->n_groups))
+            return fail(ERR_FORMAT, "tensor %s: k %lld is in group %g of %lld", t->name,
+                        (long long)k, g, (long long)m->n_groups);
+        plain = plain && (g == -1 || (int64_t)g == k / m->group);
+    }
+    if (none != 0 && none != m->k)
+        return fail(ERR_FORMAT, "tensor %s: some numbers are -1, some are groups", t->name);
+    m->g_idx = plain ? NULL : t;
+    return OK;
+}
+
+/* Least and greatest zero point. */
+static void zero_range(const struct checkpoint *c, const struct made *m, float *lo, float *hi)
+{
+    float *zero = xmalloc((size_t)m->n_groups * sizeof *zero);
+
+    *lo = m->zero.t ? 1e9f : 0;
+    *hi = m->zero.t ? -1e9f : 0;
+    for (int64_t n = 0; n < m->n && m->zero.t; n++) {
+        read_codes(c, &m->zero, n, m->n_groups, zero);
+        for (int64_t g = 0; g < m->n_groups; g++) {
+            *lo = fminf(*lo, zero[g]);
+            *hi = fmaxf(*hi, zero[g]);
+        }
+    }
+    xfree(zero);
+}
+
+/* With codes, zeros and scales in place: the format, from the range of what is to be stored. */
+static void finish(const struct checkpoint *c, struct made *m, struct ckpt_tensor *t)
+{
+    bool is_signed = m->code.t->type_number == ST_I8;
+    float lo, hi, least = is_signed ? -128 : 0,
+                  most = is_signed ? 127 : (float)(1 << m->code.bits) - 1;
+
+    zero_range(c, m, &lo, &hi);
+    t->ndim = 2;
+    t->shape[0] = m->n;
+    t->shape[1] = m->k;
+    made_fit(m, (double)least - (double)hi - m->bias, (double)most - (double)lo - m->bias, t);
+}
+
+static enum status look_bits(const char *key, double bits)
+{
+    return bits == 2 || bits == 3 || bits == 4 || bits == 8
+               ? OK
+               : fail(ERR_UNSUPPORTED, "%s is %g; 2, 3, 4 and 8 bits are supported", key, bits);
+}
+
+static enum status look_gptq(const struct checkpoint *c, struct made *m, struct ckpt_tensor *t)
+{
+    const struct ckpt_tensor *q = m->part[0], *scale = m->part[PART_SCALE],
+                             *zero = m->part[PART_ZERO];
+    const struct value *format = checkpoint_key(c, "quantization_config.checkpoint_format");
+    double bits = made_config(c, "quantization_config.bits", 4);
+    bool second = format && format->kind == VALUE_STRING && bytes_equal(format->text, "gptq_v2");
+
+    TRY(look_bits("quantization_config.bits", bits));
+    if (format && format->kind == VALUE_STRING && !second && !bytes_equal(format->text, "gptq"))
+        return fail(ERR_UNSUPPORTED,
+                    "GPTQ checkpoint_format \"%.*s\" is not supported (supported: "
+                    "gptq gptq_v2)",
+                    (int)(format->text.n < 32 ? format->text.n : 32), format->text.p);
+    if (scale->ndim != 2 || q->ndim != 2)
+        return fail(ERR_FORMAT, "tensor %s is no matrix", scale->name);
+    m->n = q->shape[1];
+    m->k = q->shape[0] * 32 / (int64_t)bits;
+    m->code = (struct packed){q, (int)bits, .k_rows = true, .by_rows = true};
+    m->zero = (struct packed){zero, (int)bits, .k_rows = true};
+    m->bias = second ? 0 : 1;
+    m->scale_k_rows = true;
+    m->group = (int64_t)made_config(c, "quantization_config.group_size", 0);
+    m->group = m->group > 0 && m->group < m->k ? m->group : 0;
+    m->g_idx = m->part[PART_INDEX]; /* groups may be uneven */
+    TRY(made_scales(m, scale));
+    TRY(expect_shape(scale, m->n_groups, m->n));
+    TRY(expect_type(zero, ST_I32));
+    TRY(expect_shape(zero, m->n_groups, words(m->n, (int)bits)));
+    m->g_idx = NULL;
+    TRY(look_index(c, m, m->part[PART_INDEX]));
+    finish(c, m, t);
+    return OK;
+}
+
+static enum status look_awq(const struct checkpoint *c, struct made *m, struct ckpt_tensor *t)
+{
+    const struct ckpt_tensor *q = m->part[0], *scale = m->part[PART_SCALE],
+                             *zero = m->part[PART_ZERO];
+    const struct value *version = checkpoint_key(c, "quantization_config.version");
+    double bits =
+        made_config(c, "quantization_config.bits", made_config(c, "quantization_config.w_bit", 4));
+
+    if (version && version->kind == VALUE_STRING && !bytes_equal(version->text, "gemm") &&
+        !bytes_equal(version->text, "GEMM"))
+        return fail(ERR_UNSUPPORTED, "AWQ version \"%.*s\" is not supported (supported: gemm)",
+                    (int)(version->text.n < 32 ? version->text.n : 32), version->text.p);
+    if (bits != 4)
+        return fail(ERR_UNSUPPORTED, "AWQ of %g bits is not supported (supported: 4)", bits);
+    if (q->ndim != 2)
+        return fail(ERR_FORMAT, "tensor %s is no matrix", q->name);
+    m->n = q->shape[1] * 8;
+    m->k = q->shape[0];
+    m->code = (struct packed){q, 4, .k_rows = true, .awq = true};
+    m->zero = (struct packed){zero, 4, .k_rows = true, .awq = true};
+    m->bias = zero ? 0 : 8;
+    m->scale_k_rows = true;
+    TRY(made_scales(m, scale));
+    TRY(expect_shape(scale, m->n_groups, m->n));
+    if (zero) {
+        TRY(expect_type(zero, ST_I32));
+        TRY(expect_shape(zero, m->n_groups, m->n / 8));
+    }
+    finish(c, m, t);
+    return OK;
+}
+
+/* Zero points of compressed-tensors: packed along N, or int8 as they are. */
+static enum status look_zero(struct made *m, const struct ckpt_tensor *zero, int bits)
+{
+    m->bias = zero ? 0 : 1 << (bits - 1);
+    if (!zero)
+        return OK;
+    m->zero = (struct packed){zero, bits, .by_rows = true};
+    if (zero->type_number == ST_I8) {
+        m->bias = m->code.t->type_number == ST_I8 ? 0 : 1 << (bits - 1);
+        return made_count(zero) == m->n * m->n_groups
+                   ? OK
+                   : fail(ERR_FORMAT, "tensor %s: expected %lld zero points", zero->name,
+                          (long long)(m->n * m->n_groups));
+    }
+    TRY(expect_type(zero, ST_I32));
+    return expect_shape(zero, words(m->n, bits), m->n_groups);
+}
+
+/* Groups that do not divide K have their size in the configuration alone. */
+static int64_t ct_group(const struct checkpoint *c, const struct made *m,
+                        const struct ckpt_tensor *scale)
+{
+    int64_t columns = scale->ndim == 2 && scale->shape[1] > 0 ? scale->shape[1] : 1;
+    double said = made_config(c, "quantization_config.config_groups.group_0.weights.group_size", 0);
+
+    return m->k % columns == 0 || !(said >= 1 && said < 1e9) ? 0 : (int64_t)said;
+}
+
+static enum status look_packed(const struct checkpoint *c, struct made *m, struct ckpt_tensor *t)
+{
+    const struct ckpt_tensor *q = m->part[0], *shape = m->part[CT_SHAPE];
+    int64_t bits;
+
+    if (q->ndim != 2 || made_count(shape) != 2 || made_is_float(shape))
+        return fail(ERR_FORMAT, "tensor %s needs weight_shape with two whole numbers", q->name);
+    m->n = (int64_t)made_number(c, shape, 0);
+    m->k = (int64_t)made_number(c, shape, 1);
+    bits = m->k > 0 ? q->shape[1] * 32 / m->k : 0;
+    if (m->n != q->shape[0] || m->k < 1 || bits < 1 || bits > 8 ||
+        words(m->k, (int)bits) != q->shape[1])
+        return fail(ERR_FORMAT, "tensor %s has shape [%lld, %lld], weight_shape says [%lld, %lld]",
+                    q->name, (long long)q->shape[0], (long long)q->shape[1], (long long)m->n,
+                    (long long)m->k);
+    m->code = (struct packed){q, (int)bits, .k_rows = false};
+    m->g_idx = m->part[CT_INDEX];
+    m->group = ct_group(c, m, m->part[PART_SCALE]);
+    TRY(made_scales(m, m->part[PART_SCALE]));
+    m->g_idx = NULL;
+    TRY(look_zero(m, m->part[CT_ZERO], (int)bits));
+    TRY(look_index(c, m, m->part[CT_INDEX]));
+    finish(c, m, t);
+    return OK;
+}
+
+static enum status look_int8(const struct checkpoint *c, struct made *m, struct ckpt_tensor *t)
+{
+    const struct ckpt_tensor *q = m->part[0];
+    bool bitsandbytes = strstr(m->part[PART_SCALE]->name, ".SCB") != NULL;
+
+    if (q->ndim != 2)
+        return fail(ERR_FORMAT, "tensor %s is no matrix", q->name);
+    m->n = q->shape[0];
+    m->k = q->shape[1];
+    m->code = (struct packed){q, 8, .k_rows = false};
+    m->scale_by = bitsandbytes ? 1.0f / 127 : 1;
+    if (made_count(m->part[PART_SCALE]) == 1)
+        m->scale_n = m->n > 1 ? m->n : 2;
+    m->group = ct_group(c, m, m->part[PART_SCALE]);
+    TRY(made_scales(m, m->part[PART_SCALE]));
+    TRY(look_zero(m, bitsandbytes ? NULL : m->part[PART_ZERO], 8));
+    m->bias = 0;
+    finish(c, m, t);
+    return OK;
+}
+
+/* clang-format off */
+static const struct scheme gptq = {
+    .name = "GPTQ", .part = {".qweight", ".scales", ".qzeros", ".g_idx"},
+    .needed = 3, .method = "gptq", .type = ST_I32, .scale = -1, .look = look_gptq, .rows = rows,
+};
+static const struct scheme awq = {
+    .name = "AWQ", .part = {".qweight", ".scales", ".qzeros"},
+    .needed = 2, .method = "awq", .type = ST_I32, .scale = -1, .look = look_awq, .rows = rows,
+};
+static const struct scheme packed = {
+    .name = "compressed-tensors packed",
+    .part = {".weight_packed", ".weight_scale", ".weight_shape", ".weight_zero_point", ".weight_g_idx"},
+    .needed = 3, .type = ST_I32, .scale = -1, .look = look_packed, .rows = rows,
+};
+static const struct scheme int8 = {
+    .name = "compressed-tensors int8", .part = {".weight", ".weight_scale", ".weight_zero_point"},
+    .needed = 2, .type = ST_I8, .scale = -1, .look = look_int8, .rows = rows,
+};
+static const struct scheme bitsandbytes = {
+    .name = "bitsandbytes int8", .part = {".weight", ".SCB", ".weight_format"},
+    .needed = 2, .type = ST_I8, .scale = -1, .look = look_int8, .rows = rows,
+};
+/* clang-format on */
+
+const struct scheme *const made_ints[] = {&gptq, &awq, &packed, &int8, &bitsandbytes, NULL};

@@ -1,0 +1,297 @@
+"""tests/data/hf/*/ with packed weights: tiny random directories of each packing, with the logits that
+Transformers computes in float32 from the weights that the packing stands for (logits.bin), and every
+sixteenth row of those weights, for tests/engine/test_hf.c.
+
+    python -m venv v
+    v/bin/pip install torch==2.13.0 transformers==5.23.0 numpy safetensors compressed-tensors==0.20.0 \\
+        bitsandbytes==0.50.2
+    v/bin/python tests/tools/make_hf_quant.py [name ...]
+
+compressed-tensors and bitsandbytes pack and unpack their own formats. GPTQ, AWQ, DeepSeek's FP8,
+ModelOpt's NVFP4 are written here from their definitions: the weights come from the codes, scales and
+zero points before they are packed.
+"""
+
+import json
+import os
+import shutil
+import sys
+
+import bitsandbytes.functional as bnb
+import numpy as np
+import torch
+from compressed_tensors.compressors import (MXFP4PackedCompressor, NaiveQuantizationCompressor,
+                                            NVFP4PackedCompressor, PackedQuantizationCompressor)
+from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
+from safetensors.torch import save_file
+from transformers import LlamaConfig, LlamaForCausalLM
+
+import fixture
+from make_hf import N_TOKENS, N_VOCAB, OUT, logits
+
+CONFIG = dict(vocab_size=N_VOCAB, hidden_size=64, intermediate_size=128, num_hidden_layers=1,
+              num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=256,
+              rms_norm_eps=1e-5, attn_implementation="eager", tie_word_embeddings=False)
+PROJECTIONS = [f"model.layers.0.{m}" for m in (
+    "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
+    "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")]
+
+
+def words(q, bits):
+    """Whole numbers [K, N] as a stream of bits along K, in words of 32: [K bits / 32, N]."""
+    k, n = q.shape
+    b = (q[:, None, :].astype(np.int64) >> np.arange(bits)[None, :, None]) & 1
+    b = b.reshape(k * bits // 32, 32, n)
+    return (b << np.arange(32)[None, :, None]).sum(1).astype(np.uint32).view(np.int32)
+
+
+def group_codes(w, bits, group, sym, index):
+    """Codes [K, N], zero points and f16 scales [G, N] of w [N, K]; row k belongs to index[k]."""
+    w, top = w.T, 2**bits - 1
+    n_groups = index.max() + 1
+    lo = np.stack([w[index == g].min(0) for g in range(n_groups)])
+    hi = np.stack([w[index == g].max(0) for g in range(n_groups)])
+    lo, hi = np.minimum(lo, 0), np.maximum(hi, 0)
+    if sym:
+        s = 2 * np.maximum(-lo, hi) / top
+        z = np.full(s.shape, 2**(bits - 1))
+    else:
+        s = (hi - lo) / top
+        z = np.clip(np.rint(-lo / s), 1, top)
+    s = s.astype(np.float16)
+    q = np.clip(np.rint(w / s.astype(np.float32)[index] + z[index]), 0, top).astype(np.int64)
+    return q, z.astype(np.int64), s, ((q - z[index]) * s.astype(np.float32)[index]).T
+
+
+def gptq(rng, bits=4, group=32, sym=True, act=False, version=1):
+    def pack(name, w):
+        k = w.shape[1]
+        g = k if group < 0 else group
+        index = np.arange(k) // g
+        if act:
+            index = index[rng.permutation(k)]
+        q, z, s, exact = group_codes(w, bits, g, sym, index)
+        zeros = words((z - (1 if version == 1 else 0)).T, bits).T
+        out = {"qweight": words(q, bits), "qzeros": zeros, "scales": s,
+               "g_idx": index.astype(np.int32)}
+        return {name + "." + t: torch.from_numpy(np.ascontiguousarray(v)) for t, v in out.items()}, exact
+
+    return pack, dict(quant_method="gptq", bits=bits, group_size=group, sym=sym, desc_act=act,
+                      checkpoint_format="gptq" if version == 1 else "gptq_v2")
+
+
+def awq(rng):
+    order = [0, 2, 4, 6, 1, 3, 5, 7]
+
+    def nibbles(q):
+        """[R, N] -> [R, N / 8]: nibble i holds column order[i] of eight."""
+        q = q.reshape(q.shape[0], -1, 8)[:, :, order].astype(np.int64)
+        return (q << (4 * np.arange(8))).sum(2).astype(np.uint32).view(np.int32)
+
+    def pack(name, w):
+        q, z, s, exact = group_codes(w, 4, 32, False, np.arange(w.shape[1]) // 32)
+        out = {"qweight": nibbles(q), "qzeros": nibbles(z), "scales": s}
+        return {name + "." + t: torch.from_numpy(v) for t, v in out.items()}, exact
+
+    return pack, dict(quant_method="awq", bits=4, group_size=32, zero_point=True, version="gemm")
+
+
+def ct(compressor, scale, args, zero=None, global_scale=None):
+    """A pack function of compressed-tensors: `scale` (w) gives the scales."""
+
+    def pack(name, w):
+        w = torch.from_numpy(w)
+        scheme = QuantizationScheme(targets=["Linear"], weights=QuantizationArgs(**args))
+        state = {"weight": w, "weight_scale": scale(w)}
+        if zero:
+            state["weight_zero_point"] = zero(w)
+        if global_scale:
+            state["weight_global_scale"] = global_scale(w)
+        packed = compressor.compress(state, scheme)
+        plain = exact_ct(packed, args)
+        theirs = compressor.decompress(dict(packed), scheme)["weight"].float()
+        assert (theirs - plain).abs().max() <= 2**-8 * plain.abs().max()
+        return {f"{name}.{k}": v.contiguous() for k, v in packed.items()}, plain.float().numpy()
+
+    return pack
+
+
+def exact_ct(packed, args):
+    """The library computes in the type of the scale; this in float32, from the library's codes."""
+    from compressed_tensors.compressors.nvfp4.helpers import unpack_fp4_from_uint8
+    from compressed_tensors.compressors.pack_quantized.helpers import unpack_from_int32
+    q = packed.get("weight_packed")
+    s = packed["weight_scale"]
+    if q is None:
+        return packed["weight"].float() * s.float()
+    if q.dtype == torch.uint8:
+        s = torch.exp2(s.float() - 127) if s.dtype == torch.uint8 else s.float()
+        v = unpack_fp4_from_uint8(q, q.shape[0], q.shape[1] * 2).float()
+        if "weight_global_scale" in packed:
+            s = s / packed["weight_global_scale"].float()
+    else:
+        v = unpack_from_int32(q, args["num_bits"], torch.Size(packed["weight_shape"])).float()
+        if "weight_zero_point" in packed:
+            z = unpack_from_int32(packed["weight_zero_point"], args["num_bits"],
+                                  torch.Size((q.shape[0], s.shape[1])), packed_dim=0).float()
+            v = v - z.repeat_interleave(v.shape[1] // z.shape[1], 1)
+    return v * s.float().repeat_interleave(v.shape[1] // s.shape[1], 1)
+
+
+def by_group(size, top, dtype):
+    return lambda w: (w.reshape(w.shape[0], -1, size).abs().amax(-1) / top).to(dtype)
+
+
+def channel(top, dtype):
+    return lambda w: (w.abs().amax(1, keepdim=True) / top).to(dtype)
+
+
+def nv_global(w):
+    return (448 * 6 / w.abs().max()).reshape(1).float()
+
+
+def nv_scale(w):
+    s = w.reshape(w.shape[0], -1, 16).abs().amax(-1) / 6 * nv_global(w)
+    return s.to(torch.float8_e4m3fn).float()
+
+
+PACKED, NAIVE = PackedQuantizationCompressor, NaiveQuantizationCompressor
+INT4 = dict(num_bits=4, type="int", strategy="group", group_size=32, symmetric=True)
+CT_INT = [  # one for each projection
+    ct(PACKED, by_group(32, 7, torch.bfloat16), INT4),
+    ct(PACKED, by_group(32, 7, torch.float16), dict(INT4, symmetric=False),
+       zero=lambda w: torch.arange(w.shape[0] * 2).reshape(-1, 2).remainder(13).sub(6).to(torch.int8)),
+    ct(PACKED, channel(127, torch.float32), dict(num_bits=8, type="int", strategy="channel")),
+    ct(PACKED, by_group(32, 15, torch.float16), dict(INT4, num_bits=5)),
+    ct(NAIVE, channel(127, torch.bfloat16), dict(num_bits=8, type="int", strategy="channel")),
+    ct(PACKED, by_group(64, 3, torch.float16), dict(INT4, num_bits=3, group_size=64)),
+    ct(PACKED, channel(7, torch.float32), dict(num_bits=4, type="int", strategy="channel")),
+]
+FP8 = dict(num_bits=8, type="float")
+FP4 = dict(num_bits=4, type="float", symmetric=True)
+NV = ct(NVFP4PackedCompressor, nv_scale, dict(FP4, strategy="tensor_group", group_size=16),
+        global_scale=nv_global)
+CT_FLOAT = [
+    NV, NV, NV,
+    ct(NAIVE, lambda w: (w.abs().max() / 448).reshape(1).float(), dict(FP8, strategy="tensor")),
+    ct(NAIVE, channel(448, torch.float32), dict(FP8, strategy="channel")),
+    ct(NAIVE, channel(448, torch.bfloat16), dict(FP8, strategy="channel")),
+    ct(MXFP4PackedCompressor, lambda w: torch.exp2(torch.floor(torch.log2(
+        w.reshape(w.shape[0], -1, 32).abs().amax(-1))) - 2), dict(FP4, strategy="group", group_size=32)),
+]
+
+
+def each(packers):
+    return lambda name, w: packers[PROJECTIONS.index(name)](name, w)
+
+
+def fp8_block(rng):
+    """DeepSeek's: squares, the last ones short."""
+    rows, columns = 24, 40
+
+    def pack(name, w):
+        n, k = w.shape
+        up = np.zeros((-(-n // rows) * rows, -(-k // columns) * columns), np.float32)
+        up[:n, :k] = w
+        s = np.abs(up.reshape(up.shape[0] // rows, rows, -1, columns)).max((1, 3)) / 448
+        full = s.repeat(rows, 0).repeat(columns, 1)[:n, :k]
+        q = torch.from_numpy(w / full).to(torch.float8_e4m3fn)
+        return {name + ".weight": q, name + ".weight_scale_inv": torch.from_numpy(s)}, \
+            q.float().numpy() * full
+
+    return pack, dict(quant_method="fp8", weight_block_size=[rows, columns],
+                      activation_scheme="dynamic", fmt="e4m3")
+
+
+def modelopt(rng):
+    e2m1 = np.array([0, .5, 1, 1.5, 2, 3, 4, 6])
+
+    def pack(name, w):
+        if "mlp" not in name:  # FP8, one scale
+            s = torch.tensor(np.abs(w).max() / 448, dtype=torch.float32)
+            q = (torch.from_numpy(w) / s).to(torch.float8_e4m3fn)
+            return {name + ".weight": q, name + ".weight_scale": s,
+                    name + ".input_scale": torch.tensor(0.01),
+                    name.replace("k_proj", "k_proj.k_scale") if "k_proj" in name else
+                    name + ".output_scale": torch.tensor(1.0)}, (q.float() * s).numpy()
+        w3 = w.reshape(w.shape[0], -1, 16)
+        s2 = np.float32(np.abs(w).max() / (448 * 6))
+        s = torch.from_numpy(np.abs(w3).max(2) / 6 / s2).to(torch.float8_e4m3fn)
+        full = s.float().numpy()[:, :, None]
+        x = np.abs(w3) / np.maximum(full * s2, 1e-20)
+        code = np.abs(x[..., None] - e2m1).argmin(-1)
+        exact = np.copysign(e2m1[code], w3) * full * s2
+        code = (code | (w3 < 0) * 8).reshape(w.shape[0], -1, 2).astype(np.uint8)
+        return {name + ".weight": torch.from_numpy(code[..., 0] | code[..., 1] << 4),
+                name + ".weight_scale": s, name + ".weight_scale_2": torch.tensor(s2),
+                name + ".input_scale": torch.tensor(0.01)}, exact.reshape(w.shape)
+
+    return pack, dict(quant_method="modelopt", quant_algo="MIXED_PRECISION")
+
+
+def bitsandbytes(rng):
+    def pack(name, w):
+        w = torch.from_numpy(w)
+        if "mlp.up" in name:
+            q, s, _ = bnb.int8_vectorwise_quant(w.half())
+            return {name + ".weight": q, name + ".SCB": s,
+                    name + ".weight_format": torch.tensor(0, dtype=torch.uint8)}, \
+                (q.float() * s[:, None] / 127).numpy()
+        kind = "fp4" if "mlp.gate" in name else "nf4"
+        q, state = bnb.quantize_4bit(w, blocksize=64, quant_type=kind,
+                                     compress_statistics="self_attn" in name)
+        parts = {f"{name}.weight.{k}": v for k, v in state.as_dict(packed=True).items()}
+        return {name + ".weight": q, **parts}, bnb.dequantize_4bit(q, state).numpy()
+
+    return pack, dict(quant_method="bitsandbytes", load_in_4bit=True)
+
+
+MODELS = {
+    "gptq4": lambda rng: gptq(rng),
+    "gptq4-v2": lambda rng: gptq(rng, group=64, sym=False, version=2),
+    "gptq4-act": lambda rng: gptq(rng, act=True),
+    "gptq2": lambda rng: gptq(rng, bits=2, group=16, sym=False),
+    "gptq3": lambda rng: gptq(rng, bits=3, group=-1, sym=False),
+    "gptq8": lambda rng: gptq(rng, bits=8),
+    "awq": awq,
+    "ct-int": lambda rng: (each(CT_INT), dict(quant_method="compressed-tensors", format="mixed-precision")),
+    "ct-float": lambda rng: (each(CT_FLOAT), dict(quant_method="compressed-tensors", format="mixed-precision")),
+    "fp8-block": fp8_block,
+    "modelopt": modelopt,
+    "bnb": bitsandbytes,
+}
+
+
+def make(name, seed):
+    rng = np.random.default_rng(seed)
+    pack, said = MODELS[name](rng)
+    model = LlamaForCausalLM(LlamaConfig(**CONFIG))
+    tensors, arrays, state = {}, {}, {}
+    for key, p in model.state_dict().items():
+        w = rng.normal(size=tuple(p.shape))
+        w = 1 + 0.2 * w if key.endswith("norm.weight") else w
+        w = w / np.sqrt(w.shape[-1]) if "proj" in key or "lm_head" in key else w
+        w, module = w.astype(np.float16), key.removesuffix(".weight")
+        if module not in PROJECTIONS:
+            tensors[key] = torch.from_numpy(w)
+        else:
+            parts, w = pack(module, w.astype(np.float32))
+            tensors.update(parts)
+            arrays[module.replace("model.layers.0.", "")] = w[::16].astype(np.float32)
+        state[key] = torch.from_numpy(w.astype(np.float32))
+    model.load_state_dict(state)
+    folder = f"{OUT}/{name}"
+    shutil.rmtree(folder, ignore_errors=True)
+    os.makedirs(folder)
+    save_file(tensors, f"{folder}/model.safetensors", metadata={"format": "pt"})
+    config = json.loads(model.config.to_json_string())
+    with open(f"{folder}/config.json", "w") as f:
+        json.dump(dict(config, quantization_config=said), f, indent=1)
+    token = rng.integers(0, N_VOCAB, size=N_TOKENS)
+    arrays.update(token=token.astype(np.int32), logits=logits(model, token))
+    fixture.write(f"{folder}/logits.bin", arrays)
+
+
+for i, model_name in enumerate(MODELS):
+    if len(sys.argv) < 2 or model_name in sys.argv[1:]:
+        make(model_name, 3100 + i)
