@@ -2,7 +2,7 @@
  * vocabulary, template. Then its text functions.
  *
  * Everything here is immutable after model_load; text functions run on any thread. The invariant:
- * after model_open succeeds, what can still fail is the device. */
+ * after model_open succeeds, what can still fail is the device; after model_begin, the text too. */
 #include "engine/load/model.h"
 
 #include <stdio.h>
@@ -16,6 +16,7 @@
 #include "engine/load/repack.h"
 #include "engine/load/lexicon.h"
 #include "kernels/base/log.h"
+#include "kernels/base/thread.h"
 
 enum { TEMPLATE_FILE_MOST = 1 << 20, PART_BYTES = sizeof "-00001-of-00003" - 1 };
 
@@ -100,7 +101,8 @@ static void open_template(struct model *m, const char *text, size_t n)
 {
     if (template_parse(text, n, &m->chat) == OK)
         return;
-    m->chat_error = arena_printf(&m->arena, "the chat template cannot be used: %s", fail_text());
+    fail_in(ERR_TEMPLATE, "the chat template cannot be used");
+    m->chat_error = xstrdup(fail_text()); /* not of the arena, which has another thread */
     log_warn("%s: %s", m->info.path, m->chat_error);
 }
 
@@ -202,6 +204,69 @@ static void describe_text(struct model *m)
         m->info.n_vocab = tokenizer_n_vocab(m->tok);
 }
 
+/* ---- text on a thread of its own ------------------------------------------------------------- */
+
+struct text_thread {
+    pthread_t thread;
+    struct model *m; /* of which the thread writes tok, chat and chat_error only */
+    enum status status;
+    char message[512];
+};
+
+static void *read_text(void *arg)
+{
+    struct text_thread *t = arg;
+
+    t->status = open_text(t->m);
+    if (t->status != OK)
+        snprintf(t->message, sizeof t->message, "%s", fail_text());
+    return NULL;
+}
+
+static enum status begin_text(struct model *m)
+{
+    struct text_thread *t = xcalloc(1, sizeof *t);
+    enum status s;
+
+    t->m = m;
+    s = thread_start(&t->thread, "text", read_text, t);
+    if (s == OK)
+        m->reading = t;
+    else
+        xfree(t);
+    return s;
+}
+
+/* Waits for the thread; the caller then frees what this returns, NULL when there was none. */
+static struct text_thread *join_text(struct model *m)
+{
+    struct text_thread *t = m->reading;
+
+    if (t)
+        pthread_join(t->thread, NULL);
+    m->reading = NULL;
+    return t;
+}
+
+static enum status end_text(struct model *m)
+{
+    struct text_thread *t = join_text(m);
+    enum status s = t ? t->status : OK;
+
+    if (s != OK)
+        fail(s, "%s", t->message);
+    xfree(t);
+    if (s != OK || m->whole)
+        return s;
+    if (!m->tok)
+        name_ids(m);
+    describe_text(m);
+    m->whole = true;
+    return OK;
+}
+
+/* ---- opening, in order ----------------------------------------------------------------------- */
+
 static enum status open_all(struct model *m, const char *path, const struct random_model *random)
 {
     bool rope_neox = false;
@@ -210,14 +275,9 @@ static enum status open_all(struct model *m, const char *path, const struct rand
     TRY(model_recipe(m->ckpt, &m->arena, &m->recipe, &rope_neox));
     TRY(open_net(m, rope_neox));
     describe(m);
-    if (!random)
-        TRY(open_text(m));
-    if (!m->tok)
-        name_ids(m);
-    describe_text(m);
     if (random)
         m->info.path = "";
-    return OK;
+    return random ? OK : begin_text(m);
 }
 
 static struct model *model_new(void)
@@ -228,7 +288,7 @@ static struct model *model_new(void)
     return m;
 }
 
-enum status model_open(const char *path, const struct random_model *random, struct model **out)
+enum status model_begin(const char *path, const struct random_model *random, struct model **out)
 {
     struct model *m = model_new();
     enum status s = open_all(m, path, random);
@@ -241,14 +301,28 @@ enum status model_open(const char *path, const struct random_model *random, stru
     return s;
 }
 
+enum status model_open(const char *path, const struct random_model *random, struct model **out)
+{
+    TRY(model_begin(path, random, out));
+    enum status s = end_text(*out);
+
+    if (s != OK) {
+        model_close(*out);
+        *out = NULL;
+    }
+    return s;
+}
+
 void model_close(struct model *m)
 {
     if (!m)
         return;
+    xfree(join_text(m));
     if (m->place)
         bind_clear(m->place);
     xfree(m->place);
     template_free(m->chat);
+    xfree(m->chat_error);
     tokenizer_free(m->tok);
     checkpoint_close(m->ckpt);
     arena_clear(&m->arena);
@@ -273,7 +347,8 @@ enum status model_place(struct model *m, struct device *dev)
 enum status model_load(struct model *m, struct device *dev, void *weights,
                        void (*progress)(void *, double), void *ctx)
 {
-    return repack_load(m->ckpt, m->place, dev, weights, progress, ctx);
+    TRY(repack_load(m->ckpt, m->place, dev, weights, progress, ctx));
+    return end_text(m);
 }
 
 enum status model_bind_plan(struct model *m, struct device *dev, void *weights)

@@ -88,7 +88,7 @@ static enum status load(struct worker *w)
     set_stage(w, ENGINE_LOADING, "reading header", 0);
     w->model = o->model;
     if (!o->model)
-        TRY(model_open(o->model_path, o->random, &w->model));
+        TRY(model_begin(o->model_path, o->random, &w->model));
     if (o->model_name)
         w->model->info.id = arena_strndup(&w->model->arena, o->model_name, strlen(o->model_name));
     if (!o->model)

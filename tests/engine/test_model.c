@@ -65,6 +65,58 @@ static void test_cannot_run(void **state)
     has(fail_text(), "tests/data/absent.gguf");
 }
 
+/* Opens `m` on the CPU and loads it. */
+static enum status load_on_cpu(struct model *m, struct device **dev)
+{
+    struct device_options o = {.threads = 2};
+    void *weights;
+
+    TRY(backend_cpu.open(&o, dev));
+    TRY(model_place(m, *dev));
+    TRY((*dev)->backend->region(*dev, REGION_WEIGHTS, m->weight_bytes, &weights));
+    return model_load(m, *dev, weights, NULL, NULL);
+}
+
+/* The vocabulary is read beside the weights: it is there after model_load, and what is wrong with
+ * it comes out there; a model that is closed before waits for its thread. */
+static void test_text_beside_weights(void **state)
+{
+    static const char key[] = "tokenizer.ggml.bos_token_id";
+    const int32_t beyond = 1000000;
+    struct device *dev;
+    struct model *m;
+    char *file, *at;
+    size_t n;
+
+    (void)state;
+    assert_int_equal(model_begin(FOLDER "smollm2.gguf", NULL, &m), OK);
+    assert_int_equal(load_on_cpu(m, &dev), OK);
+    assert_string_equal(model_info(m)->bos, "<|im_start|>");
+    assert_true(bytes_equal(model_piece(m, 268), "<|im_end|>"));
+    model_close(m);
+    backend_cpu.close(dev);
+
+    assert_int_equal(file_read(FOLDER "smollm2.gguf", 1 << 24, &file, &n), OK);
+    at = memmem(file, n, key, sizeof key - 1);
+    assert_non_null(at);
+    memcpy(at + sizeof key - 1 + 4, &beyond, 4); /* behind its type */
+    FILE *f = fopen("build/broken-text.gguf", "wb");
+    assert_non_null(f);
+    fwrite(file, 1, n, f);
+    fclose(f);
+    xfree(file);
+    assert_int_equal(model_open("build/broken-text.gguf", NULL, &m), ERR_FORMAT);
+    has(fail_text(), "build/broken-text.gguf: key tokenizer.ggml.bos_token_id is 1000000");
+    assert_int_equal(model_begin("build/broken-text.gguf", NULL, &m), OK);
+    assert_int_equal(load_on_cpu(m, &dev), ERR_FORMAT);
+    has(fail_text(), "build/broken-text.gguf: key tokenizer.ggml.bos_token_id is 1000000");
+    model_close(m);
+    backend_cpu.close(dev);
+    assert_int_equal(model_begin("build/broken-text.gguf", NULL, &m), OK);
+    model_close(m);
+    unlink("build/broken-text.gguf");
+}
+
 static void test_inspect(void **state)
 {
     struct buf b = {0};
@@ -197,7 +249,7 @@ int main(void)
         cmocka_unit_test(test_info),           cmocka_unit_test(test_cannot_run),
         cmocka_unit_test(test_inspect),        cmocka_unit_test(test_jinja),
         cmocka_unit_test(test_random_weights), cmocka_unit_test(test_random_model),
-        cmocka_unit_test(test_random_names),
+        cmocka_unit_test(test_random_names),   cmocka_unit_test(test_text_beside_weights),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
