@@ -85,7 +85,7 @@ enum status call_model(struct api *a, const struct model **out)
         return OK;
     engine_progress(a->engine, &p);
     if (p.state == ENGINE_FAILED)
-        return fail(ERR_LOADING, "the model could not be loaded: %s", p.message);
+        return fail(ERR_LOADING, "the model is not available: %s", p.message);
     return fail(ERR_LOADING, "the model is still loading (%s, %.0f %%)", p.stage, 100 * p.done);
 }
 

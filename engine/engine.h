@@ -52,7 +52,7 @@ struct engine_progress {
     enum engine_state state;
     char stage[48];    /* "reading header", "packing weights" ... */
     double done;       /* 0 .. 1 of this stage */
-    enum status error; /* ENGINE_FAILED: why */
+    enum status error; /* ENGINE_FAILED: why; ERR_DEVICE after READY: the device broke */
     char message[512];
 };
 

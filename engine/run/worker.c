@@ -111,10 +111,18 @@ static enum status load(struct worker *w)
 
 static void abort_all(struct worker *w, enum status s)
 {
-    char message[512];
-    snprintf(message, sizeof message, "%s", fail_text());
-    log_error("%s: every running request ends: %s", status_name(s), message);
-    w->opt.task->abort(w->state, s, message);
+    snprintf(w->why, sizeof w->why, "%s", fail_text());
+    log_error("%s: every running request ends: %s", status_name(s), w->why);
+    w->opt.task->abort(w->state, s, w->why);
+}
+
+/* After an error: a device that reports one without end will never compute again. */
+static void check_device(struct worker *w)
+{
+    struct device_info now;
+    w->opt.backend->info(w->dev, &now);
+    if (now.fault != OK)
+        w->fault = fail(ERR_DEVICE, "%s has failed: %s", now.name, w->why);
 }
 
 /* Finishes the oldest step, waiting for its fence. */
@@ -165,6 +173,7 @@ static bool round_trip(struct worker *w)
         for (; w->n_in_flight > 0; w->n_in_flight--, w->oldest = (w->oldest + 1) % RING)
             w->opt.backend->wait(w->queue, &w->ring[w->oldest].fence);
         abort_all(w, st);
+        check_device(w);
     }
     return picked || finish;
 }
@@ -191,6 +200,16 @@ static bool wait_for_work(struct worker *w)
     bool go_on = !w->quit;
     pthread_mutex_unlock(&w->lock);
     return go_on;
+}
+
+/* Nothing more can be computed: whoever comes is told so, until somebody ends the worker. */
+static void stay_failed(struct worker *w)
+{
+    set_failed(w, w->fault);
+    do {
+        take_submitted(w);
+        w->opt.task->abort(w->state, w->fault, w->why);
+    } while (wait_for_work(w));
 }
 
 static bool must_quit(struct worker *w)
@@ -223,11 +242,13 @@ static void *worker_main(void *arg)
         set_failed(w, s);
     } else {
         set_stage(w, ENGINE_READY, "ready", 1);
-        while (!must_quit(w)) {
+        while (!must_quit(w) && w->fault == OK) {
             take_submitted(w);
             if (!round_trip(w) && !wait_for_work(w))
                 break;
         }
+        if (w->fault != OK)
+            stay_failed(w);
     }
     unload(w);
     return NULL;
@@ -278,7 +299,7 @@ static enum status refusal(const struct worker *w)
     case ENGINE_LOADING:
         return fail(ERR_LOADING, "the model is still loading (%s)", w->progress.stage);
     case ENGINE_FAILED:
-        return fail(ERR_LOADING, "the model could not be loaded: %s", w->progress.message);
+        return fail(ERR_LOADING, "the model is not available: %s", w->progress.message);
     case ENGINE_DRAINING:
         return fail(ERR_DRAINING, "the server is shutting down");
     case ENGINE_READY:

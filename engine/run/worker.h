@@ -36,8 +36,10 @@ struct worker {
     struct task_state *state;
     struct engine_stats stats;
 
-    struct step ring[RING]; /* worker thread */
+    struct step ring[RING]; /* worker thread, as what follows */
     int n_in_flight, oldest;
+    enum status fault; /* the device is broken for good, and */
+    char why[512];     /* the message of the last error of a step */
 
     pthread_t thread;
     pthread_mutex_t lock; /* guards what follows */

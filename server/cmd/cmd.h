@@ -8,9 +8,10 @@
 /* What a command returns and the process exits with. */
 enum exit_code {
     EXIT_GOOD = 0,
-    EXIT_BAD = 1,   /* it could not be done; the reason was printed */
-    EXIT_USAGE = 2, /* wrong options */
-    EXIT_NOW = 256, /* added to a code: leave without waiting for other threads */
+    EXIT_BAD = 1,    /* it could not be done; the reason was printed */
+    EXIT_USAGE = 2,  /* wrong options */
+    EXIT_FAULT = 70, /* the device broke while it served: start anew, perhaps elsewhere */
+    EXIT_NOW = 256,  /* added to a code: leave without waiting for other threads */
 };
 
 /* Picks the command that argv names, reads its options, runs it. Returns an exit_code. */

@@ -21,7 +21,7 @@
 #include "server/signals.h"
 #include "server/version.h"
 
-enum { KEY_FILE_MAX = 1 << 20 };
+enum { KEY_FILE_MAX = 1 << 20, FAULT_SECONDS = 5 };
 
 struct server {
     const struct config *c;
@@ -149,7 +149,18 @@ static int drain(struct server *s)
     return EXIT_GOOD;
 }
 
-/* Until a signal comes or loading fails. */
+/* The engine has ended every request with an error: their connections may still carry it away. */
+static int let_answers_out(struct server *s)
+{
+    double end = clock_now() + FAULT_SECONDS;
+    http_drain(s->http);
+    while (http_active(s->http) && clock_now() < end)
+        if (signals_take(s->signals, 0.01))
+            break;
+    return EXIT_FAULT;
+}
+
+/* Until a signal comes, loading fails or the device does. */
 static int wait_for_end(struct server *s)
 {
     enum engine_state state = ENGINE_LOADING;
@@ -171,7 +182,7 @@ static int wait_for_end(struct server *s)
             announce(s);
         if (state == ENGINE_FAILED) {
             log_error("%s", fail_text());
-            return EXIT_BAD;
+            return before == ENGINE_LOADING ? EXIT_BAD : let_answers_out(s);
         }
     }
 }

@@ -272,7 +272,7 @@ static void loading(void **state)
     assert_non_null(strstr(client.answer.data, "attn_q.weight is missing"));
     client_end(&client);
     assert_int_equal(ask("POST", "/v1/chat/completions", NULL, CHAT), 503);
-    assert_non_null(strstr(client.answer.data, "could not be loaded: tensor blk.0"));
+    assert_non_null(strstr(client.answer.data, "not available: tensor blk.0"));
     client_end(&client);
 }
 

@@ -10,6 +10,7 @@
  * capture order, or in a random topological order when SIMT_SCHED=random. */
 #include "tests/simt/simt.h"
 #include "tests/simt/internal.h"
+#include "tests/simt/mode.h"
 
 #include <chrono>
 #include <deque>
@@ -31,6 +32,12 @@ std::recursive_mutex api_mu;
 #define API_LOCK std::lock_guard<std::recursive_mutex> lock_(::simt::api_mu)
 static thread_local cudaError_t last_error = cudaSuccess;
 static cudaError_t sticky = cudaSuccess;
+static struct simt_faults faults;
+static int kernels_left; // until the device breaks, when faults.break_after
+static size_t memory_size()
+{
+    return faults.memory ? faults.memory : size_t(8) << 30;
+}
 static cudaError_t err(cudaError_t e)
 {
     if (e != cudaSuccess)
@@ -295,6 +302,10 @@ void submit_kernel(cudaStream_t s, const LaunchDesc &d, void (*thunk)(const void
     std::memcpy(copy.get(), closure, size);
     LaunchDesc dd = d;
     enqueue(s, "kernel", [dd, thunk, copy] {
+        if (faults.break_after && --kernels_left == 0)
+            sticky = cudaErrorIllegalAddress;
+        if (sticky != cudaSuccess || (faults.idle && strstr(fn_name(dd.fn).c_str(), faults.idle)))
+            return;
         run_grid(dd, thunk, copy.get());
         if (!last_report.empty()) {
             sticky = cudaErrorLaunchFailure;
@@ -374,16 +385,26 @@ const char *cudaGetErrorName(cudaError_t e)
            : e == cudaErrorMemoryAllocation     ? "cudaErrorMemoryAllocation"
            : e == cudaErrorInvalidConfiguration ? "cudaErrorInvalidConfiguration"
            : e == cudaErrorInvalidValue         ? "cudaErrorInvalidValue"
+           : e == cudaErrorIllegalAddress       ? "cudaErrorIllegalAddress"
                                                 : "cudaError(emulated)";
 }
 const char *cudaGetErrorString(cudaError_t e)
 {
     return cudaGetErrorName(e);
 }
+void simt_faults(const struct simt_faults *f)
+{
+    API_LOCK;
+    faults = *f;
+    kernels_left = f->break_after;
+    reset_error_for_tests();
+}
 cudaError_t cudaGetDeviceCount(int *n)
 {
-    *n = 1;
-    return cudaSuccess;
+    *n = faults.devices < 0 || faults.driver != 0 ? 0 : 1;
+    return err(faults.driver != 0   ? cudaErrorInsufficientDriver
+               : faults.devices < 0 ? cudaErrorNoDevice
+                                    : cudaSuccess);
 }
 cudaError_t cudaGetDevice(int *d)
 {
@@ -396,7 +417,7 @@ cudaError_t cudaSetDevice(int d)
 }
 cudaError_t cudaDriverGetVersion(int *v)
 {
-    *v = 13000;
+    *v = faults.driver < 0 ? 0 : faults.driver ? faults.driver : 13000;
     return cudaSuccess;
 }
 cudaError_t cudaRuntimeGetVersion(int *v)
@@ -407,6 +428,8 @@ cudaError_t cudaRuntimeGetVersion(int *v)
 static int emu_sm()
 {
     const char *s = std::getenv("SIMT_SM");
+    if (faults.cc)
+        return faults.cc;
     return s ? (int)std::strtol(s, nullptr, 10) : 89;
 } // 89: mma.sync path, no wgmma
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int)
@@ -415,7 +438,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int)
     std::snprintf(p->name, sizeof p->name, "SIMT CPU emulator");
     p->major = emu_sm() / 10;
     p->minor = emu_sm() % 10;
-    p->totalGlobalMem = size_t(8) << 30;
+    p->totalGlobalMem = memory_size();
     p->sharedMemPerBlock = 48 << 10;
     p->sharedMemPerBlockOptin = 99 << 10;
     p->sharedMemPerMultiprocessor = 100 << 10;
@@ -462,9 +485,9 @@ cudaError_t cudaDeviceGetAttribute(int *v, cudaDeviceAttr a, int)
 }
 cudaError_t cudaMemGetInfo(size_t *f, size_t *t)
 {
-    *t = size_t(8) << 30;
-    *f = *t - bytes_in_use;
-    return cudaSuccess;
+    *t = memory_size();
+    *f = *t > bytes_in_use ? *t - bytes_in_use : 0;
+    return err(sticky);
 }
 cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *a, const void *)
 {
@@ -498,7 +521,9 @@ cudaError_t cudaMalloc(void **p, size_t n)
     *p = nullptr;
     if (!n)
         return cudaSuccess;
-    if (bytes_in_use + n > (size_t(8) << 30))
+    if (sticky != cudaSuccess)
+        return err(sticky);
+    if (bytes_in_use + n > memory_size())
         return err(cudaErrorMemoryAllocation);
     *p = dev_alloc(n);
     return err(*p ? cudaSuccess : cudaErrorMemoryAllocation);
@@ -560,6 +585,8 @@ cudaError_t cudaMemcpyAsync(void *d, const void *s, size_t n, cudaMemcpyKind k, 
     API_LOCK;
     if (n == 0)
         return cudaSuccess;
+    if (sticky != cudaSuccess)
+        return err(sticky);
     if (cudaError_t e = copy_check(d, s, k))
         return err(e);
     CUstream_st *q = real(st);
@@ -601,6 +628,8 @@ cudaError_t cudaMemcpy2DAsync(void *d, size_t dp, const void *s, size_t sp, size
 cudaError_t cudaMemsetAsync(void *d, int v, size_t n, cudaStream_t st)
 {
     API_LOCK;
+    if (sticky != cudaSuccess)
+        return err(sticky);
     if (!is_device_ptr(d))
         return err(cudaErrorInvalidValue);
     enqueue(st, "memset", [=] { std::memset(d, v, n); });
@@ -816,7 +845,7 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t x, cudaStream_t s)
 {
     auto n = std::make_shared<std::vector<Node>>(x->nodes);
     enqueue(s, "graph", [n] { run_nodes(*n); });
-    return cudaSuccess;
+    return err(sticky);
 }
 cudaError_t cudaGraphUpload(cudaGraphExec_t, cudaStream_t)
 {

@@ -159,7 +159,7 @@ void switch_to(Engine *e, Thread *from, Thread *to, bool from_dies)
 #endif
 }
 /* --- errors */
-static std::string fn_name(const void *fn)
+std::string fn_name(const void *fn)
 {
     Dl_info i;
     if (dladdr(const_cast<void *>(fn), &i) && i.dli_sname) {

@@ -26,6 +26,7 @@ struct Stats {
 extern Stats stats;
 extern std::string last_report; // text of the last emulator error
 bool in_kernel();
+std::string fn_name(const void *kernel);
 void reset_error_for_tests();
 void set_access(bool on);     /* of the host to device memory */
 unsigned current_thread_id(); // linear thread id in its block

@@ -3,6 +3,7 @@
 #define TESTS_SIMT_MODE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -15,6 +16,17 @@ struct simt_mode {
     int seed;
 };
 void simt_mode(const struct simt_mode *m);
+/* What is wrong with the emulated GPU from now on; zeros: nothing. */
+struct simt_faults {
+    int devices;      /* -1: the driver shows none */
+    int driver;       /* CUDA version of the driver; -1: there is no driver */
+    int cc;           /* compute capability */
+    size_t memory;    /* bytes it has */
+    int break_after;  /* kernels until an error that no call recovers from */
+    const char *idle; /* kernels with this in their name return at once, having done nothing */
+};
+void simt_faults(const struct simt_faults *f);
+
 bool simt_checks_races(void); /* this is the race build, where time is dear and order is not */
 bool simt_slow(void);         /* the race or the bounds build: time is dear */
 

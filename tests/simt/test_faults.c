@@ -1,0 +1,214 @@
+/* test_faults.c - what goes wrong with a GPU, and what is said and done then: none there, too old,
+ * too small; one that breaks while it serves, in the worker and in the whole server. The emulator
+ * has each fault to order. */
+#include <netdb.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "kernels/base/clock.h"
+#include "kernels/base/log.h"
+#include "server/cmd/cmd.h"
+#include "tests/simt/gpu.h"
+#include "tests/support/jobs.h"
+#include "tests/support/test.h"
+
+#define LLAMA "tests/data/models/llama.gguf"
+
+static int all_well(void **state)
+{
+    (void)state;
+    simt_faults(&(struct simt_faults){0});
+    return 0;
+}
+
+static void refused(const struct simt_faults *f, enum status s, const char *why)
+{
+    struct device_options o = {.index = 0};
+    struct device *dev;
+    simt_faults(f);
+    assert_int_equal(backend_cuda.open(&o, &dev), s);
+    if (!strstr(fail_text(), why))
+        fail_msg("\"%s\" does not say \"%s\"", fail_text(), why);
+    simt_faults(&(struct simt_faults){0});
+}
+
+static void a_gpu_that_cannot_serve_says_why(void **state)
+{
+    (void)state;
+    refused(&(struct simt_faults){.driver = -1}, ERR_NOT_FOUND, "no NVIDIA driver is installed");
+    refused(&(struct simt_faults){.driver = 12040}, ERR_UNSUPPORTED,
+            "the NVIDIA driver is for CUDA 12.4; this program needs 13.0, that is driver 580");
+    refused(&(struct simt_faults){.devices = -1}, ERR_NOT_FOUND, "shows no GPU");
+    refused(&(struct simt_faults){.cc = 70}, ERR_UNSUPPORTED,
+            "SIMT CPU emulator has compute capability 7.0; CUDA 13 begins at 7.5");
+    refused(&(struct simt_faults){.memory = 1 << 20}, ERR_NO_MEMORY, "has less than 64 MiB free");
+}
+
+static char logged[4096];
+static void keep_log(void *ctx, enum log_level level, const char *line)
+{
+    (void)ctx;
+    (void)level;
+    strncat(logged, line, sizeof logged - strlen(logged) - 1);
+}
+
+/* `auto` takes the CPU and says why; `cuda` never does. */
+static void auto_says_why_not(void **state)
+{
+    (void)state;
+    const struct backend *b;
+    int index;
+    log_set_sink(keep_log, NULL, LOG_INFO);
+    simt_faults(&(struct simt_faults){.driver = 12080});
+    assert_int_equal(backend_find("auto", &b, &index), OK);
+    assert_ptr_equal(b, &backend_cpu);
+    assert_non_null(strstr(logged, "device auto: cpu (cuda: the NVIDIA driver is for CUDA 12.8"));
+    assert_int_equal(backend_find("cuda", &b, &index), OK);
+    assert_ptr_equal(b, &backend_cuda);
+    logged[0] = '\0';
+    simt_faults(&(struct simt_faults){0});
+    assert_int_equal(backend_find(NULL, &b, &index), OK);
+    assert_ptr_equal(b, &backend_cuda);
+    assert_non_null(strstr(logged, "device auto: cuda"));
+    log_set_sink(NULL, NULL, LOG_INFO);
+}
+
+/* The GPU breaks at its n-th kernel, while two steps may be in flight. */
+static void a_broken_gpu_ends_every_request(void **state)
+{
+    (void)state;
+    static const int after[] = {1, 40, 101};
+    int32_t prompt[20];
+    for (int i = 0; i < 20; i++)
+        prompt[i] = 3 + i;
+    for (int k = 0; k < 3; k++) {
+        struct worker_options o = {.backend = &backend_cuda,
+                                   .model_path = LLAMA,
+                                   .limits = {.max_seqs = 2, .kv_dtype = DT_F32}};
+        struct engine_progress p;
+        struct running r[4], late;
+        struct job_spec s = greedy_spec(prompt, 20, 30);
+        simt_mode(&(struct simt_mode){.lazy = k > 0});
+        struct worker *w = worker_for_test(&o);
+        simt_faults(&(struct simt_faults){.break_after = after[k]});
+        for (int i = 0; i < 4; i++)
+            assert_int_equal(running_start(&r[i], w, &s), OK);
+        for (int i = 0; i < 4; i++) {
+            running_wait(&r[i]);
+            assert_int_equal(r[i].status, ERR_DEVICE);
+            assert_non_null(strstr(r[i].message, "cudaErrorIllegalAddress"));
+            running_clear(&r[i]);
+        }
+        for (worker_progress(w, &p); p.state == ENGINE_READY; worker_progress(w, &p))
+            usleep(1000);
+        assert_int_equal(p.state, ENGINE_FAILED);
+        assert_int_equal(p.error, ERR_DEVICE);
+        assert_non_null(strstr(p.message, "SIMT CPU emulator has failed: cuda: "));
+        assert_false(worker_ready(w));
+        assert_int_equal(running_start(&late, w, &s), ERR_LOADING);
+        running_clear(&late);
+        worker_stop(w);
+        simt_faults(&(struct simt_faults){0});
+    }
+    simt_mode(&(struct simt_mode){0});
+}
+
+/* ---- the server, as a child ------------------------------------------------------------------ */
+
+struct child {
+    pid_t pid;
+    int log;
+    char text[1 << 14];
+    size_t n;
+    char port[8];
+};
+
+static void read_until(struct child *c, const char *what)
+{
+    double end = clock_now() + 30;
+    while (!strstr(c->text, what) && clock_now() < end) {
+        struct pollfd p = {c->log, POLLIN, 0};
+        ssize_t n =
+            poll(&p, 1, 100) > 0 ? read(c->log, c->text + c->n, sizeof c->text - 1 - c->n) : 0;
+        c->n += n > 0 ? (size_t)n : 0;
+    }
+    if (!strstr(c->text, what))
+        fail_msg("the server's log lacks \"%s\":\n%s", what, c->text);
+}
+
+static void start(struct child *c)
+{
+    static char *argv[] = {"inferd", "serve",      LLAMA, "--device",  "cuda", "--port",
+                           "0",      "--max-seqs", "2",   "--kv-type", "f32"};
+    int fd[2];
+    memset(c, 0, sizeof *c);
+    assert_int_equal(pipe(fd), 0);
+    c->pid = fork();
+    if (c->pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        dup2(fd[1], STDERR_FILENO);
+        simt_faults(&(struct simt_faults){.break_after = 300});
+        _exit(cmd_run(sizeof argv / sizeof argv[0], argv) & 255);
+    }
+    close(fd[1]);
+    c->log = fd[0];
+    read_until(c, "2 sequences"); /* behind the port in the line that says ready */
+    const char *at = strstr(strstr(c->text, "ready: http://") + 14, ":");
+    for (size_t i = 0; at[i + 1] >= '0' && at[i + 1] <= '9' && i < sizeof c->port - 1; i++)
+        c->port[i] = at[i + 1];
+}
+
+/* One request; the whole answer. */
+static void ask(const struct child *c, const char *request, char *answer, size_t size)
+{
+    struct addrinfo hint = {.ai_socktype = SOCK_STREAM}, *a;
+    size_t n = 0;
+    assert_int_equal(getaddrinfo("127.0.0.1", c->port, &hint, &a), 0);
+    int fd = socket(a->ai_family, a->ai_socktype, 0);
+    assert_int_equal(connect(fd, a->ai_addr, a->ai_addrlen), 0);
+    freeaddrinfo(a);
+    assert_int_equal(write(fd, request, strlen(request)), strlen(request));
+    for (ssize_t got; n < size - 1 && (got = read(fd, answer + n, size - 1 - n)) > 0;)
+        n += (size_t)got;
+    answer[n] = '\0';
+    close(fd);
+}
+
+static void a_server_on_a_broken_gpu_exits_70(void **state)
+{
+    (void)state;
+    static const char body[] =
+        "{\"model\":\"llama\",\"prompt\":\"hello\",\"max_tokens\":200,\"ignore_eos\":true}";
+    char request[512], answer[4096];
+    struct child c;
+    int code;
+    start(&c);
+    snprintf(request, sizeof request,
+             "POST /v1/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+             "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
+             strlen(body), body);
+    ask(&c, request, answer, sizeof answer);
+    if (strncmp(answer, "HTTP/1.1 500", 12) != 0 || !strstr(answer, "cudaErrorIllegalAddress"))
+        fail_msg("the answer is:\n%s", answer);
+    read_until(&c, "has failed");
+    assert_int_equal(waitpid(c.pid, &code, 0), c.pid);
+    assert_true(WIFEXITED(code));
+    assert_int_equal(WEXITSTATUS(code), EXIT_FAULT);
+    close(c.log);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_server_on_a_broken_gpu_exits_70), /* first: it forks */
+        cmocka_unit_test_teardown(a_gpu_that_cannot_serve_says_why, all_well),
+        cmocka_unit_test_teardown(auto_says_why_not, all_well),
+        cmocka_unit_test_teardown(a_broken_gpu_ends_every_request, all_well),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
