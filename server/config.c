@@ -42,7 +42,7 @@ struct option {
 
 /* clang-format off */
 static const struct option table[] = {
-    {"model",             OPT_TEXT,   AT(model),             NULL,        0, 0,     "FILE",  ALL & ~(CMD_HEALTH | CMD_VERSION | CMD_GPUS), "NIM_MODEL_PATH", "model file (GGUF); may stand without --model"},
+    {"model",             OPT_TEXT,   AT(model),             NULL,        0, 0,     "FILE",  ALL & ~(CMD_HEALTH | CMD_VERSION | CMD_GPUS), "NIM_MODEL_PATH", "GGUF file or Hugging Face directory; may stand without --model"},
     {"host",              OPT_TEXT,   AT(host),              "127.0.0.1", 0, 0,     "ADDR",  CMD_SERVE | CMD_HEALTH, NULL, "address to listen on; 0.0.0.0 or :: for all"},
     {"port",              OPT_INT,    AT(port),              "8000",      0, 65535, "N",     CMD_SERVE | CMD_HEALTH, "NIM_SERVER_PORT NIM_HTTP_API_PORT", "port to listen on; 0: any free one"},
     {"api-key",           OPT_LIST,   AT(api_key),           NULL,        0, 0,     "KEY",   CMD_SERVE, NULL, "accepted key; several with commas or by repeating"},

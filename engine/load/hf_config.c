@@ -382,11 +382,24 @@ static enum status read_specials(struct keys *k, struct bytes text)
     return OK;
 }
 
+struct bytes hf_config_file(const struct checkpoint *c, const char *name)
+{
+    for (int i = 0; i < c->n_files; i++) {
+        const char *slash = strrchr(c->file_path[i], '/');
+
+        if (strcmp(slash ? slash + 1 : c->file_path[i], name) == 0)
+            return (struct bytes){(const char *)c->file[i].data, c->file[i].size};
+    }
+    return (struct bytes){NULL, 0};
+}
+
 static enum status read_tokenizer_config(struct keys *k, const char *folder)
 {
-    struct bytes config, jinja, old;
+    struct bytes config, jinja, old, other;
     enum status s;
 
+    TRY(open_beside(k->c, folder, "tokenizer.json", &other));
+    TRY(open_beside(k->c, folder, "special_tokens_map.json", &other));
     TRY(open_beside(k->c, folder, "tokenizer_config.json", &config));
     TRY(open_beside(k->c, folder, "chat_template.jinja", &jinja));
     TRY(open_beside(k->c, folder, "chat_template.json", &old));

@@ -1,10 +1,14 @@
-/* lexicon.c - the tokenizer.* keys of a GGUF file as a tokenizer_spec.
+/* lexicon.c - the tokenizer.* keys of a GGUF file as a tokenizer_spec, or the tokenizer files of a
+ * Hugging Face directory.
  *
  * Only kinds and lengths of the keys are checked here; what the entries mean is the tokenizer's to
  * check. The spec borrows the file's bytes, and lives no longer than lexicon_open. */
 #include "engine/load/lexicon.h"
 
 #include <string.h>
+
+#include "engine/load/hf_config.h"
+#include "engine/text/tokenizer_json.h"
 
 #define KEY "tokenizer.ggml."
 
@@ -24,7 +28,7 @@ const struct value *lexicon_template(const struct checkpoint *c)
 
 bool lexicon_has(const struct checkpoint *c)
 {
-    return c->format->names == NAMES_GGUF;
+    return c->format->names == NAMES_GGUF || hf_config_file(c, "tokenizer.json").n > 0;
 }
 
 static bool flag(const struct checkpoint *c, const char *key, bool absent)
@@ -158,11 +162,55 @@ static enum status read_spec(const struct checkpoint *c, struct owned *o, struct
     return tokenizer_new(&s, out);
 }
 
+/* ---- of a Hugging Face directory ------------------------------------------------------------- */
+
+/* The ids under a key, one or a list of them; those that are none are left out. */
+static int read_ids(const struct checkpoint *c, const char *key, int32_t out[TOKENIZER_MAX_ENDS])
+{
+    const struct value *v = checkpoint_key(c, key);
+    struct value e;
+    int n = 0;
+
+    for (int64_t i = 0; v && n < TOKENIZER_MAX_ENDS; i++) {
+        if (v->kind == VALUE_INT && i == 0)
+            e = *v;
+        else if (!checkpoint_at(c, v, i, &e))
+            break;
+        if (e.kind == VALUE_INT && e.integer >= 0 && e.integer < INT32_MAX)
+            out[n++] = (int32_t)e.integer;
+    }
+    return n;
+}
+
+static enum status open_hf(const struct checkpoint *c, struct tokenizer **out)
+{
+    const struct value *rows = checkpoint_key(c, "vocab_size");
+    struct tokenizer_files f = {.tokenizer = hf_config_file(c, "tokenizer.json"),
+                                .config = hf_config_file(c, "tokenizer_config.json"),
+                                .special = hf_config_file(c, "special_tokens_map.json")};
+    int32_t ends[TOKENIZER_MAX_ENDS], first[TOKENIZER_MAX_ENDS];
+    enum status s;
+
+    if (rows && rows->kind == VALUE_INT && rows->integer > 0 && rows->integer < 1 << 24)
+        f.n_rows = (int)rows->integer;
+    f.bos = read_ids(c, "bos_token_id", first) ? first[0] : -1;
+    f.eos = read_ids(c, "eos_token_id", first) ? first[0] : -1;
+    f.ends = ends;
+    f.n_ends = read_ids(c, "generation.eos_token_id", ends);
+    if (f.n_ends == 0)
+        f.n_ends = read_ids(c, "eos_token_id", ends);
+    s = tokenizer_json_read(&f, out);
+    return s == OK ? OK : fail_in(s, "%s", c->path);
+}
+
 enum status lexicon_open(const struct checkpoint *c, struct tokenizer **out)
 {
     struct owned o = {0};
-    enum status s = read_spec(c, &o, out);
+    enum status s;
 
+    if (c->format->names == NAMES_HF)
+        return open_hf(c, out);
+    s = read_spec(c, &o, out);
     xfree(o.token);
     xfree(o.merge);
     xfree(o.score);

@@ -102,7 +102,7 @@ struct tokenizer {
     int32_t before[TOKENIZER_MAX_AROUND], behind[TOKENIZER_MAX_AROUND];
     int n_before, n_behind;
     bool drops_space; /* decoding: the first piece loses the space that encoding put there */
-    int32_t end[MAX_ENDS];
+    int32_t end[MAX_ENDS + TOKENIZER_MAX_ENDS];
     int n_ends;
 };
 
@@ -238,6 +238,10 @@ static enum status build(struct tokenizer *t, const struct tokenizer_spec *spec)
     t->eos = spec->eos;
     t->drops_space = spec->add_space_prefix && spec->pipeline->from_scores;
     find_ends(t);
+    for (int i = 0; i < spec->n_ends && i < TOKENIZER_MAX_ENDS; i++) {
+        TRY(check_id(spec, "EOS", spec->ends[i]));
+        add_end(t, spec->ends[i]);
+    }
     return OK;
 }
 

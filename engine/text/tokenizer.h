@@ -44,10 +44,12 @@ struct tokenizer_spec { /* what a checkpoint says; borrowed during tokenizer_new
     bool add_bos, add_eos;          /* the file's policy for plain prompts */
     const int32_t *before, *behind; /* or these ids instead, where there are any */
     int n_before, n_behind;         /* at most TOKENIZER_MAX_AROUND */
+    const int32_t *ends;            /* tokens that end a turn besides EOS */
+    int n_ends;                     /* at most TOKENIZER_MAX_ENDS */
     bool add_space_prefix;          /* SentencePiece: a space before the text */
 };
 
-enum { TOKENIZER_MAX_AROUND = 8 };
+enum { TOKENIZER_MAX_AROUND = 8, TOKENIZER_MAX_ENDS = 16 };
 
 struct tokens { /* zero-initialised is empty */
     int32_t *id;
@@ -85,8 +87,8 @@ int32_t tokenizer_find(const struct tokenizer *t, const char *spelling); /* -1: 
 int32_t tokenizer_bos(const struct tokenizer *t);                        /* -1: none */
 int32_t tokenizer_eos(const struct tokenizer *t);
 bool tokenizer_adds_bos(const struct tokenizer *t); /* the file's policy */
-/* Tokens that end a turn: EOS, and known spellings (<|im_end|>, <|eot_id|>, <|end|> ...) of control
- * type. */
+/* Tokens that end a turn: EOS, the file's list, and known spellings (<|im_end|>, <|eot_id|>,
+ * <|end|> ...) of control type. */
 bool tokenizer_is_end(const struct tokenizer *t, int32_t id);
 
 /* Incremental decoding: what is given out is always whole UTF-8 characters. Zero-initialised is

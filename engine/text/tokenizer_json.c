@@ -417,6 +417,8 @@ static enum status read_all(struct reading *r, struct tokenizer **out)
 enum status tokenizer_json_read(const struct tokenizer_files *f, struct tokenizer **out)
 {
     struct reading r = {.files = f, .spec = {.bos = -1, .eos = -1, .unk = -1}};
+    r.spec.ends = f->ends;
+    r.spec.n_ends = f->n_ends;
     arena_init(&r.arena, 0);
     r.spec.pipeline = &r.parts;
     enum status s = read_all(&r, out);

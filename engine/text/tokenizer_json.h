@@ -10,6 +10,8 @@ struct tokenizer_files {    /* borrowed */
     struct bytes special;   /* special_tokens_map.json; may be empty */
     int n_rows;             /* of the embedding; missing tokens are made unused ones. 0: as many */
     int32_t bos, eos;       /* of config.json, for when the files name none; -1: none */
+    const int32_t *ends;    /* of generation_config.json: tokens that end a turn */
+    int n_ends;
 };
 /* ERR_JSON, ERR_FORMAT, ERR_UNSUPPORTED name the file and the part. */
 enum status tokenizer_json_read(const struct tokenizer_files *f, struct tokenizer **out);

@@ -19,15 +19,15 @@ struct command {
 /* clang-format off */
 static const struct command commands[] = {
     {"serve",    CMD_SERVE,    cmd_serve,    false, "[MODEL]", "serve a model over HTTP",
-     "Serves the GGUF file MODEL through an OpenAI-compatible API until SIGTERM or SIGINT, which\n"
-     "lets running requests end. Exit code 1: the port is in use, or the model cannot be loaded."},
+     "Serves MODEL, a GGUF file or a Hugging Face directory, through an OpenAI-compatible API until\n"
+     "SIGTERM or SIGINT, which lets running requests end. Exit code 1: the port is in use, or the model cannot be loaded."},
     {"chat",     CMD_CHAT,     cmd_chat,     false, "[MODEL]", "talk with a model in the terminal",
      "Ctrl-C stops an answer. /clear forgets the conversation, /exit or Ctrl-D leaves."},
     {"inspect",  CMD_INSPECT,  cmd_inspect,  true,  "FILE",    "print what a model file holds", ""},
     {"plan",     CMD_PLAN,     cmd_plan,     false, "[MODEL]", "print the memory a model will take, without loading it", ""},
     {"tokenize", CMD_TOKENIZE, cmd_tokenize, true,  "FILE",    "text on standard input to token ids on one line", ""},
     {"render",   CMD_RENDER,   cmd_render,   true,  "FILE",    "a chat request on standard input to its prompt",
-     "FILE is a GGUF file or a .jinja template. The request is JSON: messages, tools,\n"
+     "FILE is a GGUF file, a Hugging Face directory or a .jinja template. The request is JSON: messages, tools,\n"
      "add_generation_prompt, and any further template variable."},
     {"bench",    CMD_BENCH,    cmd_bench,    false, "[MODEL]", "measure prefill and decode speed",
      "Measures a model file, or with --random weights made in memory, beside the memory bandwidth\n"

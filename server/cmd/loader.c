@@ -47,8 +47,10 @@ enum status loader_open(struct loader *l, const struct config *c)
     struct engine_options o;
     *l = (struct loader){.fd = -1};
     if (!c->model && !c->random)
-        return fail_field(ERR_INVALID, "model",
-                          "which model? give the path of a GGUF file, or set INFERD_MODEL");
+        return fail_field(
+            ERR_INVALID, "model",
+            "which model? give the path of a GGUF file or a Hugging Face directory, or set "
+            "INFERD_MODEL");
     if (c->model && c->random)
         return fail_field(ERR_INVALID, "random", "either a model file or --random, not both");
     l->terminal = isatty(STDERR_FILENO) && strcmp(c->log_format, "json") != 0;

@@ -189,6 +189,50 @@ static void test_weights(void **state)
     }
 }
 
+/* Tokenizer, template and the tokens that end a turn, as Transformers has them. */
+static void test_text(void **state)
+{
+    static const char *const said[2][2] = {{"user", "ab 12?"}, {"assistant", "ba"}};
+    const struct json *vars;
+    struct token_list t;
+    struct fixture f;
+    struct arena a;
+    struct buf text = {0}, json = {0};
+    struct model *m;
+    size_t n;
+
+    (void)state;
+    fixture_load(&f, FOLDER "llama/logits.bin");
+    assert_int_equal(model_open(FOLDER "llama", NULL, &m), OK);
+    assert_string_equal(model_info(m)->id, "llama");
+    assert_string_equal(model_info(m)->eos, "</s>");
+    assert_int_equal(model_info(m)->n_vocab, 64); /* 50 tokens: the others stand for nothing */
+    buf_puts(&json, "{\"add_generation_prompt\":true,\"messages\":[");
+    for (int i = 0; i < 2; i++)
+        buf_printf(&json, "%s{\"role\":\"%s\",\"content\":\"%s\"}", i ? "," : "", said[i][0],
+                   said[i][1]);
+    buf_puts(&json, "]}");
+    arena_init(&a, 0);
+    assert_int_equal(json_parse(&a, json.data, json.len, &vars), OK);
+    assert_int_equal(model_render(m, vars, &text), OK);
+    n = fixture_count(fixture_get(&f, "text", "u1"));
+    assert_int_equal(text.len, n);
+    assert_memory_equal(text.data, fixture_get(&f, "text", "u1")->data, n);
+    assert_int_equal(model_tokenize(m, &a, (struct bytes){text.data, text.len}, true, false, &t),
+                     OK);
+    n = fixture_count(fixture_get(&f, "ids", "i4"));
+    assert_int_equal(t.n, n);
+    assert_memory_equal(t.id, fixture_i32(&f, "ids"), n * sizeof *t.id);
+    assert_true(tokenizer_is_end(m->tok, 2) && !tokenizer_is_end(m->tok, 1));
+    assert_true(tokenizer_is_end(m->tok, tokenizer_find(m->tok, "<end>")));
+    assert_int_equal(model_piece(m, 60).n, 0);
+    arena_clear(&a);
+    buf_clear(&text);
+    buf_clear(&json);
+    fixture_clear(&f);
+    model_close(m);
+}
+
 /* The same through any of its files. */
 static void test_named(void **state)
 {
@@ -335,8 +379,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_weights), cmocka_unit_test(test_logits),
-        cmocka_unit_test(test_named),   cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_inspect),
+        cmocka_unit_test(test_text),    cmocka_unit_test(test_named),
+        cmocka_unit_test(test_refused), cmocka_unit_test(test_inspect),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

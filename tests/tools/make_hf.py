@@ -1,7 +1,7 @@
 """tests/data/hf/*/: tiny random Hugging Face directories, each with the logits that Transformers
 computes in float32 (logits.bin), for tests/engine/test_hf.c.
 
-    python -m venv v && v/bin/pip install torch==2.13.0 transformers==5.23.0 numpy safetensors
+    python -m venv v && v/bin/pip install torch==2.13.0 transformers==5.23.0 tokenizers==0.23.3 numpy safetensors
     v/bin/python tests/tools/make_hf.py [name ...]
 
 Transformers itself writes the files (save_pretrained).
@@ -15,6 +15,9 @@ import numpy as np
 import torch
 from transformers import (LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM,
                           Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM)
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 import fixture
 
@@ -59,6 +62,33 @@ def logits(model, token):
         return model.float().eval()(torch.from_numpy(token)[None]).logits[0].numpy()
 
 
+CHAT = [dict(role="user", content="ab 12?"), dict(role="assistant", content="ba")]
+TEMPLATE = ("{% for m in messages %}<s>{{ m.role[0] }}: {{ m.content }}{{ eos_token }}\n{% endfor %}"
+            "{% if add_generation_prompt %}<s>a:{% endif %}")
+
+
+def tokenizer(folder):
+    """54 tokens for 64 rows: special ones, bytes of some characters, a few merges."""
+    special = ["<pad>", "<s>", "</s>"]
+    alphabet = [*"abcdefghijklmnopqrstuvwxyz0123456789.,:?!\u0120\u010a"]
+    vocab = {t: i for i, t in enumerate(special + alphabet)}
+    merges = [("a", "b"), ("\u0120", "a"), ("b", "a")]
+    for a, b in merges:
+        vocab[a + b] = len(vocab)
+    t = Tokenizer(models.BPE(vocab=vocab, merges=merges))
+    t.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    t.decoder = decoders.ByteLevel()
+    t.add_special_tokens(special + ["<end>"])
+    fast = PreTrainedTokenizerFast(tokenizer_object=t, bos_token="<s>", eos_token="</s>", pad_token="<pad>")
+    fast.chat_template = TEMPLATE
+    fast.save_pretrained(folder)
+    text = fast.apply_chat_template(CHAT, tokenize=False, add_generation_prompt=True)
+    ids = fast.encode(text, add_special_tokens=False)
+    print(repr(text), ids, len(fast))
+    return {"text": np.frombuffer(text.encode(), np.uint8),
+            "ids": np.array(ids, np.int32)}, fast.convert_tokens_to_ids("<end>")
+
+
 def make(name, seed):
     network, config, kind, how = MODELS[name]
     rng = np.random.default_rng(seed)
@@ -67,11 +97,14 @@ def make(name, seed):
     model = model.to(getattr(torch, kind))
     folder = f"{OUT}/{name}"
     shutil.rmtree(folder, ignore_errors=True)
-    model.generation_config.eos_token_id = [2, 7]
+    arrays = {}
+    if name == "llama":
+        arrays, end = tokenizer(folder)
+        model.generation_config.eos_token_id = [2, end]
     model.save_pretrained(folder, **how)
     token = rng.integers(0, N_VOCAB, size=N_TOKENS)
-    fixture.write(f"{folder}/logits.bin",
-                  {"token": token.astype(np.int32), "logits": logits(model, token)})
+    arrays.update(token=token.astype(np.int32), logits=logits(model, token))
+    fixture.write(f"{folder}/logits.bin", arrays)
 
 
 def main():
