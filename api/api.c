@@ -236,6 +236,12 @@ static void count(struct api *a, const struct call *c, int status)
         counter_add(&a->requests[row][class], 1);
 }
 
+/* Probes come every few seconds for as long as a container lives: they would be most of the log. */
+static enum log_level line_level(const struct call *c)
+{
+    return c->route && c->route->open ? LOG_DEBUG : LOG_INFO;
+}
+
 void api_end(struct api *a, struct call *c)
 {
     bool complete = c->phase == PHASE_REPLY || c->phase == PHASE_END;
@@ -243,9 +249,9 @@ void api_end(struct api *a, struct call *c)
 
     call_init(c);
     count(a, c, status);
-    log_info("%s %s %.16s %.200s %d %llu bytes %.1f ms tokens %lld+%lld cached %lld", c->id,
-             c->peer ? c->peer : "-", c->method ? c->method : "-", c->path ? c->path : "-", status,
-             (unsigned long long)c->sent, 1e3 * (clock_now() - c->started),
+    log_line(line_level(c), "%s %s %.16s %.200s %d %llu bytes %.1f ms tokens %lld+%lld cached %lld",
+             c->id, c->peer ? c->peer : "-", c->method ? c->method : "-", c->path ? c->path : "-",
+             status, (unsigned long long)c->sent, 1e3 * (clock_now() - c->started),
              (long long)c->usage.prompt, (long long)c->usage.completion,
              (long long)c->usage.cached);
     for (int i = 0; i < c->n_jobs; i++)

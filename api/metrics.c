@@ -22,6 +22,7 @@ static const struct metric counter_row[] = {
     {"request_success_total",        NULL,                           "Jobs that ended well.",                     AT(jobs_done)},
     {"request_failure_total",        NULL,                           "Jobs that ended with an error.",            AT(jobs_failed)},
     {"inferd_cached_tokens_total",   "vllm:prefix_cache_hits_total", "Prompt tokens taken from the prefix cache.",AT(cached_tokens)},
+    {"vllm:prefix_cache_queries_total", NULL,                        "Prompt tokens looked for in the prefix cache.", AT(looked_up_tokens)},
     {"inferd_jobs_cancelled_total",  NULL,                           "Jobs cancelled, mostly by their clients.",  AT(jobs_cancelled)},
     {"inferd_jobs_rejected_total",   NULL,                           "Jobs refused at the door (queue, context).",AT(jobs_rejected)},
     {"inferd_preemptions_total",     "vllm:num_preemptions_total",   "Sequences preempted for KV pages.",         AT(preemptions)},
@@ -32,6 +33,7 @@ static const struct metric counter_row[] = {
 static const struct metric gauge_row[] = {
     {"num_requests_running",         "vllm:num_requests_running",    "Jobs running.",                             AT(running)},
     {"num_requests_waiting",         "vllm:num_requests_waiting",    "Jobs in the queue.",                        AT(waiting)},
+    {"num_request_max",              NULL,                           "Sequences that can run at once.",           AT(running_max)},
     {"inferd_kv_pages_used",         NULL,                           "KV pages in use.",                          AT(kv_pages_used)},
     {"inferd_kv_pages",              NULL,                           "KV pages in all.",                          AT(kv_pages_total)},
 };
@@ -42,6 +44,13 @@ static const struct metric histogram_row[] = {
     {"request_prompt_tokens",        "vllm:request_prompt_tokens",        "Tokens of a prompt.",                 AT(prompt_len)},
     {"request_generation_tokens",    "vllm:request_generation_tokens",    "Tokens generated for a job.",         AT(output_len)},
     {"inferd_queue_time_seconds",    "vllm:request_queue_time_seconds",   "Time in the queue.",                  AT(queue_time)},
+    {"vllm:time_per_output_token_seconds", NULL,                          "Between two tokens of a choice.",     AT(itl)},
+    {"vllm:request_prefill_time_seconds", NULL,                           "From admission to the first token.",  AT(prefill_time)},
+    {"vllm:request_decode_time_seconds", NULL,                            "From the first token to the last.",   AT(decode_time)},
+    {"vllm:request_inference_time_seconds", NULL,                         "From admission to the end.",          AT(run_time)},
+    {"vllm:request_max_num_generation_tokens", NULL,                      "Tokens of a job's longest choice.",   AT(longest_len)},
+    {"vllm:request_params_n",        NULL,                                "Choices asked for.",                  AT(asked_n)},
+    {"vllm:request_params_max_tokens", NULL,                              "max_tokens, where it was given.",     AT(asked_tokens)},
     {"inferd_step_time_seconds",     NULL,                                "Time of a batch.",                    AT(step_time)},
 };
 /* clang-format on */
@@ -107,6 +116,17 @@ static void write_histogram(const struct page *p, const struct metric *m, const 
     buf_printf(p->out, "\n%s_count{%.*s} %llu\n", name, n, p->label.p, (unsigned long long)sum);
 }
 
+/* Facts as labels of a constant, which is how Prometheus joins them to figures. */
+static void write_cache_config(const struct page *p, const struct engine_stats *s)
+{
+    static const char name[] = "vllm:cache_config_info";
+
+    write_type(p, name, "How the KV cache is cut; always 1.", "gauge");
+    buf_printf(p->out, "%s{%.*s,block_size=\"%lld\",num_gpu_blocks=\"%lld\"} 1\n", name,
+               (int)p->label.n, p->label.p, (long long)gauge_get(&s->kv_page_tokens),
+               (long long)gauge_get(&s->kv_pages_total));
+}
+
 static void write_engine(const struct page *p)
 {
     const struct engine_stats *s = (const struct engine_stats *)(const void *)p->stats;
@@ -114,6 +134,7 @@ static void write_engine(const struct page *p)
     const double usage = pages ? (double)gauge_get(&s->kv_pages_used) / (double)pages : 0;
     const struct metric kv = {"gpu_cache_usage_perc", "vllm:kv_cache_usage_perc",
                               "Share of the KV pages in use, 0 to 1.", 0};
+    const struct metric older = {"vllm:gpu_cache_usage_perc", NULL, kv.help, 0};
 
     for (size_t i = 0; i < sizeof counter_row / sizeof *counter_row; i++) {
         const struct metric *m = &counter_row[i];
@@ -127,6 +148,8 @@ static void write_engine(const struct page *p)
         write_value(p, m, "gauge", (double)gauge_get((const struct gauge *)(p->stats + m->offset)));
     }
     write_value(p, &kv, "gauge", usage);
+    write_value(p, &older, "gauge", usage);
+    write_cache_config(p, s);
     for (size_t i = 0; i < sizeof histogram_row / sizeof *histogram_row; i++) {
         write_histogram(p, &histogram_row[i], histogram_row[i].name);
         if (histogram_row[i].alias)

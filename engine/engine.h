@@ -196,9 +196,12 @@ void job_put(struct job *j);    /* the owner is done with it; cancels when it st
 struct engine_stats {
     struct counter prompt_tokens, generated_tokens, cached_tokens, steps, step_rows, preemptions,
         over_budget_steps;
+    struct counter looked_up_tokens; /* of prompts that were looked for in the prefix cache */
     struct counter jobs_done, jobs_failed, jobs_cancelled, jobs_rejected;
-    struct gauge running, waiting, kv_pages_used, kv_pages_total;
+    struct gauge running, waiting, running_max, kv_pages_used, kv_pages_total, kv_page_tokens;
     struct histogram ttft, itl, e2e, queue_time, prompt_len, output_len, step_time;
+    /* of a job: admitted to first token, first to last, both; longest choice; what was asked for */
+    struct histogram prefill_time, decode_time, run_time, longest_len, asked_n, asked_tokens;
 };
 const struct engine_stats *engine_stats(struct engine *e);
 

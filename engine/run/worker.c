@@ -11,6 +11,7 @@
 
 /* clang-format off */
 static const double bounds_seconds[] = {0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160};
+static const double bounds_choices[] = {1, 2, 5, 10, 20};
 static const double bounds_tokens[]  = {1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000};
 /* clang-format on */
 
@@ -18,11 +19,15 @@ static const double bounds_tokens[]  = {1, 2, 5, 10, 20, 50, 100, 200, 500, 1000
 
 static void stats_init(struct engine_stats *s)
 {
-    struct histogram *seconds[] = {&s->ttft, &s->itl, &s->e2e, &s->queue_time, &s->step_time};
+    struct histogram *seconds[] = {&s->ttft,      &s->itl,          &s->e2e,         &s->queue_time,
+                                   &s->step_time, &s->prefill_time, &s->decode_time, &s->run_time};
+    struct histogram *tokens[] = {&s->prompt_len, &s->output_len, &s->longest_len,
+                                  &s->asked_tokens};
     for (size_t i = 0; i < sizeof seconds / sizeof seconds[0]; i++)
         histogram_init(seconds[i], BOUNDS(bounds_seconds));
-    histogram_init(&s->prompt_len, BOUNDS(bounds_tokens));
-    histogram_init(&s->output_len, BOUNDS(bounds_tokens));
+    for (size_t i = 0; i < sizeof tokens / sizeof tokens[0]; i++)
+        histogram_init(tokens[i], BOUNDS(bounds_tokens));
+    histogram_init(&s->asked_n, BOUNDS(bounds_choices));
 }
 
 /* ---- state and progress ---------------------------------------------------------------------- */

@@ -116,6 +116,10 @@ static void note_time(struct task_state *g, struct seq *s)
         histogram_add(&g->w->stats.itl, now - s->last_token);
     else
         histogram_add(&g->w->stats.ttft, now - s->job->submitted);
+    if (s->of->first_token <= 0) {
+        s->of->first_token = now;
+        histogram_add(&g->w->stats.prefill_time, now - s->of->began);
+    }
     s->last_token = now;
     counter_add(&g->w->stats.generated_tokens, 1);
 }
@@ -184,12 +188,18 @@ void gen_end(struct task_state *g, struct seq *s, enum finish reason, const char
     struct event ev = {
         .kind = EVENT_FINISH, .choice = s->choice, .reason = reason, .stop_word = stop_word};
     job_emit(s->job, &ev);
+    gj->longest = n_generated(s) > gj->longest ? (int)n_generated(s) : gj->longest;
     if (++gj->n_ended < gj->n)
         return;
     struct event done = {.kind = EVENT_DONE, .usage = {gj->prompt, gj->completion, gj->cached}};
     s->job->ended = true;
     counter_add(&st->jobs_done, 1);
-    histogram_add(&st->e2e, clock_now() - s->job->submitted);
+    double now = clock_now();
+    histogram_add(&st->e2e, now - s->job->submitted);
+    histogram_add(&st->run_time, now - gj->began);
+    histogram_add(&st->longest_len, gj->longest);
+    if (gj->first_token > 0)
+        histogram_add(&st->decode_time, now - gj->first_token);
     job_emit(s->job, &done);
 }
 

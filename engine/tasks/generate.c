@@ -42,6 +42,8 @@ static enum status gen_open(struct worker *w, struct task_state **out)
     g->reuse = g->net->hp.n_kind[MEMORY_STATE] == 0;
     find_ends(g);
     gauge_set(&w->stats.kv_pages_total, w->need.n_pages);
+    gauge_set(&w->stats.kv_page_tokens, w->need.page_tokens);
+    gauge_set(&w->stats.running_max, w->limits.max_seqs);
     *out = g;
     return OK;
 }
@@ -153,6 +155,9 @@ static void gen_submit(struct task_state *g, struct job *j)
         seq_init(g, gj, i, seed);
     counter_add(&g->w->stats.prompt_tokens, (uint64_t)spec->prompt.n);
     histogram_add(&g->w->stats.prompt_len, spec->prompt.n);
+    histogram_add(&g->w->stats.asked_n, n);
+    if (spec->max_tokens_given)
+        histogram_add(&g->w->stats.asked_tokens, (double)spec->max_tokens);
 }
 
 static void free_job(struct task_state *g, struct gen_job *gj)

@@ -63,6 +63,8 @@ struct gen_job {
     int n, n_ended, n_left; /* sequences, ended ones, ones whose memory is still in use */
     bool started, failed;
     int64_t prompt, completion, cached;
+    int longest;               /* tokens of the longest choice that has ended */
+    double began, first_token; /* times: admitted; 0: not yet */
     double last_progress;
     struct token_info *scored; /* [n_prompt] log-probabilities of the prompt's tokens */
     struct token_logprob *scored_top;

@@ -120,7 +120,8 @@ static bool admit(struct task_state *g, struct seq *s, int slot)
 {
     struct gen_job *gj = s->of;
     bool scores = s->job->spec.prompt_logprobs && s->choice == 0 && s->n_tok == s->n_prompt;
-    int cached = scores || !g->reuse ? 0 : kv_match(g->kv, &s->pages, s->tok, s->n_tok - 1);
+    bool look = !scores && g->reuse;
+    int cached = look ? kv_match(g->kv, &s->pages, s->tok, s->n_tok - 1) : 0;
     if (!kv_reserve(g->kv, &s->pages, min64(s->limit, (int64_t)s->n_tok + GROWTH_TOKENS))) {
         kv_release(g->kv, &s->pages);
         return false;
@@ -135,9 +136,10 @@ static bool admit(struct task_state *g, struct seq *s, int slot)
     if (!gj->started) {
         gj->started = true;
         gj->cached = cached;
-        gj->last_progress = clock_now();
+        gj->began = gj->last_progress = clock_now();
         counter_add(&g->w->stats.cached_tokens, (uint64_t)cached);
-        histogram_add(&g->w->stats.queue_time, clock_now() - gj->job->submitted);
+        counter_add(&g->w->stats.looked_up_tokens, look ? (uint64_t)s->n_tok : 0);
+        histogram_add(&g->w->stats.queue_time, gj->began - gj->job->submitted);
         worker_job_started(g->w);
     }
     return true;

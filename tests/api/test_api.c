@@ -228,6 +228,17 @@ static void access_line(void **state)
     snprintf(want, sizeof want, "t1 127.0.0.1 GET /nowhere 404 %zu bytes ", client.answer.len);
     client_end(&client);
     assert_non_null(strstr(floor_log(), want));
+    /* probes are lines of DEBUG, also those that say no */
+    assert_null(strstr(floor_log(), "/health"));
+    assert_int_equal(ask("GET", "/v1/health/live", NULL, NULL), 200);
+    client_end(&client);
+    fake_state(ENGINE_LOADING, "packing weights", 0.25);
+    assert_int_equal(ask("GET", "/v1/health/ready", NULL, NULL), 503);
+    client_end(&client);
+    assert_int_equal(ask("POST", "/v1/health/live", NULL, "{}"), 405);
+    client_end(&client);
+    assert_null(strstr(floor_log(), "GET /v1/health"));
+    assert_non_null(strstr(floor_log(), "POST /v1/health/live 405 "));
 }
 
 /* A client that leaves: its job is put (so cancelled), the line says 499. */

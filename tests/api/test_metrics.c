@@ -53,6 +53,8 @@ static void figures(void **state)
     counter_add(&s->jobs_done, 2);
     gauge_set(&s->running, 3);
     gauge_set(&s->kv_pages_total, 8);
+    gauge_set(&s->kv_page_tokens, 16);
+    gauge_set(&s->running_max, 12);
     gauge_set(&s->kv_pages_used, 2);
     histogram_add(&s->ttft, 0.05);
     histogram_add(&s->ttft, 0.5);
@@ -64,6 +66,8 @@ static void figures(void **state)
     has(text, "\nrequest_success_total{" NAME "} 2\n");
     has(text, "# TYPE num_requests_running gauge\nnum_requests_running{" NAME "} 3\n");
     has(text, "\ngpu_cache_usage_perc{" NAME "} 0.25\n");
+    has(text, "\nnum_request_max{" NAME "} 12\n");
+    has(text, "\nvllm:cache_config_info{" NAME ",block_size=\"16\",num_gpu_blocks=\"8\"} 1\n");
     has(text, "# TYPE time_to_first_token_seconds histogram\n"
               "time_to_first_token_seconds_bucket{" NAME ",le=\"0.1\"} 1\n"
               "time_to_first_token_seconds_bucket{" NAME ",le=\"1\"} 2\n"
@@ -79,15 +83,49 @@ static void figures(void **state)
 static void nim_names(void **state)
 {
     static const char *const name[] = {
-        "gpu_cache_usage_perc",  "num_requests_running",          "num_requests_waiting",
-        "prompt_tokens_total",   "generation_tokens_total",       "time_to_first_token_seconds",
-        "request_success_total", "time_per_output_token_seconds", "request_failure_total",
-        "request_prompt_tokens", "e2e_request_latency_seconds",   "request_generation_tokens",
-        "request_finish_total",
+        "gpu_cache_usage_perc",        "num_requests_running",
+        "num_requests_waiting",        "prompt_tokens_total",
+        "generation_tokens_total",     "time_to_first_token_seconds",
+        "request_success_total",       "time_per_output_token_seconds",
+        "request_failure_total",       "request_prompt_tokens",
+        "e2e_request_latency_seconds", "request_generation_tokens",
+        "request_finish_total",        "num_request_max",
+    };
+    /* And NIM 2.x, which shows vLLM's. */
+    static const char *const vllm[] = {
+        "num_requests_running",
+        "num_requests_waiting",
+        "kv_cache_usage_perc",
+        "gpu_cache_usage_perc",
+        "prefix_cache_queries_total",
+        "prefix_cache_hits_total",
+        "num_preemptions_total",
+        "prompt_tokens_total",
+        "generation_tokens_total",
+        "iteration_tokens_total",
+        "time_to_first_token_seconds",
+        "inter_token_latency_seconds",
+        "time_per_output_token_seconds",
+        "e2e_request_latency_seconds",
+        "request_queue_time_seconds",
+        "request_prefill_time_seconds",
+        "request_decode_time_seconds",
+        "request_inference_time_seconds",
+        "request_prompt_tokens",
+        "request_generation_tokens",
+        "request_max_num_generation_tokens",
+        "request_params_n",
+        "request_params_max_tokens",
+        "request_success_total",
+        "cache_config_info",
     };
     char *text = scrape(), line[128];
 
     (void)state;
+    for (size_t i = 0; i < sizeof vllm / sizeof *vllm; i++) {
+        snprintf(line, sizeof line, "# TYPE vllm:%s ", vllm[i]);
+        has(text, line);
+    }
     for (size_t i = 0; i < sizeof name / sizeof *name; i++) {
         snprintf(line, sizeof line, "# TYPE %s ", name[i]);
         has(text, line);

@@ -167,6 +167,9 @@ static void a_second_turn_finds_its_first(void **state)
     run_job(w, &s, &second);
     int page = w->need.page_tokens;
     assert_int_equal(second.usage.cached, (60 + MAX - 1) / page * page);
+    wait_until_idle(w);
+    assert_int_equal(counter_get(&w->stats.cached_tokens), second.usage.cached);
+    assert_int_equal(counter_get(&w->stats.looked_up_tokens), 60 + 60 + MAX + 10);
     worker_stop(w);
     o = (struct worker_options){.limits = {.prefix_cache = false}};
     w = worker_for_test(&o);
@@ -176,6 +179,30 @@ static void a_second_turn_finds_its_first(void **state)
     running_clear(&second);
     running_clear(&fresh);
     worker_stop(w);
+}
+
+static uint64_t entries(const struct histogram *h)
+{
+    uint64_t n = 0;
+    for (int i = 0; i <= h->n_bound; i++)
+        n += h->bucket[i];
+    return n;
+}
+
+/* One job of several choices is one entry in each histogram of jobs; its parts add up. */
+static void assert_one_job(const struct engine_stats *s, int n, int max)
+{
+    const struct histogram *const of_jobs[] = {&s->prefill_time, &s->decode_time, &s->run_time,
+                                               &s->longest_len,  &s->asked_n,     &s->asked_tokens};
+    for (size_t i = 0; i < sizeof of_jobs / sizeof *of_jobs; i++)
+        assert_int_equal(entries(of_jobs[i]), 1);
+    assert_int_equal(s->asked_n.sum_nano, (uint64_t)n * 1000000000);
+    assert_int_equal(s->asked_tokens.sum_nano, (uint64_t)max * 1000000000);
+    assert_int_equal(s->longest_len.sum_nano, (uint64_t)max * 1000000000);
+    assert_true(s->prefill_time.sum_nano > 0 && s->decode_time.sum_nano > 0);
+    int64_t parts = (int64_t)(s->prefill_time.sum_nano + s->decode_time.sum_nano);
+    assert_in_range(parts + 5, s->run_time.sum_nano, s->run_time.sum_nano + 10); /* rounding */
+    assert_true(s->run_time.sum_nano <= s->e2e.sum_nano);
 }
 
 static void choices_share_the_prompt(void **state)
@@ -195,6 +222,8 @@ static void choices_share_the_prompt(void **state)
     assert_int_equal(all.usage.completion, N * MAX);
     int rows = (int)counter_get(&w->stats.step_rows);
     assert_true(rows < 100 + N * (MAX + w->need.page_tokens)); /* not N prefills */
+    assert_one_job(&w->stats, N, MAX);
+    assert_int_equal(gauge_get(&w->stats.running_max), 4);
     s.n = 1;
     for (int i = 0; i < N; i++) {
         s.sampling.seed = 42 + (uint64_t)i;

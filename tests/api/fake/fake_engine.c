@@ -66,10 +66,12 @@ void fake_reset(void)
     memset(&engine, 0, sizeof engine);
     engine.progress.state = ENGINE_READY;
     engine.refuse_at = -1;
-    struct histogram *h[] = {&engine.stats.ttft,       &engine.stats.itl,
-                             &engine.stats.e2e,        &engine.stats.queue_time,
-                             &engine.stats.prompt_len, &engine.stats.output_len,
-                             &engine.stats.step_time};
+    struct histogram *h[] = {
+        &engine.stats.ttft,        &engine.stats.itl,          &engine.stats.e2e,
+        &engine.stats.queue_time,  &engine.stats.prompt_len,   &engine.stats.output_len,
+        &engine.stats.step_time,   &engine.stats.prefill_time, &engine.stats.decode_time,
+        &engine.stats.run_time,    &engine.stats.longest_len,  &engine.stats.asked_n,
+        &engine.stats.asked_tokens};
     for (size_t i = 0; i < sizeof h / sizeof *h; i++)
         histogram_init(h[i], bounds, 3);
 }
