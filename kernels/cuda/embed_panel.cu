@@ -63,16 +63,22 @@ GPU_FN void scales_at(const panel_format &f, const uint8_t *s, int r, int group,
     min[0] = min[1] = m;
 }
 
-GPU_FN void decode_group(const panel_format &f, const uint8_t *tile, int r, int group, float *y)
+/* The numbers of a group, times `scale`. */
+GPU_FN void decode_group(const panel_format &f, const uint8_t *tile, int r, int group, float scale,
+                         float *y)
 {
     float d[2], m[2];
     const int at = f.bits == 8 ? 1024 : 512 + (f.bits == 5 ? 128 : 0) + (f.bits == 6 ? 256 : 0);
     scales_at(f, tile + at, r, group, d, m);
-    for (int i = 0; i < GROUP; i++)
-        y[i] = __fadd_rn(__fmul_rn(d[i / 16], number_at(f, tile, r, group * GROUP + i)), m[i / 16]);
+    for (int i = 0; i < GROUP; i++) {
+        const int number = number_at(f, tile, r, group * GROUP + i);
+        const float v = i < 16 ? __fadd_rn(__fmul_rn(d[0], number), m[0])
+                               : __fadd_rn(__fmul_rn(d[1], number), m[1]);
+        y[i] = scale * v;
+    }
 }
 
-static __global__ void __launch_bounds__(THREADS) panel_rows(struct op_embed a, panel_format f)
+static __global__ void __launch_bounds__(THREADS, 4) panel_rows(struct op_embed a, panel_format f)
 {
     const int64_t r = blockIdx.x, k = a.table.shape[1], chunks = (k + PANEL_COLS - 1) / PANEL_COLS;
     if (a.r.live && r >= a.r.live[0])
@@ -91,10 +97,8 @@ static __global__ void __launch_bounds__(THREADS) panel_rows(struct op_embed a, 
     const uint8_t *line =
         static_cast<const uint8_t *>(a.table.data) + token / PANEL_ROWS * chunks * f.tile_bytes;
     for (int64_t i = threadIdx.x; i * GROUP < k; i += THREADS) {
-        float v[GROUP];
-        decode_group(f, line + i / 2 * f.tile_bytes, token % PANEL_ROWS, i % 2, v);
-        for (int j = 0; j < GROUP; j++)
-            y[i * GROUP + j] = a.scale * v[j];
+        decode_group(f, line + i / 2 * f.tile_bytes, token % PANEL_ROWS, i % 2, a.scale,
+                     y + i * GROUP);
     }
 }
 

@@ -20,8 +20,10 @@
 #ifdef __CUDACC__
 /* --- nvcc */
 
-#define GPU_FN     static __device__ __forceinline__
-#define GPU_UNROLL _Pragma("unroll")
+#define GPU_FN           static __device__ __forceinline__
+#define GPU_UNROLL       _Pragma("unroll")
+#define GPU_PRAGMA(text) _Pragma(#text)
+#define GPU_UNROLL_BY(n) GPU_PRAGMA(unroll n)
 #define GPU_DYN_SHARED(T, name)                                                                    \
     extern __shared__ __align__(16) unsigned char gpu_dyn_smem_[];                                 \
     T *name = reinterpret_cast<T *>(gpu_dyn_smem_)
@@ -172,19 +174,19 @@ GPU_FN void gpu_mma_s8(int (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[
     for (int i = 0; i < 4; i++)
         d[i] = s[i];
 }
-GPU_FN void gpu_mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
-                         const float (&c)[4])
+/* Not inlined: unrolled into attention it would take ptxas minutes. */
+static __device__ __noinline__ float4 gpu_mma_bf16_by_hand(uint4 a, uint2 b, float4 c)
 {
     const int lane = threadIdx.x & 31, row = lane & ~3, col = (lane & 3) * 2;
-    float s[4] = {c[0], c[1], c[2], c[3]};
+    float s[4] = {c.x, c.y, c.z, c.w};
     for (int from = 0; from < 4; from++)
         GPU_UNROLL
     for (int k = 0; k < 2; k++) {
-        const uint32_t top = __shfl_sync(GPU_ALL, a[2 * k], row + from);
-        const uint32_t low = __shfl_sync(GPU_ALL, a[2 * k + 1], row + from);
+        const uint32_t top = __shfl_sync(GPU_ALL, k ? a.z : a.x, row + from);
+        const uint32_t low = __shfl_sync(GPU_ALL, k ? a.w : a.y, row + from);
         GPU_UNROLL
         for (int n = 0; n < 2; n++) {
-            const uint32_t w = __shfl_sync(GPU_ALL, b[k], (col + n) * 4 + from);
+            const uint32_t w = __shfl_sync(GPU_ALL, k ? b.y : b.x, (col + n) * 4 + from);
             GPU_UNROLL
             for (int e = 0; e < 2; e++) { /* a bf16 is the upper half of a float */
                 const float v = __uint_as_float(e ? w & 0xffff0000u : w << 16);
@@ -193,9 +195,15 @@ GPU_FN void gpu_mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (
             }
         }
     }
-    GPU_UNROLL
-    for (int i = 0; i < 4; i++)
-        d[i] = s[i];
+    return make_float4(s[0], s[1], s[2], s[3]);
+}
+GPU_FN void gpu_mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
+                         const float (&c)[4])
+{
+    const float4 s =
+        gpu_mma_bf16_by_hand(make_uint4(a[0], a[1], a[2], a[3]), make_uint2(b[0], b[1]),
+                             make_float4(c[0], c[1], c[2], c[3]));
+    d[0] = s.x, d[1] = s.y, d[2] = s.z, d[3] = s.w;
 }
 #endif
 
@@ -226,6 +234,7 @@ GPU_FN void gpu_bar_arrive(int id, int threads)
 
 #define GPU_FN static inline
 #define GPU_UNROLL
+#define GPU_UNROLL_BY(n)
 #define GPU_DYN_SHARED(T, name) T *name = reinterpret_cast<T *>(::simt::dyn_shared())
 
 namespace simt

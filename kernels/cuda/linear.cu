@@ -155,12 +155,16 @@ __global__ void __launch_bounds__(THREADS) linear_plain(x_args a, const float *w
     const int row0 = blockIdx.y * PLAIN_ROWS;
     if (col >= o.n || row0 >= m)
         return;
+    const int rows = m - row0, k_end = static_cast<int>(a.k);
+    const float *x = reinterpret_cast<const float *>(a.x + row0 * a.stride);
+    const int stride = static_cast<int>(a.stride / static_cast<int64_t>(sizeof(float)));
     float sum[PLAIN_ROWS] = {};
-    for (int64_t k = lane; k < a.k; k += 32) {
-        const float v = w[col * a.k + k];
+    w += col * a.k;
+    for (int k = lane; k < k_end; k += 32) {
+        const float v = w[k];
         GPU_UNROLL
         for (int r = 0; r < PLAIN_ROWS; r++)
-            sum[r] = fmaf(x_at(a, row0 + r, k, m), v, sum[r]);
+            sum[r] = fmaf(r < rows ? x[r * stride + k] : 0.0f, v, sum[r]);
     }
     GPU_UNROLL
     for (int r = 0; r < PLAIN_ROWS; r++) {

@@ -223,7 +223,7 @@ template <int BITS, bool SIGN, panel_scales SCALES> struct linear_ints {
     {
         const int g = lane >> 2, t = lane & 3;
         const int none[4] = {0, 0, 0, 0};
-        GPU_UNROLL
+        GPU_UNROLL_BY((SCALES == PANEL_6 && NT == 8 ? 1 : 2)) /* registers: two would spill */
         for (int group = 0; group < 2; group++) {
             uint32_t a[4];
             unpack(tile, lane, group, a);
@@ -307,7 +307,7 @@ struct linear_any {
     {
         const int g = lane >> 2, t = lane & 3;
         const int none[4] = {0, 0, 0, 0};
-        GPU_UNROLL
+        GPU_UNROLL_BY((NT == 8 ? 1 : 2)) /* registers: two would spill */
         for (int group = 0; group < 2; group++) {
             const uint4 v = reinterpret_cast<const uint4 *>(tile)[group * 32 + lane];
             const panel_any *s =

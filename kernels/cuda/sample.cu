@@ -377,7 +377,7 @@ GPU_FN void report(const struct Row &row, int token, int n_top, struct sample_ou
 
 /* --- kernels */
 
-static __global__ void __launch_bounds__(THREADS) sample_kernel(struct op_sample a)
+static __global__ void __launch_bounds__(THREADS, 1) sample_kernel(struct op_sample a)
 {
     GPU_DYN_SHARED(struct Shared, s);
     const int64_t r = blockIdx.x;
