@@ -6,9 +6,11 @@
 #   make fuzz       long fuzzing with clang               make format     clang-format over the tree
 #   make deps       install what is missing (apt)         make container-test   build and try the image
 #   make CUDA=1     build/cuda/inferd, for NVIDIA GPUs    make test-emulated    its kernels, on this processor
+#   make gpu-check  measure and test an NVIDIA GPU        make gpu-bundle       what that needs, for another machine
 #
-# Variables: CUDA_ARCH=90a (one GPU only), CUDA_HOME=path (of the toolkit), MODEL=path and ARGS="options" (for run), SANITIZE=address,undefined | thread,
-# FUZZ_SECONDS=n (a target), FUZZ=json (one target), V=1 (show commands).
+# Variables: MODEL=path and ARGS="options" (for run), SANITIZE=address,undefined | thread,
+# FUZZ_SECONDS=n (a target), FUZZ=json (one target), V=1 (show commands), CUDA_ARCH=90a (one GPU only),
+# CUDA_HOME=path (of the toolkit), CUDA_FROM=pip (fetch the toolkit), CUDA_TARGET=aarch64, DRY=1 (gpu-check without a GPU).
 # Each variant builds into a folder of its own, so nothing ever needs `make clean`.
 
 MAKEFLAGS += -r
@@ -16,7 +18,7 @@ SHELL := /bin/bash
 
 empty :=
 comma := ,
-B := build$(if $(CUDA),/cuda)$(if $(SANITIZE),/$(subst $(comma),-,$(SANITIZE)))
+B := build$(if $(SANITIZE),/$(subst $(comma),-,$(SANITIZE)))
 Q := $(if $(V),,@)
 
 CC ?= cc
@@ -48,22 +50,41 @@ ISA_CFLAGS = $(if $(filter %_avx2.c,$<),$(AVX2))$(if $(filter %_avx512.c,$<),$(A
 
 SRC := $(wildcard kernels/base/*.c kernels/*.c kernels/cpu/*.c kernels/null/*.c kernels/quant/*.c kernels/gpu/*.c \
          engine/*.c engine/*/*.c api/*.c server/*.c server/cmd/*.c)
-# With CUDA=1 kernels/cuda joins: the runtime is linked statically and opens the driver when it is first
-# asked, so the program starts without one. `-u` fetches what kernels/backend.c names weakly.
+OBJ := $(SRC:%.c=$(B)/%.o) $(B)/configs.o
+MAIN := $(B)/server/main.o
+LIB := $(B)/libinferd.a
+PROGRAM := $(B)/inferd
+
+# With CUDA=1 kernels/cuda joins; all else is the same, so only it is compiled, and linked into a program of its
+# own. The runtime is linked statically and opens the driver when it is first asked: the program starts without one.
+CUDA_TARGET ?= $(shell uname -m)
+CUDA_ARCHS := $(if $(filter aarch64 arm64,$(CUDA_TARGET)),75 80 86 87 89 90a 100f 110f 120f,75 80 86 89 90a 100f 120f)
+CUDA_ARCH ?= $(CUDA_ARCHS)
+K := $(B)/cuda$(if $(filter-out $(CUDA_ARCH),$(CUDA_ARCHS)),-$(subst $(empty) $(empty),-,$(strip $(CUDA_ARCH))))
+ifeq ($(CUDA_FROM),pip)
+CUDA_READY := build/cuda-pip/ready
+CUDA_HOME := build/cuda-pip/nvidia/cu13
+NVCC := $(CUDA_HOME)/bin/nvcc
+HAVE_CUDA := $(CUDA_HOME)/include/cuda_runtime.h
+else
 CUDA_HOME ?= /usr/local/cuda
 NVCC := $(firstword $(wildcard $(CUDA_HOME)/bin/nvcc) $(shell command -v nvcc 2>/dev/null))
 HAVE_CUDA := $(wildcard $(CUDA_HOME)/include/cuda_runtime.h)
-CUDA_SRC := $(wildcard kernels/cuda/*.c kernels/cuda/*.cu)
-CUDA_ARCH ?= 75 80 86 89 90a 100f 120f
-NVCC_FLAGS := -std=c++17 -O3 -I. -Xcompiler -Wall -Werror all-warnings -Xfatbin -compress-all \
+endif
+export CUDA_HOME
+# The one that takes longest first, so that the others compile beside it.
+CUDA_SRC := kernels/cuda/linear_ints.cu \
+            $(filter-out %/linear_ints.cu,$(wildcard kernels/cuda/*.c kernels/cuda/*.cu))
+CUDA_OBJ := $(patsubst %,$(K)/%.o,$(basename $(CUDA_SRC)))
+CUDA_LDLIBS := -L$(CUDA_HOME)/lib64 -L$(CUDA_HOME)/lib -lcudart_static -ldl -lrt -Wl,-Bstatic -lstdc++ -Wl,-Bdynamic
+# ptxas reports registers and spills; tests/tools/cuda_objects.py reads them.
+NVCC_FLAGS := -std=c++17 -O3 -I. -Xcompiler -Wall -Werror all-warnings -Xfatbin -compress-all -Xptxas -v \
               $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$a,code=sm_$a)
 ifdef CUDA
 ifeq ($(NVCC),)
-$(error CUDA=1 needs nvcc 13: install cuda-nvcc-13-0 cuda-cudart-dev-13-0 cuda-cccl-13-0 from NVIDIA's repository, or set CUDA_HOME)
+$(error CUDA=1 needs nvcc 13: `make CUDA=1 CUDA_FROM=pip` fetches it from PyPI into build/cuda-pip; or install cuda-nvcc-13-0 cuda-cudart-dev-13-0 cuda-cccl-13-0 from NVIDIA and set CUDA_HOME)
 endif
-CUDA_OBJ := $(patsubst %,$(B)/%.o,$(basename $(CUDA_SRC)))
-LDFLAGS += -Wl,-u,backend_cuda
-LDLIBS += -L$(CUDA_HOME)/lib64 -lcudart_static -ldl -lrt -Wl,-Bstatic -lstdc++ -Wl,-Bdynamic
+PROGRAM := $(K)/inferd
 endif
 
 # kernels/configs: what is known of each GPU, checked and put into the program by one that is always a plain build.
@@ -71,17 +92,18 @@ CONFIGS := $(filter-out %/gpus.json,$(sort $(wildcard kernels/configs/*.json)))
 EMBED_OBJ := $(patsubst %.c,$(B)/%.o,kernels/configs/embed.c $(filter-out %/select.c,$(wildcard kernels/gpu/*.c)) \
              $(wildcard kernels/base/*.c kernels/quant/*.c) kernels/dtype.c kernels/half.c)
 
-OBJ := $(SRC:%.c=$(B)/%.o) $(B)/configs.o $(CUDA_OBJ)
-MAIN := $(B)/server/main.o
-LIB := $(B)/libinferd.a
-
-.PHONY: all run test test-all test-c test-emulated emulated tests lint bench fuzz libfuzzer format container-test clean \
+.PHONY: all run serve test test-all test-c test-emulated emulated cuda-objects cuda-mutants tests lint bench \
+        fuzz libfuzzer format container-test clean \
         deps deps-build deps-run deps-test
-all: $(B)/inferd
+all: $(PROGRAM)
 
 $(B)/inferd: $(MAIN) $(LIB)
 	@echo "link $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(K)/inferd: $(MAIN) $(CUDA_OBJ) $(LIB)
+	@echo "link $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(CUDA_LDLIBS)
 
 $(LIB): $(filter-out $(MAIN),$(OBJ))
 	$(Q)rm -f $@; ar rcs $@ $^
@@ -90,13 +112,28 @@ $(B)/%.o: %.c Makefile
 	$(if $(PKG_LIBS),,$(error libraries are missing: run "make deps"))
 	@mkdir -p $(@D)
 	@echo "cc   $<"
-	$(Q)$(CC) $(CFLAGS) $(PKG_CFLAGS) $(ISA_CFLAGS) $(if $(filter kernels/cuda/%,$<),-isystem $(CUDA_HOME)/include) \
-	    -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(CFLAGS) $(PKG_CFLAGS) $(ISA_CFLAGS) -MMD -MP -c -o $@ $<
 
-$(B)/%.o: %.cu Makefile
+# The C of the CUDA backend and of its tests sees the toolkit's headers.
+$(K)/%.o: %.c Makefile | $(CUDA_READY)
+	@mkdir -p $(@D)
+	@echo "cc   $< (CUDA)"
+	$(Q)$(CC) $(CFLAGS) -isystem $(CUDA_HOME)/include -MMD -MP -c -o $@ $<
+
+$(K)/%.o: %.cu Makefile | $(CUDA_READY)
 	@mkdir -p $(@D)
 	@echo "nvcc $<"
-	$(Q)$(NVCC) $(NVCC_FLAGS) -MMD -MP -c -o $@ $<
+	$(Q)$(NVCC) $(NVCC_FLAGS) -MMD -MP -c -o $@ $< 2>$(@:.o=.ptxas) || { cat $(@:.o=.ptxas); exit 1; }
+
+# CUDA_FROM=pip: NVIDIA's compiler, headers and runtime as wheels (about 200 MB), without its libraries.
+CUDA_WHEELS := nvidia-cuda-nvcc==13.0.* nvidia-cuda-crt==13.0.* nvidia-nvvm==13.0.* nvidia-cuda-runtime==13.0.* \
+               nvidia-cuda-cccl==13.0.*
+build/cuda-pip/ready:
+	$(Q)tests/tools/apt.sh python3 python3-pip
+	@echo "pip  $(CUDA_WHEELS)"
+	$(Q)python3 -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --only-binary=:all: \
+	    --target $(@D) $(CUDA_WHEELS)
+	$(Q)touch $@
 
 ifeq ($(B),build)
 build/embed: $(EMBED_OBJ)
@@ -142,14 +179,17 @@ JOBS := $(shell nproc)
 FUZZ_SECONDS ?= 20
 # All processors, unless the caller said -j.
 PARALLEL = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
-# Programs under a sanitizer are several times slower, hence their longer limit.
+# Programs under a sanitizer are several times slower, hence their longer limit. Without threads there is no race to
+# be found.
 RUN := python3 tests/tools/run.py --jobs $(JOBS) --fuzz-seconds $(FUZZ_SECONDS) \
-       --timeout $(if $(SANITIZE),300,60)
+       --timeout $(if $(SANITIZE),300,60) $(if $(filter thread,$(SANITIZE)),--threaded)
 VENV := .venv/ready
-CHECKS := $(wildcard tests/tools/test_*.py) tests/tools/lint.py
+CHECKS := $(wildcard tests/tools/test_*.py) tests/tools/lint.py tests/tools/cuda_objects.py
 
+# Where nvcc is, the program with CUDA is built too, for one target: .ci/run builds it for all.
 test: deps-test
 	$(Q)$(MAKE) --no-print-directory $(PARALLEL) all tests emulated $(VENV)
+	$(Q)$(if $(NVCC),$(MAKE) --no-print-directory $(PARALLEL) CUDA=1 CUDA_ARCH=90a all .venv/cuda)
 	$(Q)$(if $(HAVE_CUDA),,echo "SKIP the CUDA kernels are not tested: $(CUDA_HOME)/include has no CUDA headers")
 	$(Q)models/fetch.sh >/dev/null || echo "SKIP the default model cannot be fetched: tests that need it are skipped"
 	$(Q)$(RUN) $(CHECKS:%=--check %) --e2e tests/e2e $(TESTS) $(if $(HAVE_CUDA),$(SIMT_PROGRAMS)) $(FUZZERS)
@@ -159,7 +199,7 @@ test-c: deps-test
 	$(Q)$(MAKE) --no-print-directory $(PARALLEL) tests
 	$(Q)$(RUN) $(TESTS) $(FUZZERS)
 
-test-all: test container-test
+test-all: test container-test cuda-objects cuda-mutants
 	$(Q)$(MAKE) --no-print-directory test-c SANITIZE=address,undefined
 	$(Q)$(MAKE) --no-print-directory test-c SANITIZE=thread
 
@@ -168,6 +208,20 @@ $(VENV): tests/tools/requirements.txt
 	$(Q)python3 -m venv .venv
 	$(Q).venv/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	$(Q)touch $@
+
+# NVIDIA's disassembler, where the toolkit came without.
+.venv/cuda: tests/tools/requirements-cuda.txt $(VENV)
+	$(Q).venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $<
+	$(Q)touch $@
+
+# Every target that is shipped, and what ptxas made of it.
+cuda-objects: $(if $(NVCC),.venv/cuda)
+	$(Q)$(if $(NVCC),$(MAKE) --no-print-directory $(PARALLEL) CUDA=1 all)
+	$(Q)python3 tests/tools/cuda_objects.py build/cuda
+
+# Bugs planted in the kernels, which the emulated tests must find.
+cuda-mutants: $(if $(HAVE_CUDA),emulated)
+	$(Q)python3 tests/tools/cuda_mutants.py
 
 lint:
 	$(Q)python3 tests/tools/lint.py
@@ -192,8 +246,8 @@ libfuzzer: $(FUZZERS)
 SHAPE ?= qwen2.5-0.5b
 FORMATS ?= q8_0 q4_0 bf16
 bench: all
-	$(Q)for f in $(FORMATS); do $(B)/inferd bench --random $(SHAPE) --format $$f || exit 1; done
-	$(Q)tests/bench/bench_server.py $(B)/inferd --random $(SHAPE) --format $(firstword $(FORMATS))
+	$(Q)for f in $(FORMATS); do $(PROGRAM) bench --random $(SHAPE) --format $$f || exit 1; done
+	$(Q)tests/bench/bench_server.py $(PROGRAM) --random $(SHAPE) --format $(firstword $(FORMATS))
 
 BENCHES := $(patsubst %.c,$(B)/%,$(wildcard tests/bench/bench_*.c))
 $(BENCHES): $(B)/%: $(B)/%.o $(SUPPORT) $(LIB)
@@ -209,27 +263,28 @@ SIMT_CXX := -std=c++17 -D_GNU_SOURCE -g -O2 -fno-strict-aliasing -ffp-contract=o
 simt_all_bounds := -fsanitize=address,bounds -fno-omit-frame-pointer -O1
 simt_kernel_race := -fsanitize=thread -Wno-tsan
 simt_obj = $(patsubst %,$(B)/simt/$1/%.o,$(basename $2))
-SIMT_SRC := $(wildcard tests/simt/*.cc) $(filter-out tests/simt/test_%,$(wildcard tests/simt/*.c))
+SIMT_SRC := $(wildcard tests/simt/*.cc) $(filter-out tests/simt/test_%,$(wildcard tests/simt/*.c)) tests/gpu/measure.c
+GPU_SRC := $(wildcard tests/gpu/gpu_*.c tests/gpu/gpu_*.cu)
 simt_lib = $(call simt_obj,$1,$(CUDA_SRC) $(filter-out $(if $(filter race,$1),,%/race.cc),$(SIMT_SRC)))
 # The emulator's own tests break kernels on purpose, which is for the plain build only.
 SIMT_PROGRAMS := $(foreach b,$(SIMT_BUILDS),$(patsubst %,$(B)/simt/$b/%,$(filter-out \
                  $(if $(filter plain,$b),,tests/simt/test_simt),$(basename $(SIMT_TESTS)))))
 
 define SIMT_BUILD
-$(B)/simt/$1/%.o: %.cu Makefile
+$(B)/simt/$1/%.o: %.cu Makefile | $(CUDA_READY)
 	@mkdir -p $$(@D); echo "simt $1 $$<"
 	$$(Q)$$(CXX) $(SIMT_CXX) $(simt_all_$1) $$(if $$(filter kernels/%,$$<),$(simt_kernel_$1)) -x c++ \
 	    -include tests/simt/simt.h -MMD -MP -c -o $$@ $$<
-$(B)/simt/$1/%.o: %.cc Makefile
+$(B)/simt/$1/%.o: %.cc Makefile | $(CUDA_READY)
 	@mkdir -p $$(@D); echo "simt $1 $$<"
 	$$(Q)$$(CXX) $(SIMT_CXX) $(simt_all_$1) -MMD -MP -c -o $$@ $$<
-$(B)/simt/$1/%.o: %.c Makefile
+$(B)/simt/$1/%.o: %.c Makefile | $(CUDA_READY)
 	@mkdir -p $$(@D); echo "simt $1 $$<"
 	$$(Q)$$(CC) $(CFLAGS) $(simt_all_$1) -isystem $(CUDA_HOME)/include -MMD -MP -c -o $$@ $$<
-$(patsubst %,$(B)/simt/$1/%,$(basename $(SIMT_TESTS))): $(B)/simt/$1/%: $(B)/simt/$1/%.o \
+$(patsubst %,$(B)/simt/$1/%,$(basename $(SIMT_TESTS) $(GPU_SRC))): $(B)/simt/$1/%: $(B)/simt/$1/%.o \
     $(call simt_lib,$1) $(SUPPORT) $(LIB)
 	$$(Q)$$(CXX) $(simt_all_$1) -rdynamic -pthread -o $$@ $$(filter %.o,$$^) $(SUPPORT) $(LIB) -lcmocka -ldl $(LDLIBS)
--include $(patsubst %,$(B)/simt/$1/%.d,$(basename $(SIMT_TESTS) $(CUDA_SRC) $(SIMT_SRC)))
+-include $(patsubst %,$(B)/simt/$1/%.d,$(basename $(SIMT_TESTS) $(CUDA_SRC) $(SIMT_SRC) $(GPU_SRC)))
 endef
 $(foreach b,$(SIMT_BUILDS),$(eval $(call SIMT_BUILD,$b)))
 
@@ -256,14 +311,18 @@ deps-test:
 deps:
 	$(Q)tests/tools/apt.sh $(sort $(DEB_RUN) $(DEB_TEST))
 
-# Installs, builds, fetches the default model unless MODEL names another, and serves it.
+# Installs, builds, fetches the default model unless MODEL names another, and serves it. Where there is an NVIDIA
+# GPU, and nvcc, the program is built for that GPU alone.
 run: deps-run
-	$(Q)$(MAKE) --no-print-directory $(PARALLEL) all
+	$(Q)gpu=$$(tests/tools/gpu_arch.sh); [ -z "$$gpu" -o -n "$(NVCC)" ] || { gpu=; \
+	    echo "The GPU is not used: nvcc is missing. \`make run CUDA_FROM=pip\` fetches it from PyPI."; }; \
+	    $(MAKE) --no-print-directory $(PARALLEL) serve $${gpu:+CUDA=1 "CUDA_ARCH=$$gpu"}
+serve: all
 	$(Q)model='$(MODEL)'; [ -n "$$model" ] || model=$$(models/fetch.sh) || exit 1; \
-	    exec $(B)/inferd serve "$$model" $(ARGS)
+	    exec $(PROGRAM) serve "$$model" $(ARGS)
 
 clean:
 	rm -rf build
 
--include $(OBJ:.o=.d) $(EMBED_OBJ:.o=.d) $(TESTS:=.d) $(FUZZERS:=.d) $(BENCHES:=.d) $(FAKE:.o=.d) \
+-include $(OBJ:.o=.d) $(EMBED_OBJ:.o=.d) $(CUDA_OBJ:.o=.d) $(TESTS:=.d) $(FUZZERS:=.d) $(BENCHES:=.d) $(FAKE:.o=.d) \
     $(patsubst %.c,$(B)/%.d,$(wildcard tests/support/*.c))

@@ -4,9 +4,11 @@
 Usage: cuda_mutants.py [NAME ...]     after `make emulated`, whose objects it links with
 
 A mutant is a file, a text in it, and what takes its place. The plain build (wrong numbers) is tried
-first, then the race build. A mutant whose text is gone from the file is an error: keep them in step.
+first, then the race build. As many mutants at once as there are processors. A mutant whose text is
+gone from the file is an error: keep them in step.
 """
 
+import concurrent.futures
 import glob
 import os
 import shlex
@@ -26,7 +28,7 @@ MUTANTS = [
     ('linear-fifth-bit', L + '.cuh', 'h >> (group * 4 + i) <<', 'h >> (group * 4) <<', 'linear_ints', 'linear'),
     ('linear-second-scale', L + '.cuh', 's.sc[i / 2 * 2 + 1] * c2[i]', 's.sc[i / 2 * 2] * c2[i]',
      'linear_ints', 'linear'),
-    ('linear-row-beyond-m', L + '.cuh', 'row >= m || col', 'col', 'linear_half', 'linear'),
+    ('linear-row-beyond-m', L + '.cuh', 'row >= at.m || col', 'col', 'linear_half', 'linear'),
     ('linear-part-left-out', L + '.cu', 'for (int s = 1; s < splits', 'for (int s = 2; s < splits', 'linear',
      'linear'),
     ('linear-top-of-half-a-group', L + '.cu', 'top = fmaxf(top, __shfl_xor_sync(GPU_ALL, top, 2));', '',
@@ -77,14 +79,14 @@ def build(mutant, kind, out):
     with open(path) as f:
         text = f.read()
     if text.count(old) < 1:
-        sys.exit(f'{name}: "{old}" is not in {path}')
+        raise ValueError(f'{name}: "{old}" is not in {path}')
     with open(os.path.join(tree, path), 'w') as f:
         f.write(text.replace(old, new))
     source = f'kernels/cuda/{unit}.cu'
     if path != source:  # found through the include path, before the real one
         with open(source) as f, open(os.path.join(tree, source), 'w') as to:
             to.write(f.read())
-    flags = shlex.split(FLAGS.format(tree=tree, cuda=os.environ.get('CUDA', '/usr/local/cuda')))
+    flags = shlex.split(FLAGS.format(tree=tree, cuda=os.environ.get('CUDA_HOME', '/usr/local/cuda')))
     objects = glob.glob(f'build/simt/{kind}/kernels/cuda/*.o') + glob.glob(f'build/simt/{kind}/tests/simt/*.o')
     objects = [o for o in objects if not os.path.basename(o).startswith('test_')]
     objects = [o for o in objects if kind == 'race' or not o.endswith('/race.o')]
@@ -99,7 +101,7 @@ def build(mutant, kind, out):
     ):
         r = run(command)
         if r.returncode:
-            sys.exit(f'{name}: does not build\n{r.stderr}')
+            raise ValueError(f'{name}: does not build\n{r.stderr}')
     return program
 
 
@@ -112,21 +114,28 @@ def caught(program):
     return None if r.returncode == 0 else f'exit {r.returncode}'
 
 
+def try_mutant(mutant, out):
+    """Whether it was found; says so."""
+    start, how = time.time(), None
+    try:
+        for kind in BUILDS:
+            how = how or (found := caught(build(mutant, kind, out))) and f'{kind}: {found}'
+    except ValueError as wrong:
+        print(wrong, flush=True)
+        return False
+    print(f'{mutant[0]:30} {how or "MISSED":24} {time.time() - start:5.1f} s', flush=True)
+    return bool(how)
+
+
 def main():
     if not glob.glob('build/simt/plain/tests/simt/test_linear*'):
         print('SKIP the emulated tests are not built: mutants are not tried')
         return 0
-    out, missed = 'build/simt/mutants', 0
-    for mutant in MUTANTS:
-        if sys.argv[1:] and mutant[0] not in sys.argv[1:]:
-            continue
-        start, how = time.time(), None
-        for kind in BUILDS:
-            how = how or (found := caught(build(mutant, kind, out))) and f'{kind}: {found}'
-        missed += not how
-        print(f'{mutant[0]:30} {how or "MISSED":24} {time.time() - start:5.1f} s', flush=True)
-    print(f'{missed} missed')
-    return 1 if missed else 0
+    chosen = [m for m in MUTANTS if not sys.argv[1:] or m[0] in sys.argv[1:]]
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = list(pool.map(lambda m: try_mutant(m, 'build/simt/mutants'), chosen))
+    print(f'{len(found)} mutants, {found.count(False)} not found')
+    return 0 if found and all(found) else 1
 
 
 if __name__ == '__main__':

@@ -18,7 +18,7 @@ FILE_MAX, PARAMS_MAX, HEADER_BODY_MAX = 1000, 6, 5
 COLUMNS = 100  # but for tables, between clang-format off and on
 FUNCTION_MAX, FUNCTION_MAX_LONG = 120, 200
 EMULATOR = 'tests/simt/'  # stands in for the CUDA runtime: its names and signatures are NVIDIA's
-CPP_FOLDERS = ('kernels/cuda/', EMULATOR)  # C++, and device code under #if
+CPP_FOLDERS = ('kernels/cuda/', EMULATOR, 'tests/gpu/')  # C++, and device code under #if
 LONG_FUNCTIONS = ('engine/models/', 'kernels/cpu/', 'kernels/cuda/')  # forwards and kernels
 TREE_MAX = 10 << 20
 CLANG_FORMAT = '14'  # what Debian 12 has; others lay some lines out differently
@@ -67,7 +67,7 @@ THIRD_PARTY = [  # header, who may include it (regular expression over paths)
     (r'microhttpd\.h', r'server/http\.c'),
     (r'pcre2\.h', r'engine/text/[^/]*\.c'),
     (r'utf8proc\.h', r'engine/text/[^/]*\.c|tests/.*\.c'),
-    (r'(cuda|cublas|nccl|nvml|nvrtc).*\.h', r'kernels/cuda/.*|tests/simt/.*'),
+    (r'(cuda|cublas|nccl|nvml|nvrtc).*\.h', r'kernels/cuda/.*|tests/(simt|gpu)/.*'),
     (r'cmocka\.h', r'tests/.*'),
 ]
 FORBIDDEN = [  # call, who may make it, why not

@@ -125,6 +125,12 @@ def run_fuzzer(path, seconds):
     )
 
 
+def starts_threads(path):
+    """Whether anything that is linked into the program calls pthread_create."""
+    names = subprocess.run(['nm', '-D', '--undefined-only', path], capture_output=True, text=True)
+    return names.returncode != 0 or ' pthread_create' in names.stdout
+
+
 def short(path):
     return '/'.join(path.split('/')[-2:])
 
@@ -193,8 +199,13 @@ def main():
     parser.add_argument('--fuzz-seconds', type=int, default=2)
     parser.add_argument('--check', action='append', default=[], metavar='SCRIPT')
     parser.add_argument('--e2e', metavar='FOLDER')
+    parser.add_argument('--threaded', action='store_true', help='only programs that can start threads')
     parser.add_argument('program', nargs='*')
     args = parser.parse_args()
+    if args.threaded:
+        chosen = [p for p in args.program if starts_threads(p)]
+        print(f'-- {len(args.program) - len(chosen)} programs are left out: they start no thread')
+        args.program = chosen
     fuzzers = [p for p in args.program if os.path.basename(p).startswith('fuzz_')]
     programs = [p for p in args.program if p not in fuzzers]
     results = []

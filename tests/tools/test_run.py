@@ -85,6 +85,21 @@ class Run(unittest.TestCase):
         args = ['--jobs', '2', '--check', check, '--check', skipped, '--fuzz-seconds', '7']
         self.assertEqual(self.last(*args, good, bad, fuzz), (1, '2 passed, 2 failed, 1 skipped'))
 
+    def test_threaded(self):
+        """Under the thread sanitizer too, which itself starts threads, only the program's own calls count."""
+        body = 'int main(void) { CALL; puts("[ RUN      ] a\\n[       OK ] a"); return 0; }\n'
+        call = 'pthread_t t; pthread_create(&t, 0, run, 0); pthread_join(t, 0)'
+        head = '#include <pthread.h>\n#include <stdio.h>\nvoid *run(void *p) { return p; }\n'
+        for name, code, ran in ('test_one', call, 1), ('test_none', '', 0):
+            source, program = (os.path.join(self.folder, n) for n in (name + '.c', name))
+            with open(source, 'w', encoding='utf-8') as f:
+                f.write(head + body.replace('CALL', code))
+            for flags in [], ['-fsanitize=thread']:
+                subprocess.run(['cc', '-pthread', *flags, '-o', program, source], check=True)
+                code, last = self.last('--threaded', program)
+                self.assertEqual((code, last.split(',')[0][1:]), (0, ' passed'))
+                self.assertIn(int(last[0]), {0, 1} if flags and ran else {ran})
+
     def test_fuzz_driver(self):
         source, program = (os.path.join(self.folder, n) for n in ('t.c', 'fuzz_t'))
         corpus = os.path.join(self.folder, 'tests', 'fuzz', 'corpus', 't')
