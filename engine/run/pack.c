@@ -51,7 +51,7 @@ size_t pack_device_bytes(const struct pack_sizes *max)
 {
     struct pack_arrays a;
     size_t last = pad((size_t)max->slots * sizeof(int32_t));
-    return RING * (layout(max, NULL, &a) + out_bytes(max)) + table_bytes(max) + last;
+    return layout(max, NULL, &a) + out_bytes(max) + table_bytes(max) + last;
 }
 
 void pack_open(struct pack *p, const struct pack_sizes *max, void *device)
@@ -64,11 +64,11 @@ void pack_open(struct pack *p, const struct pack_sizes *max, void *device)
         p->host[i] = xcalloc(1, p->up_bytes);
         p->out_host[i] = xcalloc((size_t)max->want, sizeof(struct sample_out));
         p->table_host[i] = xcalloc(1, table_bytes(max));
-        p->dev[i] = at;
-        at += p->up_bytes;
-        p->out_dev[i] = (struct sample_out *)at;
-        at += out_bytes(max);
     }
+    p->dev = at;
+    at += p->up_bytes;
+    p->out_dev = (struct sample_out *)at;
+    at += out_bytes(max);
     p->table = (int32_t *)at;
     p->last = (int32_t *)(at + table_bytes(max));
 }
@@ -89,29 +89,31 @@ struct pack_arrays pack_host(const struct pack *p, int ring)
     return a;
 }
 
-struct pack_arrays pack_dev(const struct pack *p, int ring)
+struct pack_arrays pack_dev(const struct pack *p)
 {
     struct pack_arrays a;
-    layout(&p->max, p->dev[ring], &a);
+    layout(&p->max, p->dev, &a);
     return a;
 }
 
-enum status pack_upload(const struct pack *p, int ring, struct queue *q)
+enum status pack_upload(const struct pack *p, int ring, struct queue *q, int n_bias)
 {
-    return q->dev->backend->copy(q, p->dev[ring], p->host[ring], p->up_bytes, COPY_TO_DEVICE);
+    char *end = (char *)(pack_host(p, ring).bias + n_bias); /* biases lie last */
+    return q->dev->backend->copy(q, p->dev, p->host[ring], (size_t)(end - p->host[ring]),
+                                 COPY_TO_DEVICE);
 }
 
-enum status pack_table(const struct pack *p, int ring, struct queue *q, int slot,
-                       const int32_t *page, int n)
+enum status pack_table(const struct pack *p, int ring, struct queue *q,
+                       const struct pack_pages *pages)
 {
-    size_t row = (size_t)slot * (size_t)p->max.table_stride, bytes = (size_t)n * sizeof *page;
-    memcpy(p->table_host[ring] + row, page, bytes);
-    return q->dev->backend->copy(q, p->table + row, p->table_host[ring] + row, bytes,
-                                 COPY_TO_DEVICE);
+    size_t at = (size_t)pages->slot * (size_t)p->max.table_stride + (size_t)pages->first;
+    size_t bytes = (size_t)(pages->n - pages->first) * sizeof *pages->page;
+    memcpy(p->table_host[ring] + at, pages->page + pages->first, bytes);
+    return q->dev->backend->copy(q, p->table + at, p->table_host[ring] + at, bytes, COPY_TO_DEVICE);
 }
 
 enum status pack_download(const struct pack *p, int ring, struct queue *q, int n_want)
 {
-    return q->dev->backend->copy(q, p->out_host[ring], p->out_dev[ring],
+    return q->dev->backend->copy(q, p->out_host[ring], p->out_dev,
                                  (size_t)n_want * sizeof(struct sample_out), COPY_TO_HOST);
 }

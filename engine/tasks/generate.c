@@ -3,10 +3,12 @@
 #include "engine/tasks/generate.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "engine/tasks/tasks.h"
 #include "kernels/base/clock.h"
+#include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 #include "kernels/base/rng.h"
 
@@ -279,7 +281,7 @@ static void fill_rows(struct task_state *g, struct step_plan *p, struct pack_arr
 static int bucket(const struct task_state *g, int n, int max)
 {
     int b = 1;
-    if (g->w->info.exact_rows)
+    if (g->w->info.exact_rows || n == 0)
         return n;
     while (b < n)
         b = b < 8 || b % 3 == 0 ? (b < 8 ? b * 2 : b / 3 * 4)
@@ -291,10 +293,13 @@ static enum status upload(struct task_state *g, const struct step *step, const s
 {
     struct queue *q = g->w->queue;
     const int64_t n_vocab = g->net->hp.n_vocab;
-    TRY(pack_upload(&g->pack, step->ring, q));
+    TRY(pack_upload(&g->pack, step->ring, q, p->bias));
     for (int i = 0; i < p->n_parts; i++) {
         struct seq *s = p->part[i].seq;
-        TRY(pack_table(&g->pack, step->ring, q, s->slot, s->pages.id, s->pages.n));
+        struct pack_pages pages = {s->slot, s->n_table, s->pages.n, s->pages.id};
+        if (s->n_table < s->pages.n)
+            TRY(pack_table(&g->pack, step->ring, q, &pages));
+        s->n_table = s->pages.n;
         if (!s->count)
             continue;
         struct op_count c = {.counts = g->counts + s->slot * n_vocab,
@@ -308,15 +313,17 @@ static enum status upload(struct task_state *g, const struct step *step, const s
     return OK;
 }
 
-static enum status gen_launch(struct task_state *g, struct step *step)
+struct sizes { /* of a step's launches */
+    int rows, seqs, want;
+};
+
+/* The forward and the sampler, of so many rows of whatever the arrays on the device hold. */
+static enum status compute(struct task_state *g, struct sizes n)
 {
-    struct step_plan *p = step->plan;
     struct worker *w = g->w;
-    struct pack_arrays host = pack_host(&g->pack, step->ring), dev = pack_dev(&g->pack, step->ring);
-    fill_rows(g, p, &host);
-    TRY(upload(g, step, p));
-    struct ragged r = {.rows = bucket(g, p->rows, g->max.rows),
-                       .seqs = bucket(g, p->n_parts, g->max.seqs),
+    struct pack_arrays dev = pack_dev(&g->pack);
+    struct ragged r = {.rows = n.rows,
+                       .seqs = n.seqs,
                        .live = dev.live,
                        .pos = dev.pos,
                        .row_seq = dev.row_seq,
@@ -327,7 +334,7 @@ static enum status gen_launch(struct task_state *g, struct step *step)
                       .last = g->pack.last,
                       .mem = g->mem,
                       .want = dev.want,
-                      .n_want = bucket(g, p->want, g->max.want),
+                      .n_want = n.want,
                       .want_live = dev.want_live};
     struct pass pass;
     struct output out = {0};
@@ -335,17 +342,71 @@ static enum status gen_launch(struct task_state *g, struct step *step)
     pass.b = &b;
     g->net->arch->forward(g->net, &pass, &(struct input){.batch = &b}, &out);
     TRY(pass.status);
-    if (p->want == 0)
+    if (n.want == 0)
         return OK;
     struct op_sample sample = {.logits = out.logits,
                                .row = dev.sample,
                                .bias = dev.bias,
                                .counts = g->counts,
                                .last = g->pack.last,
-                               .out = g->pack.out_dev[step->ring],
+                               .out = g->pack.out_dev,
                                .n_live = dev.want_live};
-    TRY(op_sample(w->queue, &sample));
-    return pack_download(&g->pack, step->ring, w->queue, p->want);
+    return op_sample(w->queue, &sample);
+}
+
+/* ERR_UNSUPPORTED after a log line: this device makes no graph of it, and nothing has run. */
+static enum status capture(struct task_state *g, struct sizes n, struct graph **out)
+{
+    const struct backend *b = g->w->opt.backend;
+    enum status s = b->capture(g->w->queue, true, NULL);
+    if (s == OK) {
+        enum status computed = compute(g, n);
+        char why[256];
+        snprintf(why, sizeof why, "%s", fail_text());
+        s = b->capture(g->w->queue, false, out);
+        if (computed != OK)
+            s = fail(computed, "%s", why);
+    }
+    if (s == OK)
+        return OK;
+    log_warn("steps are launched kernel by kernel from now on: %s", fail_text());
+    g->no_graphs = true;
+    return ERR_UNSUPPORTED;
+}
+
+/* A step of `rows` single rows: launched the first time, captured the second, replayed since. */
+static enum status compute_singles(struct task_state *g, int rows)
+{
+    const struct backend *b = g->w->opt.backend;
+    struct sizes n = {rows, rows, rows};
+    int i = 0;
+    while (i < GRAPHS && g->graph[i].rows && g->graph[i].rows != rows)
+        i++;
+    if (!b->capture || g->no_graphs || i == GRAPHS)
+        return compute(g, n);
+    struct gen_graph *e = &g->graph[i];
+    if (!e->rows) {
+        e->rows = rows;
+        return compute(g, n);
+    }
+    if (!e->graph && capture(g, n, &e->graph) != OK)
+        return compute(g, n);
+    return b->replay(g->w->queue, e->graph);
+}
+
+static enum status gen_launch(struct task_state *g, struct step *step)
+{
+    struct step_plan *p = step->plan;
+    struct pack_arrays host = pack_host(&g->pack, step->ring);
+    fill_rows(g, p, &host);
+    TRY(upload(g, step, p));
+    if (p->want == p->rows && p->n_parts == p->rows)
+        TRY(compute_singles(g, bucket(g, p->rows, g->max.seqs)));
+    else
+        TRY(compute(g, (struct sizes){bucket(g, p->rows, g->max.rows),
+                                      bucket(g, p->n_parts, g->max.seqs),
+                                      bucket(g, p->want, g->max.want)}));
+    return p->want ? pack_download(&g->pack, step->ring, g->w->queue, p->want) : OK;
 }
 
 /* ---- finishing ------------------------------------------------------------------------------- */

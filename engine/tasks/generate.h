@@ -42,6 +42,7 @@ struct seq {
     bool preempting; /* gives its pages back as soon as no step uses them */
     bool count;      /* its penalty counts must be set before its next row */
     int slot;        /* -1: none */
+    int n_table;     /* pages that the slot's row of the device's table has */
     int32_t *tok;
     int n_tok, cap, n_prompt;
     int64_t limit; /* most tokens it may have, prompt included */
@@ -83,6 +84,13 @@ struct step_plan {
     bool prefill;
 };
 
+/* A step of single rows as a graph: all that its launches depend on is their number. */
+struct gen_graph {
+    int rows;            /* 0: unused */
+    struct graph *graph; /* NULL: seen once */
+};
+enum { GRAPHS = 32 };
+
 struct task_state {
     struct worker *w;
     const struct model *m;
@@ -104,6 +112,8 @@ struct task_state {
     uint64_t next_order;
     double row_seconds; /* moving average over prefill steps; 0: none yet */
     struct step_plan plan[RING];
+    struct gen_graph graph[GRAPHS];
+    bool no_graphs; /* the device has none, or failed to make one */
 };
 
 /* schedule.c: admission and the choice of rows */

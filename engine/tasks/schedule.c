@@ -127,6 +127,7 @@ static bool admit(struct task_state *g, struct seq *s, int slot)
         return false;
     }
     s->slot = slot;
+    s->n_table = 0;
     s->state = SEQ_RUNNING;
     s->order = g->next_order++;
     s->n_sched = s->n_computed = cached;

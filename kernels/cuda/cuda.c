@@ -240,9 +240,13 @@ static enum status end_capture(struct cuda_device *d, struct graph **out)
     cudaGraph_t g;
     cudaGraphExec_t exec;
     d->capturing = false;
-    TRY(cuda_check(cudaStreamEndCapture(d->queue.stream, &g), "capture"));
-    cudaError_t e = cudaGraphInstantiate(&exec, g, 0);
-    cudaGraphDestroy(g);
+    cudaError_t e = cudaStreamEndCapture(d->queue.stream, &g);
+    if (e == cudaSuccess) {
+        e = cudaGraphInstantiate(&exec, g, 0);
+        cudaGraphDestroy(g);
+    }
+    if (e != cudaSuccess)
+        cudaGetLastError(); /* it is not the next call's */
     TRY(cuda_check(e, "making a graph"));
     *out = d->graph[d->n_graphs++] = xcalloc(1, sizeof **out);
     (*out)->exec = exec;

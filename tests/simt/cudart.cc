@@ -33,6 +33,7 @@ std::recursive_mutex api_mu;
 static thread_local cudaError_t last_error = cudaSuccess;
 static cudaError_t sticky = cudaSuccess;
 static struct simt_faults faults;
+static struct simt_counts counts;
 static int kernels_left; // until the device breaks, when faults.break_after
 static size_t memory_size()
 {
@@ -298,6 +299,7 @@ void submit_kernel(cudaStream_t s, const LaunchDesc &d, void (*thunk)(const void
         err(sticky);
         return;
     }
+    counts.kernels += !real(s)->graph;
     std::shared_ptr<void> copy(::operator new(size), [](void *p) { ::operator delete(p); });
     std::memcpy(copy.get(), closure, size);
     LaunchDesc dd = d;
@@ -398,6 +400,11 @@ void simt_faults(const struct simt_faults *f)
     faults = *f;
     kernels_left = f->break_after;
     reset_error_for_tests();
+}
+struct simt_counts simt_counts(void)
+{
+    API_LOCK;
+    return counts;
 }
 cudaError_t cudaGetDeviceCount(int *n)
 {
@@ -823,6 +830,8 @@ cudaError_t cudaStreamIsCapturing(cudaStream_t s, cudaStreamCaptureStatus *c)
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *x, cudaGraph_t g, unsigned long long)
 {
     API_LOCK;
+    if (faults.no_graphs)
+        return err(cudaErrorNotSupported);
     *x = new CUgraphExec_st{g->nodes};
     return cudaSuccess;
 }
@@ -843,6 +852,8 @@ cudaError_t cudaGraphExecUpdate(cudaGraphExec_t x, cudaGraph_t g, cudaGraphExecU
 }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t x, cudaStream_t s)
 {
+    API_LOCK;
+    counts.graphs++;
     auto n = std::make_shared<std::vector<Node>>(x->nodes);
     enqueue(s, "graph", [n] { run_nodes(*n); });
     return err(sticky);

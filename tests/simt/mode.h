@@ -24,8 +24,15 @@ struct simt_faults {
     size_t memory;    /* bytes it has */
     int break_after;  /* kernels until an error that no call recovers from */
     const char *idle; /* kernels with this in their name return at once, having done nothing */
+    bool no_graphs;   /* captured work cannot be made into a graph */
 };
 void simt_faults(const struct simt_faults *f);
+
+/* What was submitted since the program began; kernels: not those in graphs. */
+struct simt_counts {
+    long kernels, graphs;
+};
+struct simt_counts simt_counts(void);
 
 bool simt_checks_races(void); /* this is the race build, where time is dear and order is not */
 bool simt_slow(void);         /* the race or the bounds build: time is dear */

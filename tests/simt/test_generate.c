@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 #include "kernels/base/rng.h"
 #include "tests/simt/gpu.h"
@@ -330,6 +331,67 @@ static void cancelling_gives_everything_back(void **state)
     worker_stop(w);
 }
 
+static char logged[512];
+static void keep_log(void *ctx, enum log_level level, const char *line)
+{
+    (void)ctx;
+    if (level == LOG_WARN)
+        strncat(logged, line, sizeof logged - strlen(logged) - 1);
+}
+
+/* Steps of single rows are launched, captured, then replayed; where graphs cannot be made, one line
+ * says so and the text is the same. */
+static void steps_are_replayed(void **state)
+{
+    (void)state;
+    enum { TEXT = 24 };
+    struct worker_options o = llama(&backend_cuda);
+    struct job_spec s = greedy_spec(prompt[0], 9, TEXT);
+    struct running r[3], plain;
+    simt_mode(&late);
+    struct worker *w = worker_for_test(&o);
+    struct simt_counts at[3];
+    for (int i = 0; i < 2; i++) {
+        at[i] = simt_counts();
+        run_job(w, &s, &r[i]);
+    }
+    at[2] = simt_counts();
+    assert_same(&r[0].answer[0], &r[1].answer[0]);
+    /* The prompt is one step, a text of n tokens n - 1 more: one launched, the second captured. */
+    assert_int_equal(at[1].graphs - at[0].graphs, TEXT - 2);
+    assert_int_equal(at[2].graphs - at[1].graphs, TEXT - 1);
+    long step = at[2].kernels - at[1].kernels; /* of the prompt */
+    assert_in_range(at[1].kernels - at[0].kernels, step + 1, 2 * step + 2);
+    /* Three in company: a bucket of four, and of two when the first has ended. */
+    running_clear(&r[0]);
+    running_clear(&r[1]);
+    for (int i = 0; i < 3; i++) {
+        struct job_spec more = greedy_spec(prompt[i], 9, TEXT);
+        assert_int_equal(running_start(&r[i], w, &more), OK);
+    }
+    for (int i = 0; i < 3; i++)
+        running_wait(&r[i]);
+    assert_true(simt_counts().graphs - at[2].graphs >= TEXT - 4);
+    worker_stop(w);
+
+    simt_faults(&(struct simt_faults){.no_graphs = true});
+    log_set_sink(keep_log, NULL, LOG_INFO);
+    w = worker_for_test(&o);
+    at[0] = simt_counts();
+    run_job(w, &s, &plain);
+    assert_same(&plain.answer[0], &r[0].answer[0]);
+    assert_int_equal(simt_counts().graphs, at[0].graphs);
+    const char *line = strstr(logged, "kernel by kernel");
+    assert_non_null(line);
+    assert_null(strstr(line + 1, "kernel by kernel"));
+    worker_stop(w);
+    log_set_sink(NULL, NULL, LOG_INFO);
+    simt_faults(&(struct simt_faults){0});
+    for (int i = 0; i < 3; i++)
+        running_clear(&r[i]);
+    running_clear(&plain);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -337,6 +399,7 @@ int main(void)
         cmocka_unit_test_teardown(texts_are_the_cpus, usual_mode),
         cmocka_unit_test_teardown(turns_and_scores, usual_mode),
         cmocka_unit_test_teardown(cancelling_gives_everything_back, usual_mode),
+        cmocka_unit_test_teardown(steps_are_replayed, usual_mode),
         cmocka_unit_test_teardown(the_youngest_gives_way, usual_mode),
     };
     const struct CMUnitTest brief[] = {tests[0], tests[1], tests[2]};
