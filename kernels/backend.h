@@ -14,6 +14,8 @@
 #include "kernels/ops.h"
 
 struct backend;
+struct gpu_selected; /* kernels/gpu/select.h */
+struct gpu_params;   /* kernels/gpu/config.h */
 struct device {
     const struct backend *backend;
     int index;
@@ -31,6 +33,8 @@ struct device_options {
     int threads; /* CPU: 0: as many as this process may really use */
     const char
         *isa; /* CPU: "scalar" "avx2" "avx512" forces one for tests; NULL: the best this CPU has */
+    const char *gpu_config, *gpu_cache; /* CUDA: a configuration; the folder of tuned ones; NULL */
+    bool strict;                        /* CUDA: refuse instead of falling back */
     const char *cublaslt; /* CUDA: file or folder of the library, "none"; NULL: looked for */
     bool deterministic;   /* CUDA: a row's bits do not depend on the number of rows either */
 };
@@ -43,11 +47,12 @@ struct device_info {
     int64_t total_bytes, free_bytes; /* as measured now */
     int page_tokens;                 /* KV page size this backend wants */
     bool synchronous;
-    bool exact_rows;     /* batches need no bucket: rows are exactly those used */
-    int max_seqs;        /* most sequences a step may have; 0: any */
-    enum dtype kv_dtype; /* default KV type */
-    enum status fault;   /* sticky device fault, OK when none */
-    double peak_gbs;     /* measured read rate, 0: not measured */
+    bool exact_rows;                /* batches need no bucket: rows are exactly those used */
+    int max_seqs;                   /* most sequences a step may have; 0: any */
+    enum dtype kv_dtype;            /* default KV type */
+    enum status fault;              /* sticky device fault, OK when none */
+    double peak_gbs;                /* measured read rate, 0: not measured */
+    const struct gpu_selected *gpu; /* a GPU's configuration, the device's; NULL: it needs none */
 };
 
 enum region { REGION_WEIGHTS, REGION_KV, REGION_ROWS, REGION_WORK, N_REGION };
@@ -59,9 +64,10 @@ struct op_case {
     int64_t m, n, k;
 }; /* m 0: any number of rows */
 struct choice {
-    const char *kernel; /* its name in the start-up report */
-    enum layout layout; /* how the weight must be packed for it */
-    size_t bytes;       /* of the packed weight */
+    const char *kernel;  /* its name in the start-up report */
+    enum layout layout;  /* how the weight must be packed for it */
+    size_t bytes;        /* of the packed weight */
+    double us, bound_us; /* one row: as expected, and as the hardware allows; 0: not said */
 };
 
 struct pack_item { /* what `pack` is given for one weight */
@@ -97,6 +103,8 @@ struct backend {
      * along N, into dst (data: device memory of choice->bytes; sets layout, shape, strides). */
     enum status (*pack)(struct device *, const struct tensor *src, int n, const struct choice *,
                         struct tensor *dst);
+    /* Products take this launch until NULL is given; for tuning. NULL: there is one way only. */
+    void (*force)(struct device *, const struct gpu_params *);
     /* Many at once, for devices whose threads then share one list of work. May be NULL. */
     enum status (*pack_all)(struct device *, const struct pack_item *, int n);
     struct ops ops;

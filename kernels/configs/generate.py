@@ -58,18 +58,23 @@ def ceilings(gpu, sheet):
     }
 
 
-def bucket_at_most(m):
-    return max([b for b in BUCKETS if b <= m], default=BUCKETS[0])
-
-
 def crossovers(ceil, eff):
-    """The skinny kernel serves as long as its multiplications hide behind the weights' bytes, twice over:
-    beyond, cuBLASLt has the faster ones. Without a measurement that is as good as it can be said."""
+    """The largest bucket at which the skinny kernel should be no slower than cuBLASLt, which multiplies at
+    the tensor cores' own rate, but reads bf16 and has block formats decoded first. Times are those of a
+    weight in a large matrix, in 1e-12 s."""
     cross = {}
+    read, lt, decode = ceil['read_gbs'] / 1000, eff['lt_bf16'], eff['dequant']
     for name, (size, rate) in CLASSES.items():
-        e = eff['skinny_' + name]
-        balance = ceil[rate] * e['fl'] * 1e12 * size / (2 * ceil['read_gbs'] * e['bw'] * 1e9)
-        cross[name] = {'skinny_max_m': min(max(bucket_at_most(2 * balance), 16), 512)}
+        e, best = eff['skinny_' + name], 16
+        for m in BUCKETS:
+            skinny = max(size / (read * e['bw']), 2 * m / (ceil[rate] * e['fl']))
+            rows = (m + 63) // 64 * 64
+            other = max(2 / (read * lt['bw']), 2 * rows / (ceil['bf16_tflops'] * lt['fl']))
+            if name != '16':
+                other += (size + 2) / (read * decode['bw'])
+            if skinny <= other:
+                best = max(best, m)
+        cross[name] = {'skinny_max_m': best}
     return cross
 
 

@@ -192,7 +192,7 @@ static bool cpu_can(const struct device *dev, const struct op_case *c, struct ch
     const struct fast *f = &((const struct cpu_device *)dev)->fast;
     const struct dtype_info *w = dtype_info(c->w);
     bool weight = c->op == OP_linear || c->op == OP_embed;
-    struct choice found = {"naive", LAYOUT_ROWS, 0};
+    struct choice found = {.kernel = "naive", .layout = LAYOUT_ROWS};
 
     if (weight && (!w->decode || c->k % w->block != 0))
         return false;

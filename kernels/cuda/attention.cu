@@ -26,8 +26,6 @@
 enum {
     TILE_WARPS = 4,
     TILE_ROWS = 16 * TILE_WARPS, /* (row, head) pairs of a tile */
-    SPLITS = 32,                 /* most parts of a row */
-    SPLIT_TOKENS = 128,          /* least positions of a part */
     PLAIN_THREADS = 128,
     PLAIN_TOKENS = 64
 };
@@ -43,6 +41,7 @@ struct attn_args {
     float *part; /* [seqs][heads][splits][D + 2]: o, m, l */
     float scale, softcap;
     int heads, group, splits;
+    int chunk, most; /* a row's parts: least positions of one, most of them (the configuration's) */
 };
 
 /* Positions a row may see. */
@@ -331,11 +330,11 @@ struct attn_part {
     int from, tokens, parts; /* first position (a multiple of 64), positions of a part, parts */
 };
 
-GPU_FN attn_part attn_parts(attn_range see)
+GPU_FN attn_part attn_parts(const attn_args &a, attn_range see)
 {
-    attn_part p = {see.lo / 64 * 64, SPLIT_TOKENS, 0};
+    attn_part p = {see.lo / 64 * 64, a.chunk, 0};
     const int n = see.hi + 1 - p.from;
-    while (n > p.tokens * SPLITS)
+    while (n > p.tokens * a.most)
         p.tokens *= 2;
     p.parts = (n + p.tokens - 1) / p.tokens;
     return p;
@@ -361,7 +360,7 @@ __global__ void __launch_bounds__(attn_shape<D, true>::THREADS, 2) attn_split(at
     if (row < 0)
         return;
     attn_range see = attn_row_range(a, row);
-    const attn_part p = attn_parts(see);
+    const attn_part p = attn_parts(a, see);
     const int part = blockIdx.x, from = p.from + part * p.tokens;
     if (part >= p.parts)
         return;
@@ -413,7 +412,7 @@ __global__ void attn_merge(attn_args a, int dim, int seq0)
     const int seq = seq0 + blockIdx.y, row = attn_single(a, seq), head = blockIdx.x;
     if (row < 0 || static_cast<int>(threadIdx.x) >= dim)
         return;
-    const attn_part p = attn_parts(attn_row_range(a, row));
+    const attn_part p = attn_parts(a, attn_row_range(a, row));
     const int64_t at = static_cast<int64_t>(blockIdx.y) * a.heads + head;
     const float *from = a.part + at * a.splits * (dim + 2);
     float m = a.sinks ? a.sinks[head] * LOG2E : LOWEST, l = a.sinks ? 1 : 0, o = 0;
@@ -512,8 +511,8 @@ template <int D> static cudaError_t run_split(const cuda_queue *q, attn_args a)
 {
     using S = attn_shape<D, true>;
     const int64_t tokens = static_cast<int64_t>(a.kv.table_stride) * a.kv.page_tokens;
-    const int64_t most = (tokens + SPLIT_TOKENS - 1) / SPLIT_TOKENS + 1;
-    a.splits = static_cast<int>(most < SPLITS ? most : int64_t(SPLITS));
+    const int64_t parts = (tokens + a.chunk - 1) / a.chunk + 1;
+    a.splits = static_cast<int>(parts < a.most ? parts : a.most);
     a.part = static_cast<float *>(q->scratch);
     const size_t each = sizeof(float) * a.heads * a.splits * (D + 2);
     const int64_t fit = static_cast<int64_t>(q->scratch_bytes / each);
@@ -577,6 +576,8 @@ enum status cuda_attention(struct cuda_queue *q, const struct op_attention *o)
     a.softcap = o->softcap;
     a.heads = static_cast<int>(o->q.shape[1]);
     a.group = a.heads / o->kv.n_head;
+    a.chunk = q->plan.config->attn_chunk;
+    a.most = q->plan.config->attn_parts;
     for (auto &row : table)
         if (row.dim == o->kv.head_dim && o->kv.dtype == DT_BF16 && a.group <= TILE_ROWS &&
             row.bytes <= q->smem_max)

@@ -28,6 +28,8 @@ struct cuda_device {
     struct cuda_queue queue; /* holds the stream */
     struct ring ring;
     char name[96];
+    struct arena arena; /* of the configuration */
+    struct gpu_selected gpu;
     int64_t total_bytes;
     void *region[N_REGION];
     struct graph *graph[GRAPHS_MAX];
@@ -77,7 +79,20 @@ static enum status absent(void)
     return cuda_check(e, "looking for GPUs");
 }
 
-static enum status look(struct cuda_device *d)
+static enum status configure(struct cuda_device *d, const struct cudaDeviceProp *p,
+                             const struct device_options *o)
+{
+    struct gpu_sources from = {o->gpu_config, o->gpu_cache, o->strict};
+    struct gpu_facts facts;
+    cuda_facts(d->dev.index, p, &facts);
+    enum status s = gpu_select(&d->arena, &facts, &from, &d->gpu);
+    if (s != OK)
+        return fail_in(s, "cuda:%d: %s", d->dev.index, d->name);
+    gpu_plan_init(&d->queue.plan, &d->gpu.config);
+    return OK;
+}
+
+static enum status look(struct cuda_device *d, const struct device_options *o)
 {
     struct cudaDeviceProp p;
     int n = cuda_devices(), i = d->dev.index;
@@ -96,7 +111,8 @@ static enum status look(struct cuda_device *d)
         return fail(ERR_UNSUPPORTED,
                     "cuda:%d: %s has compute capability %d.%d; CUDA 13 begins at 7.5 (Turing)", i,
                     d->name, p.major, p.minor);
-    return cuda_kernels_fit(&d->queue);
+    TRY(cuda_kernels_fit(&d->queue));
+    return configure(d, &p, o);
 }
 
 static void cuda_close(struct device *dev)
@@ -118,17 +134,23 @@ static void cuda_close(struct device *dev)
     cudaFree(d->queue.scratch);
     if (d->queue.stream)
         cudaStreamDestroy(d->queue.stream);
+    gpu_plan_clear(&d->queue.plan);
+    arena_clear(&d->arena);
     xfree(d);
 }
 
 static enum status prepare(struct cuda_device *d, const struct device_options *o)
 {
     struct cuda_queue *q = &d->queue;
-    TRY(look(d));
+    arena_init(&d->arena, 0);
+    TRY(look(d, o));
     q->limits = lt_limits(q->cc);
     q->deterministic = o->deterministic;
     q->scratch_bytes = q->limits->scratch;
     TRY(lt_open(o->deterministic ? "none" : o->cublaslt, &q->lt));
+    if (o->strict && !q->lt && !o->deterministic && !(o->cublaslt && !strcmp(o->cublaslt, "none")))
+        return fail(ERR_UNSUPPORTED, "--strict: cublasLt is not found, and prefill would take "
+                                     "slower kernels; --cublaslt none asks for them");
     TRY(cuda_check(cudaStreamCreateWithFlags(&q->stream, cudaStreamNonBlocking), "stream"));
     TRY(ring_open(&d->ring, q->stream));
     cudaError_t e = cudaMalloc(&q->scratch, q->scratch_bytes);
@@ -166,6 +188,7 @@ static void cuda_info(const struct device *dev, struct device_info *info)
                                  .page_tokens = CUDA_PAGE_TOKENS,
                                  .kv_dtype = DT_BF16,
                                  .fault = fault};
+    info->gpu = &d->gpu;
     if (free_bytes > RESERVE_BYTES)
         info->free_bytes = (int64_t)free_bytes - RESERVE_BYTES;
     snprintf(info->name, sizeof info->name, "%s", d->name);
@@ -284,18 +307,27 @@ static bool cuda_can(const struct device *dev, const struct op_case *c, struct c
 {
     const struct dtype_info *w = dtype_info(c->w);
     bool weight = c->op == OP_linear || c->op == OP_embed;
-    struct choice found = {"rows", LAYOUT_ROWS, 0};
-    (void)dev;
+    struct choice found = {.kernel = "rows", .layout = LAYOUT_ROWS};
     if (c->op == OP_embed && (!cuda_embeds(c->w) || c->k % w->block != 0))
         return false;
     if (weight)
         found.bytes = dtype_row_bytes(c->w, c->k) * (size_t)c->n;
     if (c->op == OP_linear && (c->w == DT_BF16 || c->w == DT_F16))
-        found = (struct choice){"mma", LAYOUT_ROWS, (size_t)(cuda_half_stride(c->k) * c->n)};
+        found = (struct choice){.kernel = "mma",
+                                .layout = LAYOUT_ROWS,
+                                .bytes = (size_t)(cuda_half_stride(c->k) * c->n)};
     else if (c->op == OP_linear && cuda_panel_bytes(c->w, c->n, c->k) != 0)
-        found = (struct choice){"mma", LAYOUT_PANEL, cuda_panel_bytes(c->w, c->n, c->k)};
+        found = (struct choice){
+            .kernel = "mma", .layout = LAYOUT_PANEL, .bytes = cuda_panel_bytes(c->w, c->n, c->k)};
     else if (c->op == OP_linear && c->w != DT_F32)
         return false;
+    if (c->op == OP_linear) {
+        struct gpu_plan *plan = &((struct cuda_device *)(uintptr_t)dev)->queue.plan;
+        struct gpu_shape one = {c->w, 1, c->n, c->k};
+        struct gpu_params p = gpu_plan_get(plan, &one, false);
+        found.us = gpu_cost(plan->config, &one, &p);
+        found.bound_us = gpu_bound(plan->config, &one);
+    }
     if (out)
         *out = found;
     return true;
@@ -354,6 +386,12 @@ static enum status cuda_pack(struct device *dev, const struct tensor *src, int n
             TRY(ring_upload(ring, at, tensor_row(&src[i], r), row * (size_t)step));
     }
     return OK;
+}
+
+/* Tuning: every product takes this launch. */
+static void cuda_force(struct device *dev, const struct gpu_params *p)
+{
+    ((struct cuda_device *)dev)->queue.plan.forced = p;
 }
 
 /* --- ops */
@@ -417,6 +455,7 @@ const struct backend backend_cuda = {
     .step = cuda_step,
     .can = cuda_can,
     .pack = cuda_pack,
+    .force = cuda_force,
     .ops = {.embed = run_embed,
             .rmsnorm = run_rmsnorm,
             .add_rmsnorm = run_add_rmsnorm,

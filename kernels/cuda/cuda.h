@@ -15,6 +15,8 @@ extern "C" {
 #endif
 
 #include "kernels/backend.h"
+#include "kernels/gpu/cost.h"
+#include "kernels/gpu/select.h"
 
 enum {
     CUDA_PAGE_TOKENS = 16,
@@ -33,6 +35,7 @@ struct cuda_queue {
     void *scratch; /* device memory for partial sums: any launcher may use all of it, and what it
                       leaves there is lost with the next launch */
     size_t scratch_bytes;
+    struct gpu_plan plan; /* launches of matrix products, by the GPU's configuration */
     const struct lt_limits *limits;
     struct lt *lt;      /* NULL: there is no cuBLASLt */
     bool deterministic; /* a row's bits may not depend on the number of rows */
@@ -42,6 +45,8 @@ struct cuda_queue {
 enum status cuda_check(cudaError_t e, const char *what);
 
 bool cuda_embeds(enum dtype type); /* a table of this type can be looked up */
+
+void cuda_facts(int index, const struct cudaDeviceProp *p, struct gpu_facts *f);
 
 /* ERR_UNSUPPORTED when this build holds no code for the GPU. */
 enum status cuda_kernels_fit(const struct cuda_queue *q);

@@ -9,7 +9,7 @@
 
 #include "kernels/cuda/cuda.h"
 
-enum { PLAIN_ROWS = 8, THREADS = 256, SPLITS_MAX = 8, SPLIT_CHUNKS = 8, LARGE_M = 64 };
+enum { PLAIN_ROWS = 8, THREADS = 256 };
 
 struct x_args {
     const char *x; /* [m, k] f32 */
@@ -181,16 +181,6 @@ __global__ void __launch_bounds__(THREADS) linear_plain(x_args a, const float *w
 
 /* --- host */
 
-/* K is split where the rows of W alone do not fill the GPU. N, K and the GPU decide, never M. */
-static int choose_splits(const cuda_queue *q, int64_t n, int chunks)
-{
-    int64_t blocks = (n + 63) / 64, want = (4 * q->sms + blocks - 1) / blocks;
-    int64_t most = chunks / SPLIT_CHUNKS;
-    want = want < SPLITS_MAX ? want : int64_t(SPLITS_MAX);
-    want = want < most ? want : most;
-    return want < 1 ? 1 : static_cast<int>(want);
-}
-
 static size_t align_up(size_t n)
 {
     return (n + 255) / 256 * 256;
@@ -227,9 +217,11 @@ float linear_factor(const struct op_linear *a)
     return a->w.q && a->w.q->global != 0 ? a->w.q->global : 1.0f;
 }
 
-static int splits_of(const cuda_queue *q, const struct op_linear *a)
+struct gpu_params linear_launch_of(const cuda_queue *q, const struct op_linear *a, bool lt)
 {
-    return choose_splits(q, a->w.shape[0], static_cast<int>(cuda_panel_chunks(a->w.shape[1])));
+    const gpu_shape s = {static_cast<enum dtype>(a->w.dtype), a->x.shape[0], a->w.shape[0],
+                         a->w.shape[1]};
+    return gpu_plan_get(const_cast<gpu_plan *>(&q->plan), &s, lt);
 }
 
 /* Rows of x that fit into the scratch at once, a multiple of 64 unless all do; 0: not even 64. */
@@ -251,8 +243,9 @@ static cudaError_t skinny(const cuda_queue *q, const struct op_linear *a, int64_
     const bool ints = !is_half(t);
     const int64_t n = a->w.shape[0], k = a->w.shape[1];
     const int chunks = static_cast<int>(cuda_panel_chunks(k)), tiles = (m + 7) / 8;
-    const int splits = splits_of(q, a);
-    const bool fold = a->x.shape[0] > LARGE_M && splits > 1;
+    const gpu_params launch = linear_launch_of(q, a, false);
+    const int splits = launch.splits;
+    const bool fold = a->x.shape[0] > GPU_LARGE_M && splits > 1;
     char *scratch = static_cast<char *>(q->scratch);
     float *scale = reinterpret_cast<float *>(scratch);
     uint8_t *pieces = reinterpret_cast<uint8_t *>(scratch + align_up(8 * tiles * sizeof(float)));
@@ -288,7 +281,7 @@ static cudaError_t skinny(const cuda_queue *q, const struct op_linear *a, int64_
     o.chunks = chunks;
     o.per_split = (chunks + splits - 1) / splits;
     const int real = (chunks + o.per_split - 1) / o.per_split; /* the last one may be empty */
-    const linear_shape s = {real, fold, q->cc >= 80 ? 4 : 2, q->stream};
+    const linear_shape s = {real, launch.nt, fold, launch.stages, q->stream};
     cudaError_t e = convert(q, x, ints, t);
     if (e == cudaSuccess)
         e = (ints ? linear_run_ints : linear_run_half)(t, o, s);
@@ -301,9 +294,9 @@ static cudaError_t skinny(const cuda_queue *q, const struct op_linear *a, int64_
 static enum status run_skinny(const cuda_queue *q, const struct op_linear *a)
 {
     const bool ints = !is_half(static_cast<enum dtype>(a->w.dtype));
-    const int64_t m = a->x.shape[0], splits = splits_of(q, a);
+    const int64_t m = a->x.shape[0], splits = linear_launch_of(q, a, false).splits;
     size_t row = cuda_panel_chunks(a->w.shape[1]) * (ints ? X_BYTES_INT : X_BYTES_HALF) / 8 + 4;
-    if (m <= LARGE_M && splits > 1)
+    if (m <= GPU_LARGE_M && splits > 1)
         row += splits * a->w.shape[0] * sizeof(float);
     const int64_t fit = rows_that_fit(q, m, row);
     if (fit == 0)

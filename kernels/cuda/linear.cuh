@@ -25,10 +25,11 @@
 #include "kernels/cuda/gpu.cuh"
 
 extern "C" {
+#include "kernels/gpu/registry.h"
 #include "kernels/cuda/panel.h"
 }
 
-enum { LINEAR_WARPS = 4, LINEAR_NT_MAX = 8 };
+enum { LINEAR_WARPS = GPU_WARPS, LINEAR_NT_MAX = 8 };
 
 /* What a launch needs. Rows of x are padded to tiles of 8, their number is m_tiles. */
 struct linear_args {
@@ -53,7 +54,7 @@ GPU_FN int linear_rows(const int32_t *live, int first, int m)
 }
 
 /* One piece of x: 8 rows x 64 columns. */
-enum { X_BYTES_HALF = 1024, X_BYTES_INT = 512 + 64 + 64 + 64 };
+enum { X_BYTES_HALF = GPU_PIECE_HALF, X_BYTES_INT = GPU_PIECE_INT };
 
 /* --- a format: bytes, and how a warp multiplies a tile of it with NT pieces of x */
 
@@ -456,7 +457,7 @@ __global__ void __launch_bounds__(LINEAR_WARPS * 32, NT <= 2 ? 4 : 2) linear_ski
 /* --- launching: one table row for each number of tiles */
 
 struct linear_shape {
-    int splits;
+    int splits, nt; /* tiles of 8 rows of x a block: one of gpu_tiles */
     bool fold;
     int stages; /* 4, or 2 on sm_75 */
     cudaStream_t stream;
@@ -483,13 +484,16 @@ static cudaError_t linear_pick(const linear_args &a, const linear_shape &s)
 {
     if (s.fold)
         return linear_launch<F, 8, 2, STAGES, true>(a, s);
-    if (a.m_tiles <= 1)
+    switch (s.nt) {
+    case 1:
         return linear_launch<F, 1, 1, STAGES, false>(a, s);
-    if (a.m_tiles <= 2)
+    case 2:
         return linear_launch<F, 2, 1, STAGES, false>(a, s);
-    if (a.m_tiles <= 4)
+    case 4:
         return linear_launch<F, 4, 2, STAGES, false>(a, s);
-    return linear_launch<F, 8, 2, STAGES, false>(a, s);
+    default:
+        return linear_launch<F, 8, 2, STAGES, false>(a, s);
+    }
 }
 
 /* By formats, in files of their own, so that they compile side by side. cudaErrorInvalidValue: not
@@ -507,6 +511,8 @@ float linear_factor(const op_linear *a);
 
 /* linear_lt.cu: many rows, by cuBLASLt. ERR_UNSUPPORTED: it declines; y may be anything then. */
 bool linear_wants_lt(const cuda_queue *q, const op_linear *a);
+/* The launch that the GPU's configuration has for it; lt: cuBLASLt may take it. */
+gpu_params linear_launch_of(const cuda_queue *q, const op_linear *a, bool lt);
 enum status linear_by_lt(cuda_queue *q, const op_linear *a);
 
 #endif

@@ -277,14 +277,14 @@ static enum status multiply(const cuda_queue *q, const struct op_linear *a, cons
 
 bool linear_wants_lt(const struct cuda_queue *q, const struct op_linear *a)
 {
-    const int64_t m = a->x.shape[0];
     if (!q->lt || q->deterministic || a->w.dtype == DT_F32)
         return false;
-    if (a->w.layout == LAYOUT_ROWS)
-        return m >= q->limits->half_rows;
-    /* Scales of every other format may be beyond f16. */
-    return m >= q->limits->block_rows &&
-           (q->cc >= 80 || unpack_of(static_cast<enum dtype>(a->w.dtype), true));
+    const enum gpu_path path = linear_launch_of(q, a, true).path;
+    if (path != GPU_PATH_LT && path != GPU_PATH_DEQUANT_LT)
+        return false;
+    /* On sm_75, which has no bf16: scales of every other format may be beyond f16. */
+    return a->w.layout == LAYOUT_ROWS || q->cc >= 80 ||
+           unpack_of(static_cast<enum dtype>(a->w.dtype), true);
 }
 
 enum status linear_by_lt(struct cuda_queue *q, const struct op_linear *a)

@@ -44,12 +44,12 @@ struct lt {
 
 /* clang-format off */
 static const struct lt_limits limits[] = {
-    /* cc  half  block workspace tile      scratch. GeForce multiplies int8 four times as fast as bf16. */
-    {  75, 65,   128,  4 << 20,  12 << 20, 64 << 20},
-    {  80, 65,   128,  4 << 20,  20 << 20, 96 << 20},
-    {  86, 65,   256,  4 << 20,  12 << 20, 64 << 20},
-    {  90, 65,   128,  32 << 20, 24 << 20, 128 << 20},
-    { 120, 65,   256,  32 << 20, 24 << 20, 128 << 20},
+    /* cc  workspace tile      scratch */
+    {  75, 4 << 20,  12 << 20, 64 << 20},
+    {  80, 4 << 20,  20 << 20, 96 << 20},
+    {  86, 4 << 20,  12 << 20, 64 << 20},
+    {  90, 32 << 20, 24 << 20, 128 << 20},
+    { 120, 32 << 20, 24 << 20, 128 << 20},
 };
 /* clang-format on */
 

@@ -23,11 +23,9 @@ extern "C" {
 
 struct lt;
 
-/* Where the matrix product changes its way, by compute capability: measured on none yet. */
+/* Memory for it, by compute capability. From which rows on it serves is the configuration's. */
 struct lt_limits {
     int cc;           /* from this one on */
-    int half_rows;    /* rows of x from which bf16 and f16 weights go to cuBLASLt */
-    int block_rows;   /* the same for block formats, which are decoded first */
     size_t workspace; /* bytes that cuBLASLt's algorithms may use */
     size_t tile;      /* bytes of decoded weights at a time: they are to stay in L2 */
     size_t scratch;   /* bytes for these two and the rows of x */

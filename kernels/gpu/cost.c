@@ -225,9 +225,9 @@ struct gpu_params gpu_choose(const struct gpu_config *c, const struct gpu_shape 
 
 /* ---- a plan ---------------------------------------------------------------------------------- */
 
-void gpu_plan_init(struct gpu_plan *p, const struct gpu_config *c, bool lt)
+void gpu_plan_init(struct gpu_plan *p, const struct gpu_config *c)
 {
-    *p = (struct gpu_plan){c, lt, xcalloc(PLAN_ROWS, sizeof *p->row)};
+    *p = (struct gpu_plan){c, NULL, xcalloc(PLAN_ROWS, sizeof *p->row)};
 }
 
 void gpu_plan_reset(struct gpu_plan *p)
@@ -241,15 +241,18 @@ void gpu_plan_clear(struct gpu_plan *p)
     p->row = NULL;
 }
 
-struct gpu_params gpu_plan_get(struct gpu_plan *p, const struct gpu_shape *s)
+struct gpu_params gpu_plan_get(struct gpu_plan *p, const struct gpu_shape *s, bool lt)
 {
+    if (p->forced && (lt || p->forced->path == GPU_PATH_SKINNY))
+        return *p->forced;
     uint64_t h = (uint64_t)s->n * 0x9e3779b97f4a7c15 ^ (uint64_t)s->k * 0xc2b2ae3d27d4eb4f ^
                  (uint64_t)s->m * 0x165667b19e3779f9 ^ (uint64_t)s->w << 32;
     struct gpu_plan_row *row = &p->row[(h ^ h >> 29) % PLAN_ROWS];
     if (row->shape.m != s->m || row->shape.n != s->n || row->shape.k != s->k ||
         row->shape.w != s->w) {
         row->shape = *s;
-        row->params = gpu_choose(p->config, s, p->lt);
+        for (int i = 0; i < 2; i++)
+            row->params[i] = gpu_choose(p->config, s, i);
     }
-    return row->params;
+    return row->params[lt];
 }

@@ -33,18 +33,19 @@ const struct gpu_exception *gpu_exception_of(const struct gpu_config *c, const s
 /* Splits of K for all rows: what was measured, or what is best over decode batches. */
 int gpu_splits(const struct gpu_config *c, enum dtype w, int64_t n, int64_t k);
 
-/* Choices already made, by shape; for one thread. `config` may be changed, then gpu_plan_reset. */
+/* Choices already made, by shape; for one thread. After a change of `config`: gpu_plan_reset. */
+struct gpu_plan_row {
+    struct gpu_shape shape;
+    struct gpu_params params[2]; /* without cuBLASLt, with it */
+};
 struct gpu_plan {
     const struct gpu_config *config;
-    bool lt;
-    struct gpu_plan_row {
-        struct gpu_shape shape;
-        struct gpu_params params;
-    } * row;
+    const struct gpu_params *forced; /* while it is tuned: what every shape gets; else NULL */
+    struct gpu_plan_row *row;
 };
-void gpu_plan_init(struct gpu_plan *p, const struct gpu_config *c, bool lt);
+void gpu_plan_init(struct gpu_plan *p, const struct gpu_config *c);
 void gpu_plan_reset(struct gpu_plan *p);
 void gpu_plan_clear(struct gpu_plan *p);
-struct gpu_params gpu_plan_get(struct gpu_plan *p, const struct gpu_shape *s);
+struct gpu_params gpu_plan_get(struct gpu_plan *p, const struct gpu_shape *s, bool lt);
 
 #endif

@@ -40,7 +40,7 @@ static const struct {
 };
 /* clang-format on */
 
-enum { ANY_TILE = 1024 + 512, PIECE_HALF = 1024, PIECE_INT = 704 };
+enum { ANY_TILE = 1024 + 512 };
 enum { N_LIMITS = sizeof limits / sizeof *limits, N_FORMATS = sizeof formats / sizeof *formats };
 
 const struct gpu_tile gpu_tiles[] = {{1, 1}, {2, 1}, {4, 2}, {8, 2}};
@@ -94,7 +94,7 @@ int gpu_tile_bytes(enum dtype w)
 
 int gpu_piece_bytes(enum dtype w)
 {
-    return gpu_skinny_of(w) == GPU_SKINNY_16 ? PIECE_HALF : PIECE_INT;
+    return gpu_skinny_of(w) == GPU_SKINNY_16 ? GPU_PIECE_HALF : GPU_PIECE_INT;
 }
 
 int gpu_smem(enum dtype w, const struct gpu_params *p)
@@ -138,12 +138,10 @@ enum status gpu_legal(int cc, enum dtype w, const struct gpu_params *p)
     case GPU_PATH_SKINNY:
         return legal_skinny(cc, w, p);
     case GPU_PATH_LT:
-        return half && (cc >= 80 || w == DT_F16)
-                   ? OK
-                   : fail(ERR_FORMAT, "lt: cuBLASLt cannot multiply %s weights on sm_%d",
-                          dtype_info(w)->name, cc);
+        return half ? OK : fail(ERR_FORMAT, "lt: not for %s weights", dtype_info(w)->name);
     case GPU_PATH_DEQUANT_LT:
-        return !half && w != DT_F32 && cc >= 80
+        /* sm_75 decodes to f16, beyond which scales of other formats may be. */
+        return !half && w != DT_F32 && (cc >= 80 || gpu_skinny_of(w) != GPU_SKINNY_ANY)
                    ? OK
                    : fail(ERR_FORMAT, "dequant_lt: not for %s weights on sm_%d",
                           dtype_info(w)->name, cc);

@@ -1,15 +1,16 @@
 /* registry.h - which GPU kernels for matrix products there are, and what they need: the domain of
- * every choice a config may name.
+ * every choice that a config may name.
  *
- * The same facts are types in kernels/cuda/linear.cuh; tests/simt/test_config.c holds the two
- * together. gpu_kernel_abi changes when the domain does, and only then: measured choices stay valid
- * while kernels are merely rewritten. */
+ * The same facts are types in kernels/cuda/linear.cuh; tests/simt/test_linear.c runs every launch
+ * and holds the two together. gpu_kernel_abi changes when the domain does, and only then: measured
+ * choices stay valid while kernels are merely rewritten. */
 #ifndef KERNELS_GPU_REGISTRY_H
 #define KERNELS_GPU_REGISTRY_H
 
 #include "kernels/gpu/config.h"
 
 enum { GPU_SPLITS_MAX = 8, GPU_SPLIT_CHUNKS = 8, GPU_LARGE_M = 64, GPU_WARPS = 4 };
+enum { GPU_PIECE_HALF = 1024, GPU_PIECE_INT = 512 + 3 * 64 }; /* bytes of 8 x 64 numbers of x */
 
 struct gpu_limits {                                     /* of a compute capability */
     int cc, smem_block, smem_sm, threads_sm, blocks_sm; /* bytes; numbers */

@@ -86,11 +86,11 @@ static bool is_of_one(const struct gpu_config *c)
 
 static int scaled_bucket(int m, double by)
 {
-    int best = 16;
+    int best = 16, last = gpu_buckets[gpu_n_buckets() - 1];
     for (int i = 0; i < gpu_n_buckets(); i++)
-        if (gpu_buckets[i] <= m * by && gpu_buckets[i] > best && gpu_buckets[i] <= 512)
+        if (gpu_buckets[i] <= m * by && gpu_buckets[i] > best)
             best = gpu_buckets[i];
-    return best;
+    return m == last ? last : best; /* the last one stands for always */
 }
 
 /* `from` with the ceilings of the GPU with these facts. Efficiencies are kept, measured exceptions
@@ -241,7 +241,7 @@ enum status gpu_select(struct arena *a, const struct gpu_facts *f, const struct 
                        struct gpu_selected *out)
 {
     const char *cache = s->cache ? gpu_cache_path(a, s->cache, f) : NULL;
-    *out = (struct gpu_selected){.refused = ""};
+    *out = (struct gpu_selected){.facts = *f, .refused = ""};
     if (s->file && take(a, s->file, f, out)) {
         out->how = GPU_FILE;
     } else if (cache && exists(cache) && take(a, cache, f, out)) {

@@ -16,6 +16,9 @@ struct gpu_facts { /* what a device says of itself; 0: it does not */
     int64_t mem_bytes;
     double gbs; /* of its memory, by clock and width */
     bool mig;   /* a slice of a GPU */
+    int64_t l2_bytes;
+    int cuda;        /* of the runtime, as 13000 */
+    char driver[32]; /* its build, as "580.95.05" */
 };
 
 struct gpu_sources {
@@ -28,6 +31,7 @@ enum gpu_how { GPU_FILE, GPU_CACHE, GPU_EXACT, GPU_NEAR, GPU_FAMILY, GPU_GENERIC
 
 struct gpu_selected {
     struct gpu_config config;
+    struct gpu_facts facts;
     enum gpu_how how;
     const char *refused; /* files that were not taken, and why, or "" */
 };

@@ -240,8 +240,9 @@ static bool null_can(const struct device *dev, const struct op_case *c, struct c
     if (weight && (!w->decode || c->k % w->block != 0))
         return false;
     if (out)
-        *out = (struct choice){"null", LAYOUT_ROWS,
-                               weight ? dtype_row_bytes(c->w, c->k) * (size_t)c->n : 0};
+        *out = (struct choice){.kernel = "null",
+                               .layout = LAYOUT_ROWS,
+                               .bytes = weight ? dtype_row_bytes(c->w, c->k) * (size_t)c->n : 0};
     return true;
 }
 

@@ -125,8 +125,8 @@ static void test_refused(void **state)
         {"\"l2_gbs\"", "\"l3_gbs\"", "l3_gbs", NULL},
         {"\"lt_fp8\"", "\"lt_fp9\"", "lt_fp8", NULL},
         {"\"chunk_tokens\":128", "\"chunk_tokens\":100", "chunk_tokens", NULL},
-        {"{\"skinny_max_m\":256}", "{\"skinny_max_m\":255}", "255", NULL},
-        {"{\"skinny_max_m\":256}", "{}", "skinny_max_m", NULL},
+        {"\"16\":{\"skinny_max_m\":96}", "\"16\":{\"skinny_max_m\":95}", "95", NULL},
+        {"\"16\":{\"skinny_max_m\":96}", "\"16\":{}", "skinny_max_m", NULL},
         {"\"gemm\":[],", "", "gemm", NULL},
         {"\"lt\":[130200,130400]", "\"lt\":[130200]", "deny.lt", NULL},
         /* provenance */
@@ -200,9 +200,12 @@ static void test_legal(void **state)
     assert_int_equal(gpu_legal(89, DT_F32, &p), ERR_FORMAT);
     p.path = GPU_PATH_LT;
     assert_int_equal(gpu_legal(89, DT_BF16, &p), OK);
-    assert_int_equal(gpu_legal(75, DT_BF16, &p), ERR_FORMAT); /* no bf16 before Ampere */
     assert_int_equal(gpu_legal(75, DT_F16, &p), OK);
     assert_int_equal(gpu_legal(89, DT_Q4_K, &p), ERR_FORMAT);
+    p.path = GPU_PATH_DEQUANT_LT;
+    assert_int_equal(gpu_legal(89, DT_IQ4_NL, &p), OK);
+    assert_int_equal(gpu_legal(75, DT_Q4_K, &p), OK);
+    assert_int_equal(gpu_legal(75, DT_IQ4_NL, &p), ERR_FORMAT); /* its scales may exceed f16 */
 }
 
 static void test_buckets(void **state)

@@ -149,7 +149,7 @@ static void test_paths(void **state)
     s.w = DT_F32;
     assert_int_equal(gpu_choose(&c, &s, true).path, GPU_PATH_PLAIN);
     c.match.cc[0] = 75;
-    s.w = DT_BF16;
+    s.w = DT_IQ4_NL;
     assert_int_equal(gpu_choose(&c, &s, true).path, GPU_PATH_SKINNY);
 }
 
@@ -184,18 +184,25 @@ static void test_plan(void **state)
     struct gpu_config c = simple();
     struct gpu_plan plan;
     (void)state;
-    gpu_plan_init(&plan, &c, true);
+    gpu_plan_init(&plan, &c);
     for (int turn = 0; turn < 2; turn++) {
         for (int i = 0; i < 3000; i++) {
             struct gpu_shape s = {i % 3 ? DT_BF16 : DT_Q8_0, i % 100 + 1, i % 37 * 64 + 64,
                                   i % 11 * 640 + 64};
-            struct gpu_params got = gpu_plan_get(&plan, &s), want = gpu_choose(&c, &s, true);
+            bool lt = i % 5;
+            struct gpu_params got = gpu_plan_get(&plan, &s, lt), want = gpu_choose(&c, &s, lt);
             assert_memory_equal(&got, &want, sizeof got);
         }
         c.skinny_max_m[GPU_SKINNY_16] = 8;
         c.ceil.read_gbs = 1000;
         gpu_plan_reset(&plan);
     }
+    struct gpu_params forced = {GPU_PATH_SKINNY, 8, 2, 4, 5};
+    struct gpu_shape s = {DT_BF16, 1, 64, 4096};
+    plan.forced = &forced;
+    assert_int_equal(gpu_plan_get(&plan, &s, true).splits, 5);
+    plan.forced = NULL;
+    assert_int_equal(gpu_plan_get(&plan, &s, true).nt, gpu_choose(&c, &s, true).nt);
     gpu_plan_clear(&plan);
 }
 

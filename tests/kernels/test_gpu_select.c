@@ -50,21 +50,21 @@ static void test_line(void **state)
         const char *id;
         enum gpu_how how;
     } rows[] = {
-        {{0x10de2684, 89, 128, 2520, 25393692672,  1008, false}, "rtx4090", GPU_EXACT},
-        {{0x10de2335, 90, 132, 1980, 150754820096, 4800, false}, "h200",    GPU_EXACT},
+        {{0x10de2684, 89, 128, 2520, 25393692672,  1008, false, 0, 0, ""}, "rtx4090", GPU_EXACT},
+        {{0x10de2335, 90, 132, 1980, 150754820096, 4800, false, 0, 0, ""}, "h200",    GPU_EXACT},
         /* other memory, other multiprocessors, a slice: never exact */
-        {{0x10de2684, 89, 128, 2520, 51539607552,  1008, false}, "like-rtx4090", GPU_NEAR},
-        {{0x10de2684, 89, 114, 2520, 25393692672,  1008, false}, "like-rtx4090", GPU_NEAR},
-        {{0x10de2335, 90, 132, 1980, 150754820096, 4800, true},  "like-h200",    GPU_NEAR},
-        {{0x10de2335, 90, 60,  1980, 75161927680,  0,    true},  "like-h200",    GPU_NEAR},
+        {{0x10de2684, 89, 128, 2520, 51539607552,  1008, false, 0, 0, ""}, "like-rtx4090", GPU_NEAR},
+        {{0x10de2684, 89, 114, 2520, 25393692672,  1008, false, 0, 0, ""}, "like-rtx4090", GPU_NEAR},
+        {{0x10de2335, 90, 132, 1980, 150754820096, 4800, true, 0, 0, ""},  "like-h200",    GPU_NEAR},
+        {{0x10de2335, 90, 60,  1980, 75161927680,  0,    true, 0, 0, ""},  "like-h200",    GPU_NEAR},
         /* known as near: 3070 is no A4500, though that has a nearer number of multiprocessors */
-        {{0x10de2484, 86, 46,  1725, 8589934592,   448,  false}, "like-rtx3080", GPU_NEAR},
-        {{0x10de3182, 103, 148, 1900, 289910292480, 8000, false}, "like-b200",   GPU_NEAR},
+        {{0x10de2484, 86, 46,  1725, 8589934592,   448,  false, 0, 0, ""}, "like-rtx3080", GPU_NEAR},
+        {{0x10de3182, 103, 148, 1900, 289910292480, 8000, false, 0, 0, ""}, "like-b200",   GPU_NEAR},
         /* never seen */
-        {{0x10de9999, 80, 124, 1400, 103079215104, 1600, false}, "like-a100-40", GPU_NEAR},
-        {{0,          87, 16,  1300, 64424509440,  204,  false}, "orin64",       GPU_EXACT},
-        {{0x10de9999, 103, 160, 1900, 309237645312, 8000, false}, "like-family-blackwell", GPU_FAMILY},
-        {{0x10de9999, 130, 160, 1900, 309237645312, 8000, false}, "like-generic", GPU_GENERIC},
+        {{0x10de9999, 80, 124, 1400, 103079215104, 1600, false, 0, 0, ""}, "like-a100-40", GPU_NEAR},
+        {{0,          87, 16,  1300, 64424509440,  204,  false, 0, 0, ""}, "orin64",       GPU_EXACT},
+        {{0x10de9999, 103, 160, 1900, 309237645312, 8000, false, 0, 0, ""}, "like-family-blackwell", GPU_FAMILY},
+        {{0x10de9999, 130, 160, 1900, 309237645312, 8000, false, 0, 0, ""}, "like-generic", GPU_GENERIC},
     };
     /* clang-format on */
     static const struct gpu_sources none;
@@ -98,7 +98,8 @@ static void test_scaled(void **state)
 
 static void test_unsupported(void **state)
 {
-    static const struct gpu_facts v100 = {0x10de1db1, 70, 80, 1530, 16945512448, 900, false};
+    static const struct gpu_facts v100 = {0x10de1db1, 70,    80, 1530, 16945512448,
+                                          900,        false, 0,  0,    ""};
     struct gpu_sources none = {0};
     struct gpu_selected got;
     (void)state;

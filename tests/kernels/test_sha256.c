@@ -5,7 +5,7 @@
 
 #include "tests/support/test.h"
 
-/* python3 -c "import hashlib as h; print(h.sha256(bytes(i % 251 for i in range(N))).hexdigest())" */
+/* Of bytes(i % 251 for i in range(n)). */
 static const struct {
     size_t n;
     const char *digest;

@@ -23,6 +23,11 @@ extern int product_n_types;
 void product_find_types(void);
 int product_k(enum dtype t, int k); /* the next that is whole blocks */
 
+/* A configuration for the queue's capability: K is split wherever it is long, block formats have
+ * their own kernel up to block_max rows, plain ones up to half_max. gpu_plan_clear(&q->plan) ends
+ * it. */
+void product_plan(struct cuda_queue *q, int half_max, int block_max);
+
 /* Random operands, some of them large; outputs NaN. Odd m: the weight has a factor. */
 void product_open(struct product *o, enum dtype t, struct shape s);
 void product_close(struct product *o);

@@ -9,6 +9,7 @@
 #include "kernels/cpu/naive.h"
 #include "kernels/cpu/page.h"
 #include "kernels/half.h"
+#include "tests/simt/product.h"
 #include "tests/support/test.h"
 
 enum { SEQS = 5, TABLE = 24, PAGE = 16, ROWS_MAX = 64 };
@@ -294,6 +295,7 @@ static int open_queue(void **state)
     (void)state;
     q = (struct cuda_queue){.cc = 80, .sms = 4, .smem_max = 101376, .scratch_bytes = 4 << 20};
     seed = 1;
+    product_plan(&q, 64, 64);
     return cudaMalloc(&q.scratch, q.scratch_bytes) != cudaSuccess ||
            cudaStreamCreate(&q.stream) != cudaSuccess;
 }
@@ -301,6 +303,7 @@ static int open_queue(void **state)
 static int close_queue(void **state)
 {
     (void)state;
+    gpu_plan_clear(&q.plan);
     cudaStreamDestroy(q.stream);
     return cudaFree(q.scratch) != cudaSuccess;
 }

@@ -10,6 +10,7 @@
 
 #include "kernels/base/mem.h"
 #include "kernels/cuda/panel.h"
+#include "kernels/gpu/registry.h"
 #include "tests/simt/product.h"
 #include "tests/support/test.h"
 
@@ -71,6 +72,38 @@ static void test_split(void **state)
     }
 }
 
+/* Every launch that a configuration may name: tiles change no bits, splits only the sums' order. */
+static void test_launches(void **state)
+{
+    static const int splits[] = {1, 2, 3, 8};
+    (void)state;
+    for (int i = 0; i < product_n_types; i++) {
+        enum dtype t = product_types[i];
+        if (t == DT_F32 || (like_others(t) && i % 8))
+            continue;
+        struct product o = {0};
+        struct shape s = {19, 40, product_k(t, 576), 0};
+        float first[19 * 40];
+        product_open(&o, t, s);
+        for (int j = 0; j < 4 * gpu_n_tiles(); j++) {
+            const struct gpu_tile *tile = &gpu_tiles[j % gpu_n_tiles()];
+            struct gpu_params p = {GPU_PATH_SKINNY, tile->nt, tile->r, gpu_stages(q.cc),
+                                   splits[j / gpu_n_tiles()]};
+            assert_int_equal(gpu_legal(q.cc, t, &p), OK);
+            if (cuda_panel_format(t))
+                assert_int_equal(cuda_panel_format(t)->tile_bytes, gpu_tile_bytes(t));
+            q.plan.forced = &p;
+            product_run(&q, &o);
+            product_compare(&o, product_tolerance(t), dtype_info(t)->name);
+            if (j % gpu_n_tiles() == 0)
+                memcpy(first, o.got, sizeof first);
+            assert_memory_equal(first, o.got, sizeof first);
+        }
+        q.plan.forced = NULL;
+        product_close(&o);
+    }
+}
+
 /* Magnitudes at both ends: f16 weights see x beyond f16's range, blocks of zeros, tiny blocks. */
 static void test_range(void **state)
 {
@@ -122,6 +155,7 @@ static int open_queue(void **state)
     q = (struct cuda_queue){.cc = 80, .sms = 4, .smem_max = 99 << 10, .scratch_bytes = 8 << 20};
     product_seed = 1;
     product_find_types();
+    product_plan(&q, 64, 64);
     return cudaMalloc(&q.scratch, q.scratch_bytes) != cudaSuccess ||
            cudaStreamCreate(&q.stream) != cudaSuccess;
 }
@@ -131,12 +165,15 @@ static int open_small(void **state)
     int failed = open_queue(state);
     q.smem_max = 64 << 10; /* as sm_75: the ring has two stages */
     q.cc = 75;
+    gpu_plan_clear(&q.plan);
+    product_plan(&q, 64, 64);
     return failed;
 }
 
 static int close_queue(void **state)
 {
     (void)state;
+    gpu_plan_clear(&q.plan);
     cudaStreamDestroy(q.stream);
     return cudaFree(q.scratch) != cudaSuccess;
 }
@@ -146,6 +183,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_shapes, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_split, open_queue, close_queue),
+        cmocka_unit_test_setup_teardown(test_launches, open_queue, close_queue),
+        cmocka_unit_test_setup_teardown(test_launches, open_small, close_queue),
         cmocka_unit_test_setup_teardown(test_range, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_scratch, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_split, open_small, close_queue),

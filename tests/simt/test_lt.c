@@ -21,7 +21,7 @@
 
 enum { HALF_ROWS = 5, BLOCK_ROWS = 9 };
 
-static const struct lt_limits small = {0, HALF_ROWS, BLOCK_ROWS, 64 << 10, 64 << 10, 1 << 20};
+static const struct lt_limits small = {0, 64 << 10, 64 << 10, 1 << 20};
 static struct cuda_queue q;
 static struct lt *lt;
 static int warnings;
@@ -39,6 +39,7 @@ static int open_queue(void **state)
     simt_cublaslt = (struct simt_cublaslt){.workspace = small.workspace};
     q = (struct cuda_queue){.cc = 80, .sms = 4, .smem_max = 99 << 10, .limits = &small};
     q.scratch_bytes = small.scratch;
+    product_plan(&q, HALF_ROWS - 1, BLOCK_ROWS - 1);
     product_seed = 1;
     warnings = 0;
     product_find_types();
@@ -53,6 +54,7 @@ static int open_queue(void **state)
 static int close_queue(void **state)
 {
     (void)state;
+    gpu_plan_clear(&q.plan);
     cudaStreamDestroy(q.stream);
     lt_close(lt);
     log_set_sink(NULL, NULL, LOG_INFO);
@@ -163,7 +165,7 @@ static void test_cross_over(void **state)
 /* Rows of x and of W in pieces; an algorithm that uses all of its workspace each time. */
 static void test_pieces(void **state)
 {
-    static const struct lt_limits tight = {0, 1, 1, 64 << 10, 24 << 10, (64 + 24 + 41) << 10};
+    static const struct lt_limits tight = {0, 64 << 10, 24 << 10, (64 + 24 + 41) << 10};
     static const enum dtype types[] = {DT_BF16, DT_F16, DT_Q4_0};
     static const struct shape s = {150, 70, 256, 0};
     (void)state;
@@ -291,7 +293,7 @@ static void test_limits(void **state)
 /* Through the backend: captured, and run as often as the graph is. */
 static void test_graph(void **state)
 {
-    enum { M = 70, N = 48, K = 64 };
+    enum { M = 600, N = 48, K = 64 }; /* above every cross-over of bf16 */
     float *x = xmalloc(M * K * 4), *y = xcalloc(M * N, 4), *want = xmalloc(M * N * 4);
     uint16_t *w = xmalloc(N * K * 2);
     struct graph *g;
