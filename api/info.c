@@ -44,6 +44,8 @@ enum status info_metadata(struct api *a, struct call *c)
     write_text(out, "device", i->device);
     buf_putc(out, ',');
     write_text(out, "kernels", i->kernels);
+    if (i->gpu && *i->gpu)
+        buf_printf(out, ",\"gpu_config\":%s", i->gpu);
     buf_puts(out, "}");
     call_reply_json(c, 200);
     return OK;

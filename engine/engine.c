@@ -15,7 +15,7 @@ static const double step_seconds = 0.05;
 struct engine {
     struct worker *worker;
     char *model_path, *model_name; /* copies: the worker outlives the caller's options */
-    char *isa, *cublaslt;
+    char *isa, *cublaslt, *gpu_config, *gpu_cache;
     struct random_model random;
     char *random_shape, *random_format;
 };
@@ -71,11 +71,16 @@ static void keep_options(struct engine *e, const struct engine_options *o, struc
     e->model_name = copy(o->model_name);
     e->isa = copy(o->isa);
     e->cublaslt = copy(o->cublaslt);
+    e->gpu_config = copy(o->gpu_config);
+    e->gpu_cache = copy(o->gpu_cache);
     w->model_path = e->model_path;
     w->model_name = e->model_name;
     w->device.threads = o->threads;
     w->device.isa = e->isa;
     w->device.cublaslt = e->cublaslt;
+    w->device.gpu_config = e->gpu_config;
+    w->device.gpu_cache = e->gpu_cache;
+    w->device.strict = o->strict;
     w->device.deterministic = o->deterministic;
     if (!o->random)
         return;
@@ -91,6 +96,8 @@ static void free_engine(struct engine *e)
     xfree(e->model_name);
     xfree(e->isa);
     xfree(e->cublaslt);
+    xfree(e->gpu_config);
+    xfree(e->gpu_cache);
     xfree(e->random_shape);
     xfree(e->random_format);
     xfree(e);

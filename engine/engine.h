@@ -29,8 +29,10 @@ struct engine_options { /* zero fields: the defaults */
     const char *device;     /* "auto", "cpu" ... */
     const char *kv_type;    /* NULL: the device's default; "f32" "bf16" */
     const char *isa;        /* CPU: forces an instruction set, for tests */
-    const char *cublaslt;   /* CUDA: where the library is; "none"; NULL: looked for */
-    bool deterministic;     /* CUDA: a sequence's bits do not depend on its company */
+    const char *gpu_config, *gpu_cache; /* CUDA: a configuration; where tuned ones lie; or NULL */
+    bool strict;          /* CUDA: fail rather than take a configuration or kernel of less */
+    const char *cublaslt; /* CUDA: where the library is; "none"; NULL: looked for */
+    bool deterministic;   /* CUDA: a sequence's bits do not depend on its company */
     int threads;
     int64_t context;  /* tokens a sequence may have; 0: least of the model's, 32768 and what fits */
     int64_t kv_bytes; /* 0: from the memory measured as free */
@@ -79,7 +81,8 @@ struct model_info {
     bool has_template;
     const char *bos, *eos; /* spellings, "" when none */
     const char *device,
-        *kernels; /* "cpu avx512 2 threads"; one line a weight class: which kernel runs */
+        *kernels;    /* "cpu avx512 2 threads"; one line a weight class: which kernel runs */
+    const char *gpu; /* JSON object: the GPU's configuration and where it comes from; "": none */
 };
 /* NULL until READY. The model lives until engine_close. */
 const struct model *engine_model(struct engine *e);

@@ -68,6 +68,7 @@ struct choice {
     enum layout layout;  /* how the weight must be packed for it */
     size_t bytes;        /* of the packed weight */
     double us, bound_us; /* one row: as expected, and as the hardware allows; 0: not said */
+    const char *source;  /* with them: the configuration that chose; lives as long as the device */
 };
 
 struct pack_item { /* what `pack` is given for one weight */

@@ -60,6 +60,9 @@ static const struct option table[] = {
     {"threads",           OPT_INT,    AT(threads),           NULL,        0, 1024,  "N",     RUNS, NULL, "threads that compute [the processors we may use]"},
     {"isa",               OPT_TEXT,   AT(isa),               NULL,        0, 0,     "NAME",  RUNS, NULL, "force an instruction set, for tests: scalar, avx2, avx512"},
     {"cublaslt",          OPT_TEXT,   AT(cublaslt),          NULL,        0, 0,     "PATH",  RUNS, NULL, "libcublasLt.so.13 or its folder, or none [beside the program, as installed]"},
+    {"gpu-config",        OPT_TEXT,   AT(gpu_config),        NULL,        0, 0,     "FILE",  RUNS | CMD_GPUS | CMD_TUNE, NULL, "GPU: choices of kernels, before all others (docs/gpus.md)"},
+    {"gpu-cache",         OPT_TEXT,   AT(gpu_cache),         NULL,        0, 0,     "DIR",   RUNS | CMD_GPUS | CMD_TUNE, NULL, "GPU: where tuned configurations lie [$XDG_CACHE_HOME/inferd]"},
+    {"strict",            OPT_FLAG,   AT(strict),            NULL,        0, 0,     NULL,    RUNS | CMD_TUNE, NULL, "GPU: stop rather than take a configuration or kernel of less"},
     {"deterministic",     OPT_FLAG,   AT(deterministic),     NULL,        0, 0,     NULL,    RUNS, NULL, "GPU: an answer's bits do not depend on what else is computed; slower"},
     {"random",            OPT_TEXT,   AT(random),            NULL,        0, 0,     "SHAPE", CMD_SERVE | CMD_PLAN | CMD_BENCH, NULL, "no file: random weights of a known shape, as qwen2.5-0.5b"},
     {"format",            OPT_TEXT,   AT(format),            "q8_0",      0, 0,     "TYPE",  CMD_SERVE | CMD_PLAN | CMD_BENCH, NULL, "number format of --random"},
@@ -321,6 +324,15 @@ static enum status option_from_argv(struct config *c, unsigned command, int argc
     return option_set(c, o, source, value ? value + 1 : argv[*i]);
 }
 
+/* As the XDG base directory specification says; NULL: there is none. */
+static const char *user_cache(struct config *c)
+{
+    const char *base = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    if (base && base[0] == '/')
+        return arena_printf(&c->arena, "%s/inferd", base);
+    return home && home[0] == '/' ? arena_printf(&c->arena, "%s/.cache/inferd", home) : NULL;
+}
+
 enum status config_parse(struct config *c, unsigned command, int argc, char **argv)
 {
     const char *file = NULL;
@@ -350,6 +362,8 @@ enum status config_parse(struct config *c, unsigned command, int argc, char **ar
             c->model = file = word;
         }
     }
+    if (!c->gpu_cache)
+        c->gpu_cache = user_cache(c);
     if (!c->api_key.n)
         c->api_key = from_env[0];
     if (!c->served_model_name.n)

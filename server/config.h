@@ -47,7 +47,8 @@ struct config {
     bool strict_model;
     const char *device, *kv_type, *isa, *cublaslt;
     int64_t ctx, kv_bytes, threads, max_seqs, max_queue, max_rows;
-    bool prefix_cache, deterministic;
+    bool prefix_cache, deterministic, strict;
+    const char *gpu_config, *gpu_cache;
     const char *random, *format;
     int64_t seed;
     /* logs */

@@ -184,7 +184,7 @@ static void describe(struct model *m)
     i->format = main_format(c);
     i->context = i->context_trained = m->net.hp.n_ctx;
     i->n_vocab = m->net.hp.n_vocab;
-    i->device = i->kernels = "";
+    i->device = i->kernels = i->gpu = "";
     for (int t = 0; t < c->n_tensors; t++) {
         int64_t n = 1;
 
@@ -394,6 +394,7 @@ static enum status open_jinja(struct model *m, const char *path)
                                   .eos = "",
                                   .device = "",
                                   .kernels = "",
+                                  .gpu = "",
                                   .has_template = true};
     return s == OK ? OK : fail_in(s, "%s", path);
 }

@@ -327,6 +327,7 @@ void repack_report(const struct placement *p, struct buf *out)
 
     for (int i = 0; i < p->n; i++) {
         const struct bound *b = &p->bound[i];
+        double us = 0, bound_us = 0;
         size_t bytes = 0;
         int n = 0;
 
@@ -343,11 +344,17 @@ void repack_report(const struct placement *p, struct buf *out)
             if (!is_vector(o) && o->dtype == b->dtype &&
                 strcmp(o->choice.kernel, b->choice.kernel) == 0) {
                 bytes += o->bytes;
+                us += o->choice.us;
+                bound_us += o->choice.bound_us;
                 n++;
             }
         }
-        buf_printf(out, "%-5s %4d matrices %8.1f MiB  %s\n", dtype_info(b->dtype)->name, n,
+        buf_printf(out, "%-5s %4d matrices %8.1f MiB  %s", dtype_info(b->dtype)->name, n,
                    (double)bytes / (1 << 20), b->choice.kernel);
+        if (us > 0) /* of one row, where memory is the limit */
+            buf_printf(out, ", %s, %.0f %% of the roofline expected", b->choice.source,
+                       100 * bound_us / us);
+        buf_putc(out, '\n');
     }
     buf_printf(out, "f32   %4d vectors  %8.1f MiB\n", n_vectors, (double)vectors / (1 << 20));
 }

@@ -7,6 +7,7 @@
 #include "kernels/base/clock.h"
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
+#include "kernels/gpu/select.h"
 #include "kernels/base/thread.h"
 
 /* clang-format off */
@@ -83,6 +84,19 @@ static enum status take_regions(struct worker *w)
     return OK;
 }
 
+/* One line at start: which configuration chose the kernels, and where it comes from. */
+static void describe_gpu(struct worker *w)
+{
+    struct arena *a = &w->model->arena;
+    struct buf json = {0};
+    if (!w->info.gpu)
+        return;
+    gpu_selected_json(&json, w->info.gpu);
+    w->model->info.gpu = arena_strndup(a, json.data, json.len);
+    log_info("GPU configuration: %s", gpu_selected_title(a, w->info.gpu));
+    buf_clear(&json);
+}
+
 static enum status load(struct worker *w)
 {
     const struct worker_options *o = &w->opt;
@@ -106,6 +120,7 @@ static enum status load(struct worker *w)
     on_packed(w, 0);
     if (!o->model)
         TRY(model_load(w->model, w->dev, w->region[REGION_WEIGHTS], on_packed, w));
+    describe_gpu(w);
     w->model->info.context = w->limits.context;
     w->model->info.device = arena_printf(&w->model->arena, "%s, %s, %d threads", w->info.name,
                                          w->info.isa, w->info.threads);

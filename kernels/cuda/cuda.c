@@ -327,6 +327,7 @@ static bool cuda_can(const struct device *dev, const struct op_case *c, struct c
         struct gpu_params p = gpu_plan_get(plan, &one, false);
         found.us = gpu_cost(plan->config, &one, &p);
         found.bound_us = gpu_bound(plan->config, &one);
+        found.source = gpu_exception_of(plan->config, &one) ? "measured" : plan->config->id;
     }
     if (out)
         *out = found;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/base/json.h"
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 #include "kernels/gpu/registry.h"
@@ -22,6 +23,25 @@ const char *gpu_how_name(enum gpu_how h)
 const char *gpu_selected_title(struct arena *a, const struct gpu_selected *s)
 {
     return arena_printf(a, "%s, %s", gpu_config_title(a, &s->config), gpu_how_name(s->how));
+}
+
+static void put_text(struct buf *out, const char *name, const char *text)
+{
+    buf_printf(out, "\"%s\":", name);
+    json_write_string(out, text, strlen(text));
+    buf_putc(out, ',');
+}
+
+void gpu_selected_json(struct buf *out, const struct gpu_selected *s)
+{
+    buf_putc(out, '{');
+    put_text(out, "id", s->config.id);
+    put_text(out, "name", s->config.name);
+    put_text(out, "selected", gpu_how_name(s->how));
+    if (*s->refused)
+        put_text(out, "refused", s->refused);
+    gpu_provenance_json(out, &s->config);
+    buf_putc(out, '}');
 }
 
 enum status gpu_builtins(struct arena *a, struct gpu_config **out, int *n)

@@ -71,6 +71,51 @@ static void print_json(struct buf *out, const struct gpu_config *c)
     buf_putc(out, '}');
 }
 
+/* One GPU of this machine, or why it cannot be used. */
+static void print_here(struct buf *out, const struct backend *b, int index, const struct config *c)
+{
+    struct device_options o = {
+        .index = index, .gpu_config = c->gpu_config, .gpu_cache = c->gpu_cache, .cublaslt = "none"};
+    struct device *dev;
+    struct device_info info;
+    if (b->open(&o, &dev) != OK) {
+        buf_puts(out, c->json ? "{" : "");
+        if (c->json)
+            put_text(out, "error", fail_text());
+        else
+            buf_printf(out, "here: %s\n", fail_text());
+        buf_puts(out, c->json ? "}" : "");
+        return;
+    }
+    b->info(dev, &info);
+    if (c->json) {
+        gpu_selected_json(out, info.gpu);
+    } else {
+        struct arena a;
+        arena_init(&a, 0);
+        buf_printf(out, "here: cuda:%d %s, %s: configuration %s\n", index, info.name, info.isa,
+                   gpu_selected_title(&a, info.gpu));
+        arena_clear(&a);
+    }
+    b->close(dev);
+}
+
+static void print_machine(struct buf *out, const struct config *c)
+{
+    const struct backend *b;
+    int index, n;
+    if (backend_find("cuda", &b, &index) != OK) {
+        if (!c->json)
+            buf_printf(out, "here: %s\n", fail_text());
+        return;
+    }
+    n = b->count();
+    for (int i = 0; i < n || i == 0; i++) { /* of none, the first says why */
+        buf_puts(out, c->json && i ? "," : "");
+        print_here(out, b, i, c);
+    }
+}
+
 int cmd_gpus(const struct config *c)
 {
     struct arena a;
@@ -86,9 +131,12 @@ int cmd_gpus(const struct config *c)
             buf_puts(&out, i ? ",\n" : "\n");
             print_json(&out, &all[i]);
         }
+        buf_puts(&out, "],\n\"here\":[");
+        print_machine(&out, c);
         buf_puts(&out, "]}\n");
     } else {
         print_text(&out, &a, all, n);
+        print_machine(&out, c);
     }
     if (code == EXIT_GOOD)
         code = cmd_print(&out);

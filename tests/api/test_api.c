@@ -312,7 +312,8 @@ static void bodies(void **state)
         {"/v1/metadata",
          "{\"version\":\"1.2\",\"modelInfo\":[{\"shortName\":\"fake/model-1\","
          "\"modelUrl\":\"fake.gguf\"}],\"assetInfo\":[],\"repository_override\":\"\","
-         "\"arch\":\"fake\",\"format\":\"f32\",\"device\":\"cpu\",\"kernels\":\"none\"}"},
+         "\"arch\":\"fake\",\"format\":\"f32\",\"device\":\"cpu\",\"kernels\":\"none\","
+         "\"gpu_config\":{\"id\":\"l4\"}}"},
     };
 
     (void)state;

@@ -335,3 +335,15 @@ def test_bench():
         assert row['tokens_per_second'] > 0
         assert row['memory_gb_per_second'] > 0
     assert run('bench', *TINY, '--streams', '4,x').returncode == 1
+
+
+def test_gpus_are_listed_on_any_machine():
+    said = run('gpus', '--json')
+    assert said.returncode == 0
+    listed = json.loads(said.stdout)
+    gpus = {g['id']: g for g in listed['gpus']}
+    assert gpus['rtx4090']['kind'] == 'derived' and gpus['rtx4090']['parent'] == 'family-ada'
+    assert not gpus['v100']['supported'] and '7.0' in gpus['v100']['reason']
+    assert isinstance(listed['here'], list)
+    text = run('gpus').stdout
+    assert 'rtx4090' in text and 'v100' in text and '\nhere: ' in text

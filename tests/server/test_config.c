@@ -41,6 +41,23 @@ static void test_defaults(void **state)
     assert_int_equal(c.api_key.n, 0);
 }
 
+/* The user's cache is where the XDG specification has it, unless it is named. */
+static void test_cache(void **state)
+{
+    (void)state;
+    setenv("HOME", "/srv/somebody", 1);
+    setenv("XDG_CACHE_HOME", "/var/cache/somebody", 1);
+    assert_int_equal(parse(CMD_SERVE, 0, NULL), OK);
+    assert_string_equal(c.gpu_cache, "/var/cache/somebody/inferd");
+    setenv("XDG_CACHE_HOME", "not/absolute", 1);
+    assert_int_equal(parse(CMD_SERVE, 0, NULL), OK);
+    assert_string_equal(c.gpu_cache, "/srv/somebody/.cache/inferd");
+    assert_int_equal(PARSE(CMD_SERVE, "--gpu-cache", "here", "--strict"), OK);
+    assert_string_equal(c.gpu_cache, "here");
+    assert_true(c.strict);
+    unsetenv("XDG_CACHE_HOME");
+}
+
 static void test_command_line(void **state)
 {
     (void)state;
@@ -181,9 +198,10 @@ static int clear(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),    cmocka_unit_test(test_command_line),
-        cmocka_unit_test(test_environment), cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_help),        cmocka_unit_test(test_nearest),
+        cmocka_unit_test(test_defaults),     cmocka_unit_test(test_cache),
+        cmocka_unit_test(test_command_line), cmocka_unit_test(test_environment),
+        cmocka_unit_test(test_refused),      cmocka_unit_test(test_help),
+        cmocka_unit_test(test_nearest),
     };
     return cmocka_run_group_tests(tests, NULL, clear);
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "kernels/base/mem.h"
+#include "kernels/gpu/select.h"
 #include "tests/simt/gpu.h"
 #include "tests/support/test.h"
 
@@ -25,6 +26,45 @@ static void test_find(void **state)
     assert_int_equal(backend_find("cuda:", &b, &o.index), ERR_INVALID);
     assert_int_equal(backend_find("cudax", &b, &o.index), ERR_UNSUPPORTED);
     assert_non_null(strstr(fail_text(), "cuda:N"));
+}
+
+/* The emulator is no known GPU: it gets the configuration of one of its capability, scaled. A file
+ * that has its facts is "of exactly this GPU". */
+static void test_configuration(void **state)
+{
+    static const char path[] = "build/test_device_gpu.json";
+    (void)state;
+    struct device_options o = {.index = 0, .cublaslt = "none", .strict = true};
+    struct op_case c = {OP_linear, DT_F32, DT_Q4_0, 0, 4096, 4096};
+    struct device_info info;
+    struct device *dev;
+    struct choice how;
+    struct buf text = {0};
+    assert_int_equal(backend_cuda.open(&o, &dev), ERR_UNSUPPORTED);
+    assert_non_null(strstr(fail_text(), "like-rtx4060ti"));
+    o.strict = false;
+    assert_int_equal(backend_cuda.open(&o, &dev), OK);
+    backend_cuda.info(dev, &info);
+    assert_int_equal(info.gpu->how, GPU_NEAR);
+    assert_int_equal(info.gpu->facts.sms, 4);
+    assert_true(backend_cuda.can(dev, &c, &how));
+    assert_string_equal(how.source, "like-rtx4060ti");
+    assert_true(how.bound_us > 0 && how.us > how.bound_us);
+    gpu_config_write(&text, &info.gpu->config);
+    backend_cuda.close(dev);
+
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fwrite(text.data, 1, text.len, f);
+    fclose(f);
+    buf_clear(&text);
+    o.strict = true;
+    o.gpu_config = path;
+    assert_int_equal(backend_cuda.open(&o, &dev), OK);
+    backend_cuda.info(dev, &info);
+    assert_int_equal(info.gpu->how, GPU_FILE);
+    backend_cuda.close(dev);
+    remove(path);
 }
 
 static void test_info_and_regions(void **state)
@@ -181,6 +221,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_find),
+        cmocka_unit_test(test_configuration),
         cmocka_unit_test(test_info_and_regions),
         cmocka_unit_test_teardown(test_large_copies, usual_mode),
         cmocka_unit_test_teardown(test_fences, usual_mode),

@@ -55,7 +55,8 @@ static const struct model model = {{.id = "fake/model-1",
                                     .bos = "<s>",
                                     .eos = "</s>",
                                     .device = "cpu",
-                                    .kernels = "none"}};
+                                    .kernels = "none",
+                                    .gpu = "{\"id\":\"l4\"}"}};
 
 /* ---- the test's side ---- */
 
