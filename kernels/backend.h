@@ -37,6 +37,7 @@ struct device_options {
     bool strict;                        /* CUDA: refuse instead of falling back */
     const char *cublaslt; /* CUDA: file or folder of the library, "none"; NULL: looked for */
     bool deterministic;   /* CUDA: a row's bits do not depend on the number of rows either */
+    struct device *like;  /* null: the device in whose place it plans, see null_like; NULL: none */
 };
 
 struct device_info {
@@ -108,6 +109,9 @@ struct backend {
     void (*force)(struct device *, const struct gpu_params *);
     /* Many at once, for devices whose threads then share one list of work. May be NULL. */
     enum status (*pack_all)(struct device *, const struct pack_item *, int n);
+    /* The largest case of an op that steps will have: what it needs beside the regions is taken
+     * now, so that nothing is when it runs. Told of each op of a step before READY. May be NULL. */
+    void (*reserve)(struct device *, enum op, const void *args);
     struct ops ops;
 };
 

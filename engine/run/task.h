@@ -50,6 +50,10 @@ struct task {
      * `l`. */
     enum status (*plan)(struct model *m, const struct device_info *dev, struct limits *l,
                         struct need *n);
+    /* The same walk for the device itself (backend.reserve), before the weights are in place. May
+     * be NULL. */
+    enum status (*reserve)(struct model *m, struct device *dev, const struct limits *l,
+                           const struct need *n);
     enum status (*open)(struct worker *w, struct task_state **out);
     void (*close)(struct task_state *s);
     /* Whether the job can ever run; on the submitter's thread, against immutable things only. */

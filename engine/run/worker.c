@@ -117,6 +117,8 @@ static enum status load(struct worker *w)
     w->limits.free_bytes = w->info.free_bytes;
     TRY(o->task->plan(w->model, &w->info, &w->limits, &w->need));
     TRY(take_regions(w));
+    if (o->task->reserve && o->backend->reserve)
+        TRY(o->task->reserve(w->model, w->dev, &w->limits, &w->need));
     on_packed(w, 0);
     if (!o->model)
         TRY(model_load(w->model, w->dev, w->region[REGION_WEIGHTS], on_packed, w));

@@ -459,6 +459,7 @@ static enum status gen_finish(struct task_state *g, struct step *step)
 const struct task task_generate = {
     .name = "generate",
     .plan = gen_plan,
+    .reserve = gen_reserve,
     .open = gen_open,
     .close = gen_close,
     .check = gen_check,

@@ -134,6 +134,8 @@ void gen_fail(struct task_state *g, struct gen_job *gj, enum status why, const c
 /* memory.c: the plan, the forward's arguments */
 enum status gen_plan(struct model *m, const struct device_info *dev, struct limits *l,
                      struct need *n);
+enum status gen_reserve(struct model *m, struct device *dev, const struct limits *l,
+                        const struct need *n);
 struct pack_sizes gen_sizes(const struct limits *l, int page_tokens);
 void gen_memories(const struct hparams *hp, const struct limits *l, const struct need *n, char *kv,
                   struct memory *mem);

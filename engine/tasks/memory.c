@@ -44,11 +44,12 @@ void gen_memories(const struct hparams *hp, const struct limits *l, const struct
                                             .slot_bytes = hp->state_bytes};
 }
 
-/* The workspace's peak for the largest step: one forward on the null device, whose addresses nobody
- * follows. */
-static enum status plan_work(struct model *m, const struct limits *l, struct need *n)
+/* The largest step, forward and choice of tokens, on a null device, whose addresses nobody follows:
+ * the workspace's peak. `like`: the device that is told of the ops, or NULL. */
+static enum status walk(struct model *m, struct device *like, const struct limits *l,
+                        const struct need *n, size_t *peak)
 {
-    struct device_options o = {0};
+    struct device_options o = {.like = like};
     struct device *dev;
     TRY(backend_null.open(&o, &dev));
     void *weights, *kv, *rows, *work;
@@ -85,10 +86,20 @@ static enum status plan_work(struct model *m, const struct limits *l, struct nee
     p.b = &b;
     m->net.arch->forward(&m->net, &p, &(struct input){.batch = &b}, &out);
     s = p.status;
-    n->bytes[REGION_WORK] = p.peak;
+    *peak = p.peak;
+    struct op_sample sample = {.logits = out.logits, .row = rows, .out = rows};
+    if (s == OK)
+        s = op_sample(backend_null.queue(dev), &sample);
 out:
     backend_null.close(dev);
     return s;
+}
+
+enum status gen_reserve(struct model *m, struct device *dev, const struct limits *l,
+                        const struct need *n)
+{
+    size_t peak;
+    return walk(m, dev, l, n, &peak);
 }
 
 /* Settles the KV pool's size; shrinks an unset context to what fits. */
@@ -149,7 +160,7 @@ enum status gen_plan(struct model *m, const struct device_info *dev, struct limi
     n->bytes[REGION_ROWS] = pack_device_bytes(&max) + counts;
     n->n_pages = max.table_stride;
     n->bytes[REGION_KV] = (size_t)(n->n_pages * n->page_bytes);
-    TRY(plan_work(m, &guess, n));
+    TRY(walk(m, NULL, &guess, n, &n->bytes[REGION_WORK]));
     int64_t other =
         (int64_t)(n->bytes[REGION_WEIGHTS] + n->bytes[REGION_ROWS] + n->bytes[REGION_WORK]);
     TRY(plan_pages(hp, dev, l, n, other));

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,12 +18,28 @@
 
 enum { HUGE_PAGE = 2 << 20 };
 
+static void (*_Atomic watcher)(size_t bytes);
+
+void mem_watch(void (*taken)(size_t bytes))
+{
+    atomic_store(&watcher, taken);
+}
+
+static void tell(size_t bytes)
+{
+    void (*taken)(size_t) = bytes >= MEM_LARGE ? atomic_load(&watcher) : NULL;
+
+    if (taken)
+        taken(bytes);
+}
+
 static void *checked(void *p, size_t bytes)
 {
     if (!p) {
         log_error("out of memory: %zu bytes refused", bytes);
         abort();
     }
+    tell(bytes);
     return p;
 }
 
@@ -95,6 +112,7 @@ enum status big_alloc(size_t bytes, void **out)
         munmap(p + head + need, tail);
     madvise(p + head, need, MADV_HUGEPAGE); /* advice: a kernel without huge pages serves as well */
     *out = p + head;
+    tell(bytes);
     return OK;
 }
 

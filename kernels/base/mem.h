@@ -17,6 +17,11 @@ char *xstrdup(const char *s);
 char *xstrndup(const char *s, size_t n); /* always NUL-terminated */
 void xfree(void *p);                     /* NULL is fine */
 
+/* From now on every allocation of at least MEM_LARGE bytes is told to `taken`, on its thread; NULL:
+ * no more. For tests of who takes memory when. */
+enum { MEM_LARGE = 16 << 10 };
+void mem_watch(void (*taken)(size_t bytes));
+
 /* Zeroed pages aligned to 2 MiB with huge pages advised; for weights, KV, workspace. */
 enum status big_alloc(size_t bytes, void **out);
 void big_free(void *p, size_t bytes); /* the same bytes */

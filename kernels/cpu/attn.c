@@ -292,6 +292,22 @@ static int list_units(struct attn_stage *s, int rows)
     return largest;
 }
 
+/* Units that `rows` of `seqs` sequences make at most, and the pieces of those that are split. */
+void fast_reserve_attention(struct fast *f, const struct op_attention *a)
+{
+    int group = (int)a->q.shape[1] / a->kv.n_head, threads = pool_threads(f->pool);
+    if (!fast_kv(f, &a->kv) || group > UNIT_ROWS)
+        return;
+    size_t per = (size_t)(UNIT_ROWS / group), rows = (size_t)a->r.rows, seqs = (size_t)a->r.seqs;
+    size_t units = (rows / per + (seqs < rows ? seqs : rows)) * (size_t)a->kv.n_head;
+    size_t context = (size_t)a->kv.table_stride * (size_t)a->kv.page_tokens;
+    size_t split = (size_t)(threads * UNITS_A_THREAD) * (context / PIECE + 2);
+    size_t part = sizeof(struct part) * split;
+    fast_reserve(f, units * sizeof(struct unit) + LINE +
+                        (size_t)threads * sizeof(struct worker_space) +
+                        (part < SPLIT_MAX ? part : SPLIT_MAX));
+}
+
 bool fast_attention(struct fast *f, const struct op_attention *a)
 {
     int rows = a->r.live ? least(a->r.rows, a->r.live[0]) : a->r.rows;

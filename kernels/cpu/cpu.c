@@ -265,6 +265,24 @@ static enum status cpu_pack(struct device *dev, const struct tensor *src, int n,
     return cpu_pack_all(dev, &(struct pack_item){src, n, c, dst}, 1);
 }
 
+static void cpu_reserve(struct device *dev, enum op op, const void *args)
+{
+    struct fast *f = &((struct cpu_device *)dev)->fast;
+
+    if (op == OP_linear)
+        fast_reserve_linear(f, args);
+    else if (op == OP_attention)
+        fast_reserve_attention(f, args);
+    else if (op == OP_sample)
+        fast_reserve_sample(f);
+    else if (op == OP_rope)
+        fast_reserve_turns(f, ((const struct op_rope *)args)->r.rows,
+                           ((const struct op_rope *)args)->n_freq);
+    else if (op == OP_rope_kv)
+        fast_reserve_turns(f, ((const struct op_rope_kv *)args)->r.rows,
+                           ((const struct op_rope_kv *)args)->n_freq);
+}
+
 static void cpu_step(struct queue *q, bool begin)
 {
     (begin ? pool_begin : pool_end)(fast_of(q)->pool);
@@ -286,6 +304,7 @@ const struct backend backend_cpu = {
     .can = cpu_can,
     .pack = cpu_pack,
     .pack_all = cpu_pack_all,
+    .reserve = cpu_reserve,
     .ops = {.embed = run_embed,
             .rmsnorm = run_rmsnorm,
             .add_rmsnorm = run_add_rmsnorm,

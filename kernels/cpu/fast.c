@@ -111,7 +111,7 @@ static void cut(struct pack_stage *s, const struct panel_work *w, int64_t panels
 void fast_pack(struct fast *f, const struct pack_item *item, int n)
 {
     struct pack_stage s = {.work = xmalloc((size_t)n * sizeof *s.work)};
-    size_t pages = 0, scratch = 0;
+    size_t pages = 0;
 
     for (int i = 0; i < n; i++) {
         const struct tensor *src = item[i].src;
@@ -123,7 +123,6 @@ void fast_pack(struct fast *f, const struct pack_item *item, int n)
             rows += src[j].shape[0];
         s.work[i] = (struct panel_work){src, item[i].n, f->isa->pack[t], dst->data};
         pages += (size_t)panel_count(rows) * panel_bytes(t, k) / HUGE_PAGE + 2;
-        scratch = act_stride(t, k) > scratch ? act_stride(t, k) : scratch;
         *dst = tensor_2d(dst->data, t, rows, k);
         dst->layout = LAYOUT_PANEL;
         dst->stride[0] = dst->stride[1] = 0;
@@ -142,7 +141,6 @@ void fast_pack(struct fast *f, const struct pack_item *item, int n)
     xfree(s.work);
     xfree(s.piece);
     xfree(s.chunk);
-    fast_reserve(f, ACT_ROWS * scratch);
 }
 
 /* --- linear */
@@ -206,6 +204,14 @@ static int64_t panels_a_chunk(const struct fast *f, int64_t panels, size_t bytes
     if (rows <= FEW_ROWS)
         return per < 1 ? 1 : per;
     return panels / (threads * 2) >= CHUNK_PANELS ? CHUNK_PANELS : 2;
+}
+
+void fast_reserve_linear(struct fast *f, const struct op_linear *a)
+{
+    size_t row = act_stride((enum dtype)a->w.dtype, a->w.shape[1]);
+
+    if (a->w.layout == LAYOUT_PANEL)
+        fast_reserve(f, (size_t)least(a->x.shape[0], ACT_ROWS) * row);
 }
 
 bool fast_linear(struct fast *f, const struct op_linear *a)

@@ -29,6 +29,11 @@ struct fast {
     int rope_next;
 };
 void fast_reserve(struct fast *f, size_t bytes); /* of scratch; its contents are lost */
+/* Takes what the op will need in this case or a smaller one; see backend.reserve. */
+void fast_reserve_linear(struct fast *f, const struct op_linear *a);
+void fast_reserve_turns(struct fast *f, int rows, int n_freq);
+void fast_reserve_attention(struct fast *f, const struct op_attention *a);
+void fast_reserve_sample(struct fast *f);
 
 /* isa NULL: the best. ERR_UNSUPPORTED names what this CPU has. */
 enum status fast_open(struct fast *f, int threads, const char *isa);

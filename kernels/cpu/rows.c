@@ -154,6 +154,24 @@ static bool holds(const struct rope_cache *c, const struct turning *t)
            !memcmp(c->inv_freq, t->inv_freq, (size_t)t->n_freq * sizeof *c->inv_freq);
 }
 
+/* Room for rows x n_freq is enough for either alone. */
+static void make_room(struct rope_cache *c, int room)
+{
+    if (c->room >= room)
+        return;
+    rope_cache_free(c);
+    c->room = room;
+    c->pos = xmalloc((size_t)room * sizeof *c->pos);
+    c->inv_freq = xmalloc((size_t)room * sizeof *c->inv_freq);
+    c->turn = xmalloc((size_t)room * 2 * sizeof *c->turn);
+}
+
+void fast_reserve_turns(struct fast *f, int rows, int n_freq)
+{
+    for (int i = 0; i < 2 && f->isa->rope; i++)
+        make_room(&f->rope[i], rows * n_freq);
+}
+
 static const struct rope_cache *turns(struct fast *f, const struct turning *t)
 {
     for (int i = 0; i < 2; i++)
@@ -161,13 +179,7 @@ static const struct rope_cache *turns(struct fast *f, const struct turning *t)
             return &f->rope[i];
     struct rope_cache *c = &f->rope[f->rope_next];
     f->rope_next = 1 - f->rope_next;
-    if (c->room < t->rows * t->n_freq) { /* room for rows x n_freq is enough for either alone */
-        rope_cache_free(c);
-        c->room = t->rows * t->n_freq;
-        c->pos = xmalloc((size_t)c->room * sizeof *c->pos);
-        c->inv_freq = xmalloc((size_t)c->room * sizeof *c->inv_freq);
-        c->turn = xmalloc((size_t)c->room * 2 * sizeof *c->turn);
-    }
+    make_room(c, t->rows * t->n_freq);
     c->rows = t->rows;
     c->n_freq = t->n_freq;
     c->factor = t->factor;

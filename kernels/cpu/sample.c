@@ -364,12 +364,17 @@ static void sample_chunk(void *arg, int64_t at, int worker)
         ++*c;
 }
 
+void fast_reserve_sample(struct fast *f)
+{
+    fast_reserve(f, (size_t)pool_threads(f->pool) * sizeof(struct few));
+}
+
 bool fast_sample(struct fast *f, const struct op_sample *a)
 {
     struct sample_stage s = {f, a};
     int64_t rows = a->logits.shape[0];
 
-    fast_reserve(f, (size_t)pool_threads(f->pool) * sizeof(struct few));
+    fast_reserve_sample(f);
     pool_run(f->pool, a->n_live && a->n_live[0] < rows ? a->n_live[0] : rows, sample_chunk, &s);
     return true;
 }

@@ -117,6 +117,13 @@ static struct null_count cost_count(const struct op_count *a)
     return (struct null_count){1, 0, 2.0 * (double)a->n_vocab};
 }
 
+/* The device in whose place this one stands learns what it will have to do. */
+static void tell(const struct null_device *d, enum op op, const void *args)
+{
+    if (d->like && d->like->backend->reserve)
+        d->like->backend->reserve(d->like, op, args);
+}
+
 #define NULL_OP(name, args)                                                                        \
     static enum status run_##name(struct queue *q, const args *a)                                  \
     {                                                                                              \
@@ -124,6 +131,7 @@ static struct null_count cost_count(const struct op_count *a)
         sum->calls += one.calls;                                                                   \
         sum->flops += one.flops;                                                                   \
         sum->bytes += one.bytes;                                                                   \
+        tell(null_of(q), OP_##name, a);                                                            \
         return OK;                                                                                 \
     }
 OP_LIST(NULL_OP)
@@ -148,8 +156,7 @@ enum status null_like(struct device *like, struct device **out)
 
 static enum status null_open(const struct device_options *o, struct device **out)
 {
-    (void)o;
-    return null_like(NULL, out);
+    return null_like(o->like, out);
 }
 
 static void null_close(struct device *dev)

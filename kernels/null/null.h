@@ -22,8 +22,9 @@ struct null_stats {
     double copy_bytes;
 };
 
-/* A null device that answers info and can as `like` does (its backend, ISA, layouts); `like` is
- * borrowed and must outlive it. backend_null.open stands in for nothing: plain layouts. */
+/* A null device that answers info and can as `like` does (its backend, ISA, layouts), and tells it
+ * of every op (backend.reserve); `like` is borrowed and must outlive it. `like` NULL stands in
+ * for nothing: plain layouts. The same as to open it with device_options.like. */
 enum status null_like(struct device *like, struct device **out);
 const struct null_stats *null_stats(const struct device *dev);
 void null_reset(struct device *dev); /* counts to zero, regions kept */

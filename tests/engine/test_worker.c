@@ -116,9 +116,16 @@ static void count_abort(struct task_state *s, enum status why, const char *messa
     }
 }
 
-static const struct task task_count = {"count",      count_plan,   count_open, count_close,
-                                       count_check,  count_submit, count_pick, count_launch,
-                                       count_finish, count_abort};
+static const struct task task_count = {.name = "count",
+                                       .plan = count_plan,
+                                       .open = count_open,
+                                       .close = count_close,
+                                       .check = count_check,
+                                       .submit = count_submit,
+                                       .pick = count_pick,
+                                       .launch = count_launch,
+                                       .finish = count_finish,
+                                       .abort = count_abort};
 
 static struct worker *counting_worker(const struct backend *b)
 {
