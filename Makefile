@@ -171,7 +171,7 @@ $(FUZZERS): $(B)/%: $(B)/%.o $(DRIVER) $(LIB)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(LDLIBS)
 
 $(filter $(B)/tests/api/%,$(TESTS)) $(B)/tests/fuzz/fuzz_chat: $(FAKE)
-$(B)/tests/fuzz/fuzz_gguf $(B)/tests/fuzz/fuzz_hf: $(B)/tests/fuzz/walk.o
+$(B)/tests/fuzz/fuzz_gguf $(B)/tests/fuzz/fuzz_hf $(B)/tests/fuzz/fuzz_imatrix: $(B)/tests/fuzz/walk.o
 
 tests: $(TESTS) $(FUZZERS)
 

@@ -57,7 +57,7 @@ static const struct option table[] = {
     {"kv-bytes",          OPT_SIZE,   AT(kv_bytes),          NULL,        0, BIG,   "SIZE",  RUNS, NULL, "memory for the KV cache, as 2G [from what is free]"},
     {"prefix-cache",      OPT_FLAG,   AT(prefix_cache),      "1",         0, 0,     NULL,    CMD_SERVE | CMD_CHAT | CMD_PLAN, "NIM_ENABLE_KV_CACHE_REUSE", "keep the KV pages of finished requests for reuse"},
     {"device",            OPT_TEXT,   AT(device),            "auto",      0, 0,     "NAME",  RUNS, NULL, "where to compute: auto, cuda, cuda:N (the N-th GPU) or cpu"},
-    {"threads",           OPT_INT,    AT(threads),           NULL,        0, 1024,  "N",     RUNS, NULL, "threads that compute [the processors we may use]"},
+    {"threads",           OPT_INT,    AT(threads),           NULL,        0, 1024,  "N",     RUNS | CMD_QUANTIZE, NULL, "threads that compute [the processors we may use]"},
     {"isa",               OPT_TEXT,   AT(isa),               NULL,        0, 0,     "NAME",  RUNS, NULL, "force an instruction set, for tests: scalar, avx2, avx512"},
     {"cublaslt",          OPT_TEXT,   AT(cublaslt),          NULL,        0, 0,     "PATH",  RUNS, NULL, "libcublasLt.so.13 or its folder, or none [beside the program, as installed]"},
     {"gpu-config",        OPT_TEXT,   AT(gpu_config),        NULL,        0, 0,     "FILE",  RUNS | CMD_GPUS | CMD_TUNE, NULL, "GPU: choices of kernels, before all others (docs/gpus.md)"},
@@ -85,6 +85,11 @@ static const struct option table[] = {
     {"generate",          OPT_INT,    AT(generate),          "128",       2, 1e6,   "N",     CMD_BENCH, NULL, "tokens of the decode rows"},
     {"streams",           OPT_TEXT,   AT(streams),           "4,16",      0, 0,     "N,N",   CMD_BENCH, NULL, "numbers of streams at once"},
     {"rounds",            OPT_INT,    AT(rounds),            "3",         1, 1000,  "N",     CMD_BENCH, NULL, "times each row is measured; the median counts"},
+    {"output",            OPT_TEXT,   AT(output),            NULL,        0, 0,     "FILE",  CMD_QUANTIZE, NULL, "GGUF file to write; may stand without --output"},
+    {"type",              OPT_TEXT,   AT(type),              NULL,        0, 0,     "TYPE",  CMD_QUANTIZE, NULL, "number format or mix of the output, as q8_0 or q4_k_m"},
+    {"imatrix",           OPT_TEXT,   AT(imatrix),           NULL,        0, 0,     "FILE",  CMD_QUANTIZE, NULL, "importance of the weights' columns, as llama.cpp's tools write it"},
+    {"allow-requantize",  OPT_FLAG,   AT(allow_requantize),  NULL,        0, 0,     NULL,    CMD_QUANTIZE, NULL, "quantise what is quantised already; its errors add up"},
+    {"pure",              OPT_FLAG,   AT(pure),              NULL,        0, 0,     NULL,    CMD_QUANTIZE, NULL, "one format for all matrices, without the mix's rules"},
     {"json",              OPT_FLAG,   AT(json),              NULL,        0, 0,     NULL,    CMD_BENCH | CMD_VERSION | CMD_GPUS, NULL, "print JSON"},
     {"live",              OPT_FLAG,   AT(live),              NULL,        0, 0,     NULL,    CMD_HEALTH, NULL, "ask whether it is alive, not whether it is ready"},
 };
@@ -99,6 +104,12 @@ static const struct { const char *option, *from, *to; } spelling[] = {
 /* clang-format on */
 
 enum { N_OPTIONS = sizeof table / sizeof *table };
+
+/* The first argument that is no option is the model; the second, where there is one: */
+static const struct {
+    unsigned command;
+    const char *option;
+} second[] = {{CMD_QUANTIZE, "output"}};
 
 /* ---- one value ------------------------------------------------------------------------------- */
 
@@ -333,9 +344,21 @@ static const char *user_cache(struct config *c)
     return home && home[0] == '/' ? arena_printf(&c->arena, "%s/.cache/inferd", home) : NULL;
 }
 
+/* An argument without an option before it; `n` were there already. */
+static enum status take_argument(struct config *c, unsigned command, const char *word, int n)
+{
+    const struct option *o = n == 0 ? option_find("model", 5) : NULL;
+    for (size_t i = 0; n == 1 && i < sizeof second / sizeof *second; i++)
+        if (second[i].command == command)
+            o = option_find(second[i].option, strlen(second[i].option));
+    if (!o || !(o->commands & command))
+        return fail(ERR_INVALID, "unexpected argument \"%s\"", word);
+    return option_set(c, o, o->name, word);
+}
+
 enum status config_parse(struct config *c, unsigned command, int argc, char **argv)
 {
-    const char *file = NULL;
+    int n_arguments = 0;
     *c = (struct config){0};
     arena_init(&c->arena, 0);
     for (int i = 0; i < N_OPTIONS; i++)
@@ -356,10 +379,8 @@ enum status config_parse(struct config *c, unsigned command, int argc, char **ar
             TRY(option_from_argv(c, command, argc, argv, &i));
         } else if (!only_files && word[0] == '-' && word[1]) {
             return fail(ERR_INVALID, "unknown option %s; options begin with --", word);
-        } else if (file || !(option_find("model", 5)->commands & command)) {
-            return fail(ERR_INVALID, "unexpected argument \"%s\"", word);
         } else {
-            c->model = file = word;
+            TRY(take_argument(c, command, word, n_arguments++));
         }
     }
     if (!c->gpu_cache)

@@ -23,8 +23,10 @@ enum command_bit {
     CMD_BENCH = 1 << 6,
     CMD_HEALTH = 1 << 7,
     CMD_VERSION = 1 << 8,
+    CMD_QUANTIZE = 1 << 9,
     CMD_GPUS = 1 << 10,
     CMD_TUNE = 1 << 11,
+    CMD_PERPLEXITY = 1 << 12,
 };
 
 struct names { /* a list option: given several times, or with commas */
@@ -33,7 +35,7 @@ struct names { /* a list option: given several times, or with commas */
 };
 
 struct config {
-    const char *model; /* FILE, or NULL */
+    const char *model; /* FILE, or NULL: the first argument; the second is `output` or `text` */
     bool help;
     /* where to listen */
     const char *host;
@@ -61,6 +63,10 @@ struct config {
     bool bos, special, json, live;
     int64_t prompt, generate, rounds;
     const char *streams;
+    /* quantize, perplexity */
+    const char *output, *type, *imatrix, *text, *save_logits, *reference;
+    bool allow_requantize, pure;
+    int64_t chunks;
     /* what the strings above lie in when they are not argv's or the environment's */
     struct arena arena;
 };

@@ -24,7 +24,7 @@ struct value {
     double number;     /* BOOL, INT, FLOAT */
     struct bytes text; /* STRING; ARRAY: its elements as the file stores them */
     enum value_kind elem;
-    uint32_t elem_type; /* the format's own number of the element type */
+    uint32_t elem_type; /* the format's own number of the element's type, or of the number's */
     int64_t n;          /* ARRAY: elements */
 };
 struct ckpt_key {

@@ -24,23 +24,6 @@ enum { ALIGNMENT_DEFAULT = 32, ALIGNMENT_LEAST = 8, ALIGNMENT_MOST = 1 << 20 };
 /* The least a description can take: an empty name, the type, one byte or one dimension. */
 enum { KEY_BYTES_LEAST = 8 + 4 + 1, TENSOR_BYTES_LEAST = 8 + 4 + 8 + 4 + 8 };
 
-enum gguf_type { /* numbers of the format */
-                 GGUF_U8,
-                 GGUF_I8,
-                 GGUF_U16,
-                 GGUF_I16,
-                 GGUF_U32,
-                 GGUF_I32,
-                 GGUF_F32,
-                 GGUF_BOOL,
-                 GGUF_STRING,
-                 GGUF_ARRAY,
-                 GGUF_U64,
-                 GGUF_I64,
-                 GGUF_F64,
-                 N_GGUF_TYPE
-};
-
 /* clang-format off */
 static const struct { uint8_t bytes; enum value_kind kind; } type_info[N_GGUF_TYPE] = {
     [GGUF_U8]     = {1, VALUE_INT},
@@ -58,6 +41,11 @@ static const struct { uint8_t bytes; enum value_kind kind; } type_info[N_GGUF_TY
     [GGUF_F64]    = {8, VALUE_FLOAT},
 };
 /* clang-format on */
+
+size_t gguf_type_bytes(enum gguf_type t)
+{
+    return type_info[t].bytes;
+}
 
 /* Where we are in the file. */
 struct reader {
@@ -237,6 +225,7 @@ static enum status read_value(struct reader *r, struct value *v)
     if (!read_bytes(r, raw, type_info[type].bytes))
         return fail(ERR_FORMAT, "the file ends inside its value");
     decode_number(type, raw, v);
+    v->elem_type = type;
     return OK;
 }
 

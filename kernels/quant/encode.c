@@ -2,6 +2,7 @@
  * processor. */
 #include "kernels/quant/encode.h"
 
+#include <math.h>
 #include <stddef.h>
 
 static const float ones[ENCODE_BLOCK_MOST] = {
@@ -41,6 +42,9 @@ void encode_row(enum dtype t, const float *x, const float *importance, int64_t n
 float encode_global(enum dtype t, float top)
 {
     const float most = 6.0f * 448.0f; /* the largest E2M1 times the largest E4M3 */
+    int exponent;
 
-    return t == DT_NVFP4 && top > 0 ? top / most : 0;
+    if (t != DT_NVFP4 || !(top > 0))
+        return 0;
+    return frexpf(top / most, &exponent) == 0.5f ? ldexpf(1, exponent - 1) : ldexpf(1, exponent);
 }

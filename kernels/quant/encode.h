@@ -18,7 +18,8 @@ bool encode_has(enum dtype t);
  * importance [n] is not negative, NULL: every number counts the same. */
 void encode_row(enum dtype t, const float *x, const float *importance, int64_t n, void *out);
 /* What the numbers of an NVFP4 tensor, whose largest magnitude is `top`, are to be divided by so
- * that its scales have their full range; 0 for other formats, which need no such factor. */
+ * that its scales have their full range: a power of two, so that the product is exact and tensors
+ * that are joined often share it. 0 for other formats, which need no such factor. */
 float encode_global(enum dtype t, float top);
 
 enum { ENCODE_BLOCK_MOST = 256 };

@@ -32,6 +32,10 @@ static const struct command commands[] = {
     {"bench",    CMD_BENCH,    cmd_bench,    false, "[MODEL]", "measure prefill and decode speed",
      "Measures a model file, or with --random weights made in memory, beside the memory bandwidth\n"
      "read in the same second."},
+    {"quantize", CMD_QUANTIZE, cmd_quantize, true,  "IN OUT --type TYPE", "write a model file in another number format",
+     "Writes the GGUF file OUT, whole or not at all. Types: f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 q2_k\n"
+     "q2_k_s q3_k_s q3_k_m q3_k_l q4_k_s q4_k_m q5_k_s q5_k_m q6_k iq4_nl iq4_xs mxfp4 nvfp4. Those with\n"
+     "_s, _m and _l mix formats: tensors whose errors cost more get a larger one."},
     {"health",   CMD_HEALTH,   cmd_health,   false, "",        "ask a running server whether it is ready",
      "Exit code 0: it is. For container health checks."},
     {"gpus",     CMD_GPUS,     cmd_gpus,     false, "",        "list the GPUs that have a configuration, and this machine's",
@@ -60,7 +64,7 @@ static void usage(FILE *to)
             "usage: inferd COMMAND [options]\n\n",
             INFERD_VERSION);
     for (int i = 0; i < N_COMMANDS; i++)
-        fprintf(to, "  %-9s %s\n", commands[i].name, commands[i].about);
+        fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].about);
     fprintf(to, "\n`inferd COMMAND --help` lists the options of a command.\n");
 }
 

@@ -25,6 +25,7 @@ int cmd_tokenize(const struct config *c);
 int cmd_render(const struct config *c);
 int cmd_bench(const struct config *c);
 int cmd_health(const struct config *c);
+int cmd_quantize(const struct config *c);
 int cmd_version(const struct config *c);
 int cmd_gpus(const struct config *c);
 

@@ -202,7 +202,7 @@ static void test_plain(void **state)
     dtype_decode(DT_F16, h, back, 3);
     assert_memory_equal(x, back, sizeof x);
     assert_false(encode_has(DT_IQ1_S));
-    assert_true(encode_global(DT_NVFP4, 2688) == 1);
+    assert_true(encode_global(DT_NVFP4, 2688) == 1 && encode_global(DT_NVFP4, 2689) == 2);
     assert_true(encode_global(DT_Q4_0, 2688) == 0 && encode_global(DT_NVFP4, 0) == 0);
 }
 
