@@ -10,7 +10,8 @@
 struct pretok_rule { /* what else goes with a name */
     bool whole_word; /* a word that is a token as it stands is not joined from its bytes */
     bool nfc;        /* text is normalised to NFC first */
-    bool add_bos;    /* the policy of files that do not say */
+    bool add_bos;    /* the policy of files that do not say; */
+    bool add_sep;    /* and whether the separator is put behind a text */
 };
 /* `name` as in tokenizer.ggml.pre; NULL: "default". NULL: unknown name. */
 const struct pretok_rule *pretok_rule(const char *name);
