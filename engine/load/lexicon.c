@@ -96,6 +96,7 @@ struct owned { /* what the spec points to and we free */
     struct bytes *token, *merge;
     float *score;
     int32_t *type;
+    char *charsmap;
 };
 
 static enum status read_arrays(const struct checkpoint *c, struct tokenizer_spec *s,
@@ -139,26 +140,81 @@ static const char *text_key(const struct checkpoint *c, const char *key, char *b
     return buf;
 }
 
+/* The ids of files that do not say, as their writers meant. */
+static const struct defaults {
+    const char *model;
+    int32_t bos, eos, unk, sep;
+} defaults[] = {
+    {"llama", 1, 2, 0, -1},
+    {"bert", 101, -1, 100, 102},
+    {"t5", -1, 1, 2, -1},
+};
+
+static struct defaults defaults_of(const char *model)
+{
+    for (size_t i = 0; i < sizeof defaults / sizeof defaults[0]; i++)
+        if (strcmp(defaults[i].model, model) == 0)
+            return defaults[i];
+    return (struct defaults){model, -1, -1, -1, -1};
+}
+
+/* The ids that a file names, and what is put around a text. */
+static enum status named_ids(const struct checkpoint *c, struct tokenizer_spec *s, int32_t *sep)
+{
+    struct tokenizer_policy p = tokenizer_default_policy(s->model, s->pre);
+    struct defaults d = defaults_of(s->model);
+
+    TRY(token_id(c, KEY "cls_token_id", d.bos, s, &s->bos));
+    TRY(token_id(c, KEY "bos_token_id", s->bos, s, &s->bos));
+    TRY(token_id(c, KEY "eos_token_id", d.eos, s, &s->eos));
+    TRY(token_id(c, KEY "unknown_token_id", d.unk, s, &s->unk));
+    TRY(token_id(c, KEY "separator_token_id", d.sep, s, sep));
+    TRY(token_id(c, KEY "seperator_token_id", *sep, s, sep)); /* so most files spell it */
+    s->add_bos = flag(c, KEY "add_bos_token", p.bos);
+    s->add_eos = flag(c, KEY "add_eos_token", p.eos);
+    if (flag(c, KEY "add_sep_token", p.sep) && *sep >= 0 && !s->add_eos) {
+        s->behind = sep;
+        s->n_behind = 1;
+    }
+    return OK;
+}
+
+static enum status read_charsmap(const struct checkpoint *c, struct owned *o, struct bytes *out)
+{
+    const struct value *v = checkpoint_key(c, KEY "precompiled_charsmap");
+    struct value e;
+
+    if (!v)
+        return OK;
+    if (v->kind != VALUE_ARRAY || v->elem != VALUE_INT || v->n > 1 << 28)
+        return fail(ERR_FORMAT, "%s: key " KEY "precompiled_charsmap is not an array of bytes",
+                    c->path);
+    o->charsmap = xmalloc((size_t)v->n + 1);
+    for (int64_t i = 0; i < v->n; i++)
+        o->charsmap[i] = checkpoint_at(c, v, i, &e) ? (char)e.integer : 0;
+    *out = (struct bytes){o->charsmap, (size_t)v->n};
+    return OK;
+}
+
 static enum status read_spec(const struct checkpoint *c, struct owned *o, struct tokenizer **out)
 {
     struct tokenizer_spec s = {0};
     char model[64], pre[64];
-    bool sentencepiece;
+    int32_t sep;
+    bool spaces;
 
     s.model = text_key(c, KEY "model", model, sizeof model);
     s.pre = text_key(c, KEY "pre", pre, sizeof pre);
     if (!s.model || lexicon_size(c) == 0)
         return fail(ERR_FORMAT, "%s: it has no vocabulary (keys " KEY "model and tokens)", c->path);
-    sentencepiece = strcmp(s.model, "llama") == 0;
     TRY(read_arrays(c, &s, o));
-    /* Where keys are absent, what the writers of such files meant: SentencePiece's own ids and its
-     * BOS and leading space; of byte-level vocabularies some put BOS. */
-    TRY(token_id(c, KEY "bos_token_id", sentencepiece ? 1 : -1, &s, &s.bos));
-    TRY(token_id(c, KEY "eos_token_id", sentencepiece ? 2 : -1, &s, &s.eos));
-    TRY(token_id(c, KEY "unknown_token_id", sentencepiece ? 0 : -1, &s, &s.unk));
-    s.add_bos = flag(c, KEY "add_bos_token", tokenizer_default_bos(s.model, s.pre));
-    s.add_eos = flag(c, KEY "add_eos_token", false);
-    s.add_space_prefix = flag(c, KEY "add_space_prefix", sentencepiece);
+    TRY(named_ids(c, &s, &sep));
+    TRY(read_charsmap(c, o, &s.charsmap));
+    spaces = strcmp(s.model, "llama") == 0 || strcmp(s.model, "t5") == 0;
+    s.add_space_prefix = flag(c, KEY "add_space_prefix", spaces);
+    s.one_space = flag(c, KEY "remove_extra_whitespaces", false);
+    s.lowercase = flag(c, KEY "normalizer.lowercase", true);
+    s.strip_accents = flag(c, KEY "normalizer.strip_accents", s.lowercase);
     return tokenizer_new(&s, out);
 }
 
@@ -215,5 +271,6 @@ enum status lexicon_open(const struct checkpoint *c, struct tokenizer **out)
     xfree(o.merge);
     xfree(o.score);
     xfree(o.type);
+    xfree(o.charsmap);
     return s;
 }

@@ -37,13 +37,13 @@
 #define QWEN2  WORD_SUFFIX "|" WORD "|\\p{N}|" SIGNS "|" TAIL
 #define QWEN35                                                                                     \
     WORD_SUFFIX                                                                                    \
-        "|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|" TAIL
+    "|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|" TAIL
 #define O200K  CAMEL(WORD_SUFFIX "?", "\\p{N}{1,3}")
 #define TEKKEN CAMEL("", "\\p{N}")
 #define BLOOM  " ?[^(\\s|.,!?\\x{2026}\\x{3002}\\x{ff0c}\\x{3001}\\x{964}\\x{6d4}\\x{60c})]+"
 #define DEEPSEEK_WORDS                                                                             \
     ASCII_SIGN                                                                                     \
-        "[A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|" TAIL
+    "[A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|" TAIL
 #define KIMI_UPPER "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}&&[^\\p{Han}]]"
 #define KIMI_LOWER "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}&&[^\\p{Han}]]"
 #define KIMI                                                                                       \
@@ -93,21 +93,27 @@ static const char *const deepseek_v3[] = {"\\p{N}{1,3}", KANA_HAN, DEEPSEEK_WORD
 static const char *const falcon[] = {
     "[\\p{P}$+<=>^~|`]+", GPT2, "[0-9]+", "[0-9][0-9][0-9]", NULL};
 static const char *const youtu[] = {
-    "[\\x{ac00}-\\x{d7a3}\\x{3131}-\\x{318e}]+|[\\x{ff01}\\x{2026}\\x{201c}\\x{201d}\\x{2018}\\x{2019}\\x{2014}"
-    "\\x{ff1a}\\x{ff1b}\\x{ff0c}\\x{3001}-\\x{303f}\\x{fe30}-\\x{fe4f}]+|[\\x{3105}-\\x{312f}]+|" KANA_HAN,
+    "[\\x{ac00}-\\x{d7a3}\\x{3131}-\\x{318e}]+|[\\x{ff01}\\x{2026}\\x{201c}\\x{201d}"
+    "\\x{2018}\\x{2019}"
+    "\\x{2014}\\x{ff1a}\\x{ff1b}\\x{ff0c}\\x{3001}-\\x{303f}\\x{fe30}-\\x{fe4f}]+|["
+    "\\x{3105}-\\x{312f}]+"
+    "|" KANA_HAN,
     CAMEL(WORD_SUFFIX "?", "\\p{N}"), NULL};
 static const char *const aya[] = {THREES("\\d", "\\b"), O200K, NULL};
-static const char *const superbpe[] = {"\\p{N}+", THREES("\\d", "(?!\\d)"), NULL};
+static const char *const superbpe[] = {
+    "\\p{N}+", "(?<!\\d)\\d{0,2}\\K\\d{3}(?=(?:\\d{3})*+(?!\\d))|\\G(?<=\\d)\\d{3}", NULL};
 static const char *const afmoe[] = {
     THREES("\\p{N}", "(?!\\p{N})"),
-    "[\\x{4e00}-\\x{9fff}\\x{3400}-\\x{4dbf}\\x{f900}-\\x{faff}\\x{3040}-\\x{30ff}\\x{ff65}-\\x{ff9f}"
-    "\\x{2f00}-\\x{2fdf}\\x{e40}-\\x{eff}\\x{1780}-\\x{17ff}\\x{1000}-\\x{109f}\\x{aa60}-\\x{aa7f}"
+    "[\\x{4e00}-\\x{9fff}\\x{3400}-\\x{4dbf}\\x{f900}-\\x{faff}\\x{3040}-\\x{30ff}"
+    "\\x{ff65}-\\x{ff9f}\\x{2f00}-\\x{2fdf}\\x{e40}-\\x{eff}\\x{1780}-\\x{17ff}"
+    "\\x{1000}-\\x{109f}\\x{aa60}-\\x{aa7f}"
     "\\x{a9e0}-\\x{a9ff}\\x{ac00}-\\x{d7af}\\x{1100}-\\x{11ff}]+",
     DEEPSEEK_WORDS, NULL};
+/* The lookbehind is ours: where a stretch of blanks was cut there is no line feed ahead in it. */
 static const char *const jais2[] = {
-    WORD_SUFFIX "|" WORD "|\\p{N}{1,3}|" SIGNS "|\\s*[\\r\\n]+|\\s{512}(?!\\S)|\\s{256}(?!\\S)"
-    "|\\s{128}(?!\\S)|\\s{64}(?!\\S)|\\s{32}(?!\\S)|\\s{16}(?!\\S)|\\s{8}(?!\\S)|\\s{4}(?!\\S)"
-    "|\\s{1,2}(?!\\S)|\\s{1}", NULL};
+    WORD_SUFFIX "|" WORD "|\\p{N}{1,3}|" SIGNS "|(?<![^\\S\\r\\n])\\s*[\\r\\n]+|\\s{512}(?!\\S)"
+    "|\\s{256}(?!\\S)|\\s{128}(?!\\S)|\\s{64}(?!\\S)|\\s{32}(?!\\S)|\\s{16}(?!\\S)|\\s{8}(?!\\S)"
+    "|\\s{4}(?!\\S)|\\s{1,2}(?!\\S)|\\s{1}", NULL};
 static const char *const bailing[] = {
     "'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]++[\\r\\n]*"
     "|\\s*[\\r\\n]|\\s+(?!\\S)|\\s+", NULL};

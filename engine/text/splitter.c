@@ -15,7 +15,15 @@
 
 enum { MAX_STEPS = 64 };
 
-enum step_kind { BY_REGEX, BY_TEXT, BY_CHARS, BY_LENGTH, TO_BLANK, TO_META, TO_BYTES };
+enum step_kind { /* first those that cut */
+                 BY_REGEX,
+                 BY_TEXT,
+                 BY_CHARS,
+                 BY_LENGTH,
+                 TO_BLANK,
+                 TO_META,
+                 TO_BYTES
+};
 struct step {
     enum step_kind kind;
     enum cut cut;
@@ -321,8 +329,18 @@ static struct bytes with_alphabet(struct buf *out, struct bytes text)
     return (struct bytes){out->data, out->len};
 }
 
+/* A single character is a piece already, unless it is one to be dropped. */
+static bool is_whole(const struct step *s, struct bytes text)
+{
+    uint32_t cp;
+    return s->kind <= BY_LENGTH && s->cut != CUT_REMOVED &&
+           (text.n == 1 || (text.n <= 4 && (size_t)utf8_decode(text.p, text.n, &cp) == text.n));
+}
+
 static void run_step(struct split_run *r, int step, struct bytes text, bool at_start)
 {
+    while (r->s && step < r->s->n && is_whole(&r->s->step[step], text))
+        step++;
     if (!r->s || step == r->s->n) {
         r->word(r->to, text);
         return;

@@ -22,8 +22,11 @@ struct kind {
     const char *model;
     vocab_spell *spell;
     enum status (*prepare)(const struct tokenizer_spec *spec, struct pipeline_spec *p);
-    bool (*default_bos)(const char *pre);
+    struct tokenizer_policy policy; /* of files that do not say */
 };
+
+#define BLANK "\xe2\x96\x81" /* U+2581, SentencePiece's blank */
+static const struct bytes NONE = {"", 0};
 
 static void spell_raw(struct bytes spelling, enum token_type type, struct buf *out)
 {
@@ -38,6 +41,17 @@ static void spell_bytes(struct bytes spelling, enum token_type type, struct buf 
         buf_append(out, spelling.p, spelling.n);
 }
 
+/* "\u2581x" begins a word, "x" continues one; a model looks up "x" and "##x". */
+static void spell_bert(struct bytes spelling, enum token_type type, struct buf *out)
+{
+    const size_t n = sizeof BLANK - 1;
+    bool begins = spelling.n > n && memcmp(spelling.p, BLANK, n) == 0;
+    bool raw = type == TOKEN_CONTROL || type == TOKEN_UNKNOWN || type == TOKEN_USER;
+    if (!raw && !begins)
+        buf_puts(out, "##");
+    buf_append(out, spelling.p + (begins ? n : 0), spelling.n - (begins ? n : 0));
+}
+
 static enum status prepare_gpt2(const struct tokenizer_spec *spec, struct pipeline_spec *p)
 {
     p->bytes = p->vanish = true;
@@ -47,30 +61,73 @@ static enum status prepare_gpt2(const struct tokenizer_spec *spec, struct pipeli
 /* Blanks stand for U+2581 in tokens and in text alike. */
 static enum status prepare_llama(const struct tokenizer_spec *spec, struct pipeline_spec *p)
 {
-    const struct bytes none = {"", 0}, blank = {" ", 1};
+    const struct bytes blank = {" ", 1};
     p->from_scores = p->byte_fallback = true;
     p->normalizer = normalizer_new();
-    TRY(normalizer_add(p->normalizer, NORMAL_REPLACE, 0, bytes_of("\xe2\x96\x81"), blank));
-    return spec->add_space_prefix ? normalizer_add(p->normalizer, NORMAL_PREPEND, 0, none, blank)
+    TRY(normalizer_add(p->normalizer, NORMAL_REPLACE, 0, bytes_of(BLANK), blank));
+    return spec->add_space_prefix ? normalizer_add(p->normalizer, NORMAL_PREPEND, 0, NONE, blank)
                                   : OK;
 }
 
-static bool bpe_default_bos(const char *pre)
+static enum status decode_blanks(struct pipeline_spec *p, bool first_too)
 {
-    const struct pretok_rule *rule = pretok_rule(pre);
-    return rule && rule->add_bos;
+    p->decoder = decoder_new();
+    TRY(decoder_add(p->decoder, DECODE_META, !first_too, bytes_of(BLANK), NONE));
+    return decoder_add(p->decoder, DECODE_FALLBACK, 0, NONE, NONE);
 }
 
-static bool always_bos(const char *pre)
+/* BPE over characters, a blank being U+2581; no token has a line feed beside anything else. */
+static enum status prepare_gemma4(const struct tokenizer_spec *spec, struct pipeline_spec *p)
 {
-    (void)pre;
-    return true;
+    (void)spec;
+    p->byte_fallback = true;
+    p->normalizer = normalizer_new();
+    p->splitter = splitter_new();
+    TRY(normalizer_add(p->normalizer, NORMAL_REPLACE, 0, (struct bytes){" ", 1}, bytes_of(BLANK)));
+    TRY(splitter_add_regex(p->splitter, bytes_of("[^\\n]+|\\n+"), false, CUT_ISOLATED, false));
+    return decode_blanks(p, true);
+}
+
+static enum status prepare_bert(const struct tokenizer_spec *spec, struct pipeline_spec *p)
+{
+    int how = BERT_CLEAN | BERT_IDEOGRAPHS | (spec->strip_accents ? BERT_ACCENTS : 0) |
+              (spec->lowercase ? BERT_LOWERCASE : 0);
+    p->kind = WORD_PIECE;
+    p->prefix = bytes_of("##");
+    p->normalizer = normalizer_new();
+    p->splitter = splitter_new();
+    TRY(normalizer_add(p->normalizer, NORMAL_BERT, how, NONE, NONE));
+    TRY(splitter_add_chars(p->splitter, char_is_white, CUT_REMOVED));
+    TRY(splitter_add_chars(p->splitter, char_is_punctuation, CUT_ISOLATED));
+    return decode_blanks(p, false);
+}
+
+static enum status prepare_t5(const struct tokenizer_spec *spec, struct pipeline_spec *p)
+{
+    const struct bytes blank = {" ", 1};
+    p->kind = WORD_UNIGRAM;
+    p->byte_fallback = true;
+    p->normalizer = normalizer_new();
+    p->splitter = splitter_new();
+    if (spec->charsmap.n > 0)
+        TRY(normalizer_add(p->normalizer, NORMAL_CHARSMAP, 0, spec->charsmap, NONE));
+    if (spec->one_space) {
+        TRY(normalizer_add(p->normalizer, NORMAL_STRIP, STRIP_LEFT | STRIP_RIGHT, NONE, NONE));
+        TRY(normalizer_add_regex(p->normalizer, bytes_of(" {2,}"), blank));
+    }
+    TRY(splitter_add_meta(p->splitter, bytes_of(BLANK),
+                          spec->add_space_prefix ? PREPEND_ALWAYS : PREPEND_NEVER));
+    return decode_blanks(p, !spec->add_space_prefix);
 }
 
 /* clang-format off */
 static const struct kind kinds[] = {
-    {"gpt2",  spell_bytes, prepare_gpt2,  bpe_default_bos},
-    {"llama", spm_spell,   prepare_llama, always_bos},
+    /*                                      bos    eos    sep */
+    {"gpt2",   spell_bytes, prepare_gpt2,   {false, false, false}}, /* unless the rule says so */
+    {"llama",  spm_spell,   prepare_llama,  {true,  false, false}},
+    {"gemma4", spell_raw,   prepare_gemma4, {true,  false, false}},
+    {"bert",   spell_bert,  prepare_bert,   {true,  false, true }},
+    {"t5",     spell_raw,   prepare_t5,     {false, true,  false}},
 };
 
 /* Spellings that end a turn in some family, from the models' generation_config.json. */
@@ -293,10 +350,16 @@ void tokenizer_free(struct tokenizer *t)
     xfree(t);
 }
 
-bool tokenizer_default_bos(const char *model, const char *pre)
+struct tokenizer_policy tokenizer_default_policy(const char *model, const char *pre)
 {
     const struct kind *kind = find_kind(model);
-    return kind && kind->default_bos(pre);
+    const struct pretok_rule *rule = pretok_rule(pre);
+    struct tokenizer_policy policy = kind ? kind->policy : (struct tokenizer_policy){0};
+    if (kind && kind->prepare == prepare_gpt2 && rule) {
+        policy.bos = rule->add_bos || rule->add_sep;
+        policy.sep = rule->add_sep;
+    }
+    return policy;
 }
 
 /* --- encoding --- */

@@ -29,7 +29,7 @@ enum { /* how a token that is written in text as it stands is found; bits of tok
 
 struct pipeline_spec;   /* engine/text/pipeline.h */
 struct tokenizer_spec { /* what a checkpoint says; borrowed during tokenizer_new only */
-    const char *model;  /* "gpt2": byte-level BPE; "llama": SentencePiece BPE; NULL: `pipeline` */
+    const char *model;  /* tokenizer.ggml.model: a kind of tokenizer.c; NULL: `pipeline` */
     const char *pre;    /* pre-tokenizer name of the GGUF file, NULL: "default" */
     struct pipeline_spec *pipeline; /* tokenizer.json's parts; tokenizer_new takes what it holds */
     int n_vocab;
@@ -47,6 +47,9 @@ struct tokenizer_spec { /* what a checkpoint says; borrowed during tokenizer_new
     const int32_t *ends;            /* tokens that end a turn besides EOS */
     int n_ends;                     /* at most TOKENIZER_MAX_ENDS */
     bool add_space_prefix;          /* SentencePiece: a space before the text */
+    bool one_space;                 /* "t5": blanks at the ends go, several become one */
+    struct bytes charsmap;          /* "t5": SentencePiece's normalisation table, may be empty */
+    bool lowercase, strip_accents;  /* "bert" */
 };
 
 enum { TOKENIZER_MAX_AROUND = 8, TOKENIZER_MAX_ENDS = 16 };
@@ -64,9 +67,12 @@ struct tokenizer;
  * An unknown model or pre-tokenizer is ERR_UNSUPPORTED with the list of known ones. */
 enum status tokenizer_new(const struct tokenizer_spec *spec, struct tokenizer **out);
 void tokenizer_free(struct tokenizer *t);
-/* The BOS policy of files without tokenizer.ggml.add_bos_token: a fact about the kind and the
- * pre-tokenizer. (EOS: never.) */
-bool tokenizer_default_bos(const char *model, const char *pre);
+/* The policy of files without tokenizer.ggml.add_bos_token, _eos_token or _sep_token: a fact about
+ * the kind and the pre-tokenizer. */
+struct tokenizer_policy {
+    bool bos, eos, sep;
+};
+struct tokenizer_policy tokenizer_default_policy(const char *model, const char *pre);
 
 enum {                 /* flags of tokenizer_encode */
        ENCODE_BOS = 1, /* put BOS first when the file's policy says so (and EOS last, likewise) */

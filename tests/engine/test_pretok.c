@@ -2,12 +2,14 @@
  * random Unicode with the `tokenizers` package is test_tokenizer.c's matter. */
 #include "engine/text/pretok.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "engine/text/charprops.h"
 #include "engine/text/normalizer.h"
 #include "engine/text/regex.h"
 #include "engine/text/splitter.h"
+#include "kernels/base/json.h"
 #include "kernels/base/mem.h"
 #include "tests/support/test.h"
 
@@ -77,6 +79,65 @@ static void test_words(void **state)
     expect("gpt-2", "a|\xe1\xa0\x8e|b|\xc2\x85|c|\xe3\x80\x80|d");
     /* The long s is an s to (?i: ) */
     expect("qwen2", "a|'\xc5\xbf");
+}
+
+static struct bytes text_of(struct arena *a, const struct json *v)
+{
+    const struct json *text = json_get(v, "text"), *hex = json_get(v, "hex");
+    if (text)
+        return text->text;
+    char *p = arena_alloc(a, hex->text.n / 2 + 1);
+    for (size_t i = 0; i < hex->text.n / 2; i++) {
+        char byte[3] = {hex->text.p[2 * i], hex->text.p[2 * i + 1], 0};
+        p[i] = (char)strtol(byte, NULL, 16);
+    }
+    return (struct bytes){p, hex->text.n / 2};
+}
+
+static const struct json *load(struct arena *a, const char *path)
+{
+    const struct json *root;
+    char *text;
+    size_t n;
+    assert_int_equal(file_read(path, 1 << 22, &text, &n), OK);
+    assert_int_equal(json_parse(a, text, n, &root), OK);
+    xfree(text);
+    return root;
+}
+
+static const struct json *next_length; /* of the words that are expected */
+
+static void check_word(void *to, struct bytes word)
+{
+    if (!next_length || (size_t)next_length->number != word.n)
+        print_message("%s: '%.*s'\n", (const char *)to, (int)word.n, word.p);
+    assert_non_null(next_length);
+    assert_int_equal(word.n, (size_t)next_length->number);
+    next_length = next_length->next;
+}
+
+/* Each rule cuts as the package does (tests/tools/gen_pretok.py). */
+static void test_agreement(void **state)
+{
+    (void)state;
+    struct arena a = {0};
+    const struct json *rules = load(&a, "tests/data/tokenizer/words.json");
+    const struct json *texts = load(&a, "tests/data/tokenizer/json/texts.json");
+    assert_int_equal(rules->count, 25);
+    for (const struct json *rule = rules->first; rule; rule = rule->next) {
+        struct words w = words_open(rule->key);
+        struct split_run *run =
+            split_run_new(w.spec.splitter, w.regex, check_word, (void *)(uintptr_t)rule->key);
+        const struct json *want = rule->first;
+        for (const struct json *v = texts->first; v; v = v->next, want = want->next) {
+            next_length = want->first;
+            split_run_text(run, text_of(&a, v), true);
+            assert_null(next_length);
+        }
+        split_run_free(run);
+        words_close(&w);
+    }
+    arena_clear(&a);
 }
 
 static void test_unknown_name(void **state)
@@ -174,9 +235,10 @@ static void test_nfc_long(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_words),       cmocka_unit_test(test_unknown_name),
-        cmocka_unit_test(test_long_runs),   cmocka_unit_test(test_nfc),
-        cmocka_unit_test(test_nfc_hostile), cmocka_unit_test(test_nfc_long),
+        cmocka_unit_test(test_words),        cmocka_unit_test(test_agreement),
+        cmocka_unit_test(test_unknown_name), cmocka_unit_test(test_long_runs),
+        cmocka_unit_test(test_nfc),          cmocka_unit_test(test_nfc_hostile),
+        cmocka_unit_test(test_nfc_long),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -127,6 +127,18 @@ static void test_pairs_phi3(void **state)
     pairs(VOCAB("phi-3"));
 }
 
+static void test_pairs_deepseek_llm(void **state)
+{
+    (void)state;
+    pairs(VOCAB("deepseek-llm"));
+}
+
+static void test_pairs_bert(void **state)
+{
+    (void)state;
+    pairs(VOCAB("bert-bge"));
+}
+
 /* --- agreement with the tokenizers package, and the way back --- */
 
 static struct bytes case_text(struct arena *a, const struct json *c)
@@ -225,6 +237,87 @@ static void test_fixture_stories260k(void **state)
     fixture(STORIES, "tests/data/tokenizer/stories260k.json", EXACT);
 }
 
+/* A vocabulary without expected ids: the texts come back, but for those with something `lost` in
+ * them. */
+static void round_trip(const char *path, const char *const *lost)
+{
+    struct tokenizer *t = open_or_skip(path);
+    struct arena a = {0};
+    struct buf decoded = {0};
+    const struct json *texts;
+    char *json;
+    size_t n;
+    assert_int_equal(file_read("tests/data/tokenizer/json/texts.json", 1 << 20, &json, &n), OK);
+    assert_int_equal(json_parse(&a, json, n, &texts), OK);
+    for (const struct json *c = texts->first; c; c = c->next) {
+        struct bytes text = case_text(&a, c);
+        int i = 0;
+        while (lost[i] && !memmem(text.p, text.n, lost[i], strlen(lost[i])))
+            i++;
+        if (lost[i])
+            continue;
+        struct tokens ids = encode(t, text, 0);
+        decode(t, &ids, true, &decoded);
+        struct bytes same = normal(&a, text, strstr(path, "mpt") != NULL);
+        assert_int_equal(decoded.len, same.n);
+        assert_memory_equal(decoded.data, same.p, same.n);
+        assert_true(ids.n <= (int)text.n + 1);
+        tokens_clear(&ids);
+    }
+    buf_clear(&decoded);
+    arena_clear(&a);
+    xfree(json);
+    tokenizer_free(t);
+}
+
+static const char *const nothing[] = {NULL};
+
+static void test_round_trip_baichuan(void **state)
+{
+    (void)state;
+    static const char *const lost[] = {"\xe2\x96\x81", NULL}; /* it is read as a blank */
+    round_trip(VOCAB("baichuan"), lost);
+}
+
+static void test_round_trip_deepseek_coder(void **state)
+{
+    (void)state;
+    round_trip(VOCAB("deepseek-coder"), nothing);
+}
+
+static void test_round_trip_falcon(void **state)
+{
+    (void)state;
+    static const char *const lost[] = {"\x03", "\x04", "\x05", "\x0b", "\x11", "\x13",
+                                       "\x14", "\x15", "\x16", "\x17", "\x19", "\x1c",
+                                       "\x1d", "\x1e", "\xf2", NULL}; /* it has no such bytes */
+    round_trip(VOCAB("falcon"), lost);
+}
+
+static void test_round_trip_gpt_neox(void **state)
+{
+    (void)state;
+    round_trip(VOCAB("gpt-neox"), nothing);
+}
+
+static void test_round_trip_mpt(void **state)
+{
+    (void)state;
+    round_trip(VOCAB("mpt"), nothing);
+}
+
+static void test_round_trip_refact(void **state)
+{
+    (void)state;
+    round_trip(VOCAB("refact"), nothing);
+}
+
+static void test_round_trip_starcoder(void **state)
+{
+    (void)state;
+    round_trip(VOCAB("starcoder"), nothing);
+}
+
 /* --- special tokens, BOS and EOS --- */
 
 static void test_special_tokens(void **state)
@@ -281,11 +374,14 @@ static void test_bos_policy(void **state)
     EXPECT(t, "<s>", 0, 529, 29879, 29958);
     tokenizer_free(t);
 
-    assert_true(tokenizer_default_bos("llama", NULL));
-    assert_true(tokenizer_default_bos("gpt2", "llama-bpe"));
-    assert_false(tokenizer_default_bos("gpt2", "qwen2"));
-    assert_false(tokenizer_default_bos("gpt2", NULL));
-    assert_false(tokenizer_default_bos("none", NULL));
+    assert_true(tokenizer_default_policy("llama", NULL).bos);
+    assert_true(tokenizer_default_policy("gpt2", "llama-bpe").bos);
+    assert_false(tokenizer_default_policy("gpt2", "qwen2").bos);
+    assert_false(tokenizer_default_policy("gpt2", NULL).bos);
+    assert_false(tokenizer_default_policy("none", NULL).bos);
+    assert_true(tokenizer_default_policy("gpt2", "roberta-bpe").sep);
+    assert_true(tokenizer_default_policy("bert", "llama-bpe").sep);
+    assert_true(tokenizer_default_policy("t5", NULL).eos);
 }
 
 /* --- decoding --- */
@@ -498,11 +594,20 @@ int main(void)
         cmocka_unit_test(test_pairs_qwen2),
         cmocka_unit_test(test_pairs_llama_spm),
         cmocka_unit_test(test_pairs_phi3),
+        cmocka_unit_test(test_pairs_deepseek_llm),
+        cmocka_unit_test(test_pairs_bert),
         cmocka_unit_test(test_fixture_gpt2),
         cmocka_unit_test(test_fixture_llama_bpe),
         cmocka_unit_test(test_fixture_qwen2),
         cmocka_unit_test(test_fixture_smollm),
         cmocka_unit_test(test_fixture_stories260k),
+        cmocka_unit_test(test_round_trip_baichuan),
+        cmocka_unit_test(test_round_trip_deepseek_coder),
+        cmocka_unit_test(test_round_trip_falcon),
+        cmocka_unit_test(test_round_trip_gpt_neox),
+        cmocka_unit_test(test_round_trip_mpt),
+        cmocka_unit_test(test_round_trip_refact),
+        cmocka_unit_test(test_round_trip_starcoder),
         cmocka_unit_test(test_special_tokens),
         cmocka_unit_test(test_bos_policy),
         cmocka_unit_test(test_random_ids_bpe),
