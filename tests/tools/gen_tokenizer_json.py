@@ -262,7 +262,7 @@ def main():
     for name, t in kinds():
         ids = [t.encode(x).ids if comparable(name, t, x) else None for x in all_texts]
         decoded = [None if i is None else t.decode(i, skip_special_tokens=False) for i in ids]
-        decoded = [d if d is None or ("\ufffd" not in d and "\0" not in d and k % 3 == 0) else None for k, d in enumerate(decoded)]
+        decoded = [d if d is None or ("\ufffd" not in d and "\0" not in d and k % 4 == 0) else None for k, d in enumerate(decoded)]
         (out / (name + ".json")).write_text('{"tokenizer":%s,\n"ids":[\n%s\n],\n"decoded":[\n%s\n]}\n' % (
             dump(json.loads(t.to_str())), ",\n".join(map(dump, ids)), ",\n".join(map(dump, decoded))))
         print(name, t.get_vocab_size(), sum(i is not None for i in ids), (out / (name + ".json")).stat().st_size)

@@ -59,15 +59,15 @@ def random_texts(seed, scale=1):
     low = [c for c in assigned if c < 0x3000]
     marks = [c for c in low if unicodedata.combining(chr(c))]
     words = "the of and In IT'S we'll 'd  \n \r\n \t 12 3 .,;! --> \u00e9 e\u0301 \u4e2d\u6587 \u043d\u0435 _x HeLLo".split(" ")
-    for _ in range(8 * scale):
-        yield "".join(chr(rng.choice(assigned)) for _ in range(rng.randint(1, 24)))
-    for _ in range(8 * scale):
-        yield "".join(chr(rng.choice(low)) for _ in range(rng.randint(1, 32)))
-    for _ in range(10 * scale):
-        yield "".join(rng.choice(words) + rng.choice(["", " ", "  ", "\n"]) for _ in range(rng.randint(2, 30)))
     for _ in range(5 * scale):
+        yield "".join(chr(rng.choice(assigned)) for _ in range(rng.randint(1, 24)))
+    for _ in range(5 * scale):
+        yield "".join(chr(rng.choice(low)) for _ in range(rng.randint(1, 32)))
+    for _ in range(6 * scale):
+        yield "".join(rng.choice(words) + rng.choice(["", " ", "  ", "\n"]) for _ in range(rng.randint(2, 30)))
+    for _ in range(3 * scale):
         yield "".join(chr(rng.randrange(128)) for _ in range(rng.randint(1, 60)))
-    for _ in range(5 * scale):  # composition
+    for _ in range(3 * scale):  # composition
         yield "".join(rng.choice("aeiou AEO \u0928\u0915") + chr(rng.choice(marks)) * rng.randint(0, 2)
                       + chr(rng.choice(marks)) for _ in range(rng.randint(1, 10)))
 
