@@ -270,6 +270,28 @@ struct flow {
     int free; /* the buffer that does not hold the text */
 };
 
+/* Whether the step takes the first character away: the text then does not begin where it did. */
+static bool drops_head(const struct step *s, struct bytes text)
+{
+    uint32_t cp;
+    if (text.n == 0)
+        return false;
+    utf8_decode(text.p, text.n, &cp);
+    struct buf out = {0};
+    void (*how)(uint32_t, struct buf *) = s->kind == NORMAL_NMT             ? nmt
+                                          : s->kind == NORMAL_STRIP_ACCENTS ? drop_marks
+                                          : s->kind == NORMAL_BERT          ? bert_clean
+                                                                            : NULL;
+    if (s->kind == NORMAL_STRIP)
+        return (s->number & STRIP_LEFT) && char_is_white(cp);
+    if (!how || (s->kind == NORMAL_BERT && !(s->number & BERT_CLEAN)))
+        return false;
+    how(cp, &out);
+    bool dropped = out.len == 0;
+    buf_clear(&out);
+    return dropped;
+}
+
 static void flow(struct flow *f, bool wrote)
 {
     if (!wrote)
@@ -304,9 +326,11 @@ struct bytes normalizer_run(const struct normalizer *n, struct normal_work *w, s
                             bool goes_on)
 {
     struct flow f = {w, text, 0};
+    w->lost_head = false;
     for (int i = 0; n && i < n->n; i++) {
         if (n->step[i].kind == NORMAL_PREPEND && goes_on)
             continue;
+        w->lost_head = w->lost_head || drops_head(&n->step[i], f.text);
         if (n->step[i].kind == NORMAL_BERT)
             flow_bert(&f, n->step[i].number);
         else

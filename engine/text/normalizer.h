@@ -38,6 +38,7 @@ bool normalizer_is_empty(const struct normalizer *n);
 struct normal_work { /* one thread's; zero-initialised is ready */
     struct buf buf[2];
     struct regex_work *regex; /* borrowed; NULL when no step needs one */
+    bool lost_head;           /* the last text lost its first character */
 };
 void normal_work_clear(struct normal_work *w);
 /* The normalised text: `text` (valid UTF-8) itself, or in `w` until the next call. `goes_on`: it

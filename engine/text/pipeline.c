@@ -129,7 +129,7 @@ static enum status valid_text(struct pipeline_run *r, struct bytes text, bool co
         if (!found)
             hit = (struct special_hit){-1, text.n, text.n};
         split_run_text(r->split, (struct bytes){text.p + from, hit.begin - from},
-                       at_start && from == 0);
+                       at_start && from == 0 && !r->normal.lost_head);
         if (found)
             tokens_push(r->out, hit.id);
     }
