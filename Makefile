@@ -93,7 +93,7 @@ EMBED_OBJ := $(patsubst %.c,$(B)/%.o,kernels/configs/embed.c $(filter-out %/sele
              $(wildcard kernels/base/*.c kernels/quant/*.c) kernels/dtype.c kernels/half.c)
 
 .PHONY: all run serve test test-all test-c test-emulated emulated cuda-objects cuda-mutants tests lint bench \
-        fuzz libfuzzer format container-test clean \
+        fuzz libfuzzer format container-test clean gpu-bundle gpu-check gpu-dry \
         deps deps-build deps-run deps-test
 all: $(PROGRAM)
 
@@ -188,7 +188,7 @@ CHECKS := $(wildcard tests/tools/test_*.py) tests/tools/lint.py tests/tools/cuda
 
 # Where nvcc is, the program with CUDA is built too, for one target: .ci/run builds it for all.
 test: deps-test
-	$(Q)$(MAKE) --no-print-directory $(PARALLEL) all tests emulated $(VENV)
+	$(Q)$(MAKE) --no-print-directory $(PARALLEL) all tests emulated $(if $(HAVE_CUDA),gpu-dry) $(VENV)
 	$(Q)$(if $(NVCC),$(MAKE) --no-print-directory $(PARALLEL) CUDA=1 CUDA_ARCH=90a all .venv/cuda)
 	$(Q)$(if $(HAVE_CUDA),,echo "SKIP the CUDA kernels are not tested: $(CUDA_HOME)/include has no CUDA headers")
 	$(Q)models/fetch.sh >/dev/null || echo "SKIP the default model cannot be fetched: tests that need it are skipped"
@@ -263,7 +263,8 @@ SIMT_CXX := -std=c++17 -D_GNU_SOURCE -g -O2 -fno-strict-aliasing -ffp-contract=o
 simt_all_bounds := -fsanitize=address,bounds -fno-omit-frame-pointer -O1
 simt_kernel_race := -fsanitize=thread -Wno-tsan
 simt_obj = $(patsubst %,$(B)/simt/$1/%.o,$(basename $2))
-SIMT_SRC := $(wildcard tests/simt/*.cc) $(filter-out tests/simt/test_%,$(wildcard tests/simt/*.c)) tests/gpu/measure.c
+SIMT_SRC := $(wildcard tests/simt/*.cc) $(filter-out tests/simt/test_%,$(wildcard tests/simt/*.c)) tests/gpu/measure.c \
+            tests/gpu/lt_peak.c
 GPU_SRC := $(wildcard tests/gpu/gpu_*.c tests/gpu/gpu_*.cu)
 simt_lib = $(call simt_obj,$1,$(CUDA_SRC) $(filter-out $(if $(filter race,$1),,%/race.cc),$(SIMT_SRC)))
 # The emulator's own tests break kernels on purpose, which is for the plain build only.
@@ -284,6 +285,8 @@ $(B)/simt/$1/%.o: %.c Makefile | $(CUDA_READY)
 $(patsubst %,$(B)/simt/$1/%,$(basename $(SIMT_TESTS) $(GPU_SRC))): $(B)/simt/$1/%: $(B)/simt/$1/%.o \
     $(call simt_lib,$1) $(SUPPORT) $(LIB)
 	$$(Q)$$(CXX) $(simt_all_$1) -rdynamic -pthread -o $$@ $$(filter %.o,$$^) $(SUPPORT) $(LIB) -lcmocka -ldl $(LDLIBS)
+$(B)/simt/$1/inferd: $(MAIN) $(filter-out %/gpu.o %/product.o %/measure.o %/lt_peak.o,$(call simt_lib,$1)) $(LIB)
+	$$(Q)$$(CXX) $(simt_all_$1) -rdynamic -pthread -o $$@ $$(filter %.o,$$^) $(LIB) -ldl $(LDLIBS)
 -include $(patsubst %,$(B)/simt/$1/%.d,$(basename $(SIMT_TESTS) $(CUDA_SRC) $(SIMT_SRC) $(GPU_SRC)))
 endef
 $(foreach b,$(SIMT_BUILDS),$(eval $(call SIMT_BUILD,$b)))
@@ -293,6 +296,50 @@ emulated: $(if $(HAVE_CUDA),$(SIMT_PROGRAMS))
 test-emulated: deps-test
 	$(Q)$(if $(HAVE_CUDA),$(MAKE) --no-print-directory $(PARALLEL) emulated && $(RUN) $(SIMT_PROGRAMS),\
 	    echo "SKIP the CUDA kernels are not tested: $(CUDA_HOME)/include has no CUDA headers")
+
+# --- an NVIDIA GPU: tests/gpu/check.py measures and tests it, with programs that lie in one folder, so that they can
+# be made elsewhere (gpu-bundle). DRY=1: the emulator's, which shows that all of it works.
+G := build/gpu
+GPU_ARCH ?= $(or $(shell tests/tools/gpu_arch.sh),90a)
+GPU_PROGRAMS := $(notdir $(basename $(GPU_SRC)))
+GPU_TESTS := $(filter-out test_simt test_lt test_faults,$(notdir $(basename $(SIMT_TESTS))))
+GPU_HELP := tests/gpu/measure.c tests/gpu/lt_peak.c
+GPU_LDFLAGS := -s -Wl,--disable-new-dtags,-rpath,'$$ORIGIN:$$ORIGIN/..'
+GPU_ALL := $(G)/inferd $(GPU_PROGRAMS:%=$(G)/%) $(GPU_TESTS:%=$(G)/tests/%)
+ifdef CUDA
+$(G)/inferd: $(MAIN) $(CUDA_OBJ) $(LIB)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(LDFLAGS) $(GPU_LDFLAGS) -o $@ $^ $(LDLIBS) $(CUDA_LDLIBS)
+$(GPU_PROGRAMS:%=$(G)/%): $(G)/%: $(K)/tests/gpu/%.o $(patsubst %.c,$(K)/%.o,$(GPU_HELP)) $(CUDA_OBJ) $(LIB)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(LDFLAGS) $(GPU_LDFLAGS) -o $@ $^ $(LDLIBS) $(CUDA_LDLIBS)
+# The emulated tests' programs, unchanged, without the emulator.
+$(GPU_TESTS:%=$(G)/tests/%): $(G)/tests/%: $(K)/tests/simt/%.o $(K)/tests/gpu/real.o $(CUDA_OBJ) $(SUPPORT) $(LIB) \
+    $(patsubst %.c,$(K)/%.o,$(filter tests/simt/%,$(SIMT_SRC:%.cc=)))
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(LDFLAGS) $(GPU_LDFLAGS) -Wl,--wrap=cudaMalloc -o $@ $(filter %.o,$^) $(SUPPORT) $(LIB) -lcmocka \
+	    $(LDLIBS) $(CUDA_LDLIBS)
+endif
+$(G)/wrappers.txt: build/simt/plain/tests/gpu/gpu_wrappers
+	@mkdir -p $(@D)
+	$(Q)$< >$@
+
+gpu-bundle:
+	$(Q)$(MAKE) --no-print-directory $(PARALLEL) CUDA=1 CUDA_ARCH="$(GPU_ARCH)" $(GPU_ALL) $(G)/wrappers.txt
+	$(Q)tests/gpu/bundle.sh $(G) $(GPU_ALL)
+
+# Uses what was carried here; PHASES=1,4 for some of it, OUT=folder for the results.
+gpu-check: $(if $(DRY),gpu-dry,$(if $(wildcard $(G)/wrappers.txt),,gpu-bundle))
+	$(Q)python3 tests/gpu/check.py $(if $(DRY),build/gpu-dry --dry --state build/gpu-dry/state --out build/gpu-dry/out,$(G)) \
+	    $(if $(PHASES),--phases $(PHASES)) $(if $(OUT),--out $(OUT),$(if $(DRY),,--golden tests/data/gpu))
+
+# Two of the tests are enough to show that they are run.
+gpu-dry: $(if $(HAVE_CUDA),$(addprefix build/simt/plain/,inferd $(GPU_PROGRAMS:%=tests/gpu/%) tests/simt/test_device \
+    tests/simt/test_panel))
+	$(Q)mkdir -p build/gpu-dry/tests
+	$(Q)cp build/simt/plain/inferd $(GPU_PROGRAMS:%=build/simt/plain/tests/gpu/%) build/gpu-dry
+	$(Q)cp build/simt/plain/tests/simt/test_device build/simt/plain/tests/simt/test_panel build/gpu-dry/tests
+	$(Q)SIMT_SCHED=backward build/gpu-dry/gpu_wrappers >build/gpu-dry/wrappers.txt
 
 container-test:
 	$(Q)docker/smoke.sh

@@ -1,15 +1,16 @@
 /* gpu_ceilings.cu - what a GPU can do at most: memory, L2, tensor cores, conversion, launches, bus.
  *
- *     gpu_ceilings [--seconds N] [--tiny]
+ *     gpu_ceilings [--seconds N] [--cublaslt FILE] [--facts] [--tiny]
  *
- * First line: what the GPU is. Then one line a ceiling. Data is random, because a GPU is faster on
- * zeros. --tiny measures nothing worth knowing: it is for the emulator. */
+ * First line: what the GPU is (--facts: no more). Then one line a ceiling. Data is random, because
+ * a GPU is faster on zeros. --tiny measures nothing worth knowing: it is for the emulator. */
 #include "kernels/cuda/gpu.cuh"
 
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 
+#include "tests/gpu/lt_peak.h"
 #include "tests/gpu/measure.h"
 
 enum { THREADS = 256, UNROLL = 8, CHAINS = 8 };
@@ -227,6 +228,24 @@ static void measure_math(const bench &b)
                }));
 }
 
+static void measure_library(const bench &b, const char *file)
+{
+    static const struct {
+        const char *name;
+        cudaDataType type;
+    } types[] = {{"lt_bf16_tflops", CUDA_R_16BF},
+                 {"lt_fp8_tflops", CUDA_R_8F_E4M3},
+                 {"lt_int8_tops", CUDA_R_8I}};
+    lt_peak *p = lt_peak_open(file);
+    for (auto &t : types) {
+        const int n = b.tiny ? 16 : 8192;
+        figure f;
+        if (p && lt_peak_measure(p, t.type, n, b.stream, &b.e, &f))
+            print_rate(t.name, 2e-3 * n * n * n, f);
+    }
+    lt_peak_close(p);
+}
+
 /* --- launches: the time from one small kernel to the next */
 
 __global__ void small_kernel(uint32_t *sink)
@@ -356,24 +375,32 @@ int main(int argc, char **argv)
 {
     bench b = {};
     double seconds = 20;
+    bool facts = false;
+    const char *library = nullptr; /* of the emulator: what this program is linked with */
     for (int i = 1; i < argc; i++) {
         b.tiny = b.tiny || strcmp(argv[i], "--tiny") == 0;
+        facts = facts || strcmp(argv[i], "--facts") == 0;
         if (strcmp(argv[i], "--seconds") == 0 && i + 1 < argc)
             seconds = strtod(argv[++i], nullptr);
+        else if (strcmp(argv[i], "--cublaslt") == 0 && i + 1 < argc)
+            library = argv[++i];
     }
     must(cudaSetDevice(0), "the GPU");
     must(cudaGetDeviceProperties(&b.prop, 0), "the GPU");
     must(cudaStreamCreateWithFlags(&b.stream, cudaStreamNonBlocking), "stream");
-    b.e = effort_of(seconds / 15, b.tiny); /* as many measurements as there are below */
+    b.e = effort_of(seconds / 18, b.tiny); /* as many measurements as there are below */
     b.loops = b.tiny ? 2 : 4096;
     b.bytes = b.tiny ? 1 << 16 : static_cast<size_t>(2) << 30;
     print_device(b);
+    if (facts)
+        return 0;
     b.a = static_cast<char *>(random_bytes(b.bytes, 1));
     b.b = static_cast<char *>(random_bytes(b.bytes, 2));
     b.sink = static_cast<uint32_t *>(random_bytes(4096, 3));
     measure_memory(b);
     measure_bus(b);
     measure_math(b);
+    measure_library(b, library);
     measure_launches(b);
     return 0;
 }

@@ -6,7 +6,7 @@
  * keys and values are random. Forward and sampler are captured into a graph, which is replayed.
  * Prefill M: one prompt of M tokens in one step. Each case is a line: its time, the bytes it must
  * read, the operations it must do. A case whose keys and values do not fit is a line that says so.
- * Other options: --seconds N (a case), --kv TYPE, --tiny (once each, for the emulator). */
+ * Other options: --seconds N (a case), --kv TYPE, --cublaslt FILE, --tiny (for the emulator). */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,7 +30,7 @@ struct step_case {
 
 struct step_bench {
     struct random_model random;
-    const char *kv;
+    const char *kv, *cublaslt;
     struct effort e;
     struct step_case at[CASES_MAX];
     int n;
@@ -117,7 +117,7 @@ static void fill_pages(struct step_bench *s)
 
 static void open_all(struct step_bench *s)
 {
-    struct device_options o = {.index = 0};
+    struct device_options o = {.index = 0, .cublaslt = s->cublaslt};
     s->b = &backend_cuda;
     check(s->b->open(&o, &s->dev));
     s->b->info(s->dev, &s->info);
@@ -166,7 +166,8 @@ static void upload_table(struct step_bench *s, const struct step_case *c)
     for (int i = 0; i < c->seqs; i++) {
         for (int k = 0; k < n; k++)
             page[k] = (int32_t)(((int64_t)i * n + k) * stride % s->need.n_pages);
-        check(pack_table(&s->pack, 0, s->q, i, page, n));
+        struct pack_pages pages = {i, 0, n, page};
+        check(pack_table(&s->pack, 0, s->q, &pages));
     }
     xfree(page);
 }
@@ -196,11 +197,11 @@ static void fill_arrays(const struct step_bench *s, const struct step_case *c)
 
 static void prepare(struct ready *r, struct step_bench *s, const struct step_case *c)
 {
-    struct pack_arrays d = pack_dev(&s->pack, 0);
+    struct pack_arrays d = pack_dev(&s->pack);
     struct fence f;
     fill_arrays(s, c);
     upload_table(s, c);
-    check(pack_upload(&s->pack, 0, s->q));
+    check(pack_upload(&s->pack, 0, s->q, 0));
     check(s->b->record(s->q, &f));
     check(s->b->wait(s->q, &f));
     *r = (struct ready){.s = s};
@@ -222,7 +223,7 @@ static void prepare(struct ready *r, struct step_bench *s, const struct step_cas
 static void submit(struct ready *r)
 {
     struct step_bench *s = r->s;
-    struct pack_arrays d = pack_dev(&s->pack, 0);
+    struct pack_arrays d = pack_dev(&s->pack);
     struct output out = {0};
     struct pass p;
     pass_begin(&p, s->q, s->region[REGION_WORK], s->need.bytes[REGION_WORK]);
@@ -234,7 +235,7 @@ static void submit(struct ready *r)
                                .bias = d.bias,
                                .counts = s->counts,
                                .last = s->pack.last,
-                               .out = s->pack.out_dev[0],
+                               .out = s->pack.out_dev,
                                .n_live = d.want_live};
     check(op_sample(s->q, &sample));
 }
@@ -342,6 +343,8 @@ int main(int argc, char **argv)
             s.random.format = v;
         else if (strcmp(argv[i], "--kv") == 0)
             s.kv = v;
+        else if (strcmp(argv[i], "--cublaslt") == 0)
+            s.cublaslt = v;
         else if (strcmp(argv[i], "--seconds") == 0)
             seconds = strtod(v, NULL);
         else if (strcmp(argv[i], "--decode") == 0 || strcmp(argv[i], "--prefill") == 0)

@@ -21,12 +21,27 @@ void simt_mode(const struct simt_mode *m)
     (void)m;
 }
 
+void simt_faults(const struct simt_faults *f)
+{
+    (void)f;
+}
+
+struct simt_counts simt_counts(void)
+{
+    return (struct simt_counts){0};
+}
+
 bool simt_checks_races(void)
 {
     return false;
 }
 
-bool simt_is_real(void)
+bool simt_slow(void)
+{
+    return false;
+}
+
+bool simt_real(void)
 {
     return true;
 }

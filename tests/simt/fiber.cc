@@ -576,6 +576,11 @@ extern "C" bool simt_checks_races(void)
     return simt_race_access != nullptr;
 }
 
+extern "C" bool simt_real(void)
+{
+    return false;
+}
+
 extern "C" bool simt_slow(void)
 {
     return kAsan || simt_checks_races();

@@ -92,7 +92,7 @@ void gpu_each_mode(void (*test)(void))
                                              {.random = true, .lazy = true, .seed = 2},
                                              {.protect = true}};
     for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++) {
-        if (simt_checks_races() && i % 2)
+        if ((simt_checks_races() && i % 2) || (simt_real() && i > 0))
             continue;
         simt_mode(&modes[i]);
         seed = 11;

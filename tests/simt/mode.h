@@ -36,6 +36,7 @@ struct simt_counts simt_counts(void);
 
 bool simt_checks_races(void); /* this is the race build, where time is dear and order is not */
 bool simt_slow(void);         /* the race or the bounds build: time is dear */
+bool simt_real(void);         /* no emulator: these tests run on a GPU (tests/gpu/real.c) */
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,72 @@
+"""Clocks, power and what slows a GPU down, ten times a second while something is measured."""
+
+import shutil
+import statistics
+import subprocess
+import threading
+import time
+
+FIELDS = ['clocks.sm', 'clocks.mem', 'power.draw', 'temperature.gpu', 'clocks_event_reasons.active']
+# Bits of the last field that make a figure worthless: power cap, slowdown, heat, power brake.
+SLOW = {0x4: 'power cap', 0x8: 'slowdown', 0x20: 'heat', 0x40: 'heat', 0x80: 'power brake'}
+
+
+def query(fields):
+    """What nvidia-smi says of the first GPU, by field; empty where it cannot say."""
+    if not shutil.which('nvidia-smi'):
+        return {}
+    command = ['nvidia-smi', '-i', '0', '--query-gpu=' + ','.join(fields), '--format=csv,noheader,nounits']
+    r = subprocess.run(command, capture_output=True, text=True)
+    values = [v.strip() for v in r.stdout.split('\n')[0].split(',')]
+    return dict(zip(fields, values)) if r.returncode == 0 and len(values) == len(fields) else {}
+
+
+class Watch:
+    """Samples between start and stop; reads nothing where there is no nvidia-smi."""
+
+    def __init__(self):
+        self.samples, self.child = [], None
+
+    def __enter__(self):
+        if query(FIELDS):
+            self.child = subprocess.Popen(
+                ['nvidia-smi', '-i', '0', '--query-gpu=' + ','.join(FIELDS),
+                 '--format=csv,noheader,nounits', '-lms', '100'],
+                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            )
+            threading.Thread(target=self.read, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        if self.child:
+            self.child.terminate()
+            self.child.wait()
+
+    def read(self):
+        for line in self.child.stdout:
+            self.samples.append((time.monotonic(), parse(line)))
+
+    def since(self, begin):
+        """Of the samples from `begin` on: medians, and what slowed the GPU down, if anything."""
+        return summary([s for t, s in self.samples if s and t >= begin])
+
+
+def parse(line):
+    """Numbers of one line, or None where nvidia-smi had none to give."""
+    try:
+        *numbers, reasons = [v.strip() for v in line.split(',')]
+        return [float(v) for v in numbers] + [int(reasons, 0)]
+    except ValueError:
+        return None
+
+
+def summary(samples):
+    if not samples:
+        return {}
+    names = ['sm_mhz', 'mem_mhz', 'watts', 'celsius']
+    out = {n: statistics.median(s[i] for s in samples) for i, n in enumerate(names)}
+    out['sm_mhz_min'] = min(s[0] for s in samples)
+    slow = sorted({why for bit, why in SLOW.items() if any(s[4] & bit for s in samples)})
+    if slow:
+        out['throttled'] = slow
+    return out
