@@ -20,6 +20,25 @@
 /* clang-format on */
 #define EXP2_ROUND 0x1.8p23f /* x + this - this is the nearest integer, ties to even */
 
+/* fmaf for results that are not subnormal. Where the compiler may not use FMA instructions fmaf is
+ * a call, six of them a power; but a product of two floats is exact as a double, and rounding its
+ * sum to 53 bits before 24 changes the result only when it then lies half way between two floats:
+ * once in 2^29, and that is what the call is left for. */
+#ifdef __FMA__
+static inline float exp2_fma(float a, float b, float c)
+{
+    return fmaf(a, b, c);
+}
+#else
+static inline float exp2_fma(float a, float b, float c)
+{
+    double sum = (double)a * (double)b + (double)c;
+    uint64_t u;
+    memcpy(&u, &sum, 8);
+    return __builtin_expect((u & 0x1fffffff) == 0x10000000, 0) ? fmaf(a, b, c) : (float)sum;
+}
+#endif
+
 static inline float cpu_exp2(float x)
 {
     static const float c[] = EXP2_POLY;
@@ -28,7 +47,7 @@ static inline float cpu_exp2(float x)
     x = x > EXP2_HIGH ? EXP2_HIGH : x;
     float t = x + EXP2_ROUND, f = x - (t - EXP2_ROUND), p = c[0], scale;
     for (int i = 1; i < 7; i++)
-        p = fmaf(p, f, c[i]);
+        p = exp2_fma(p, f, c[i]);
     uint32_t u;
     memcpy(&u, &t, 4);
     u = (u << 23) + (127u << 23); /* the low bits of t are n */

@@ -273,6 +273,39 @@ static void test_glu(void **state)
     }
 }
 
+/* The one rounding of fmaf, also where the double sum lies half way between two floats: exactly (a
+ * tie, to even), or because it was itself rounded there from above or below. */
+static void test_exp2_fma(void **state)
+{
+    static const float half[][3] = {
+        {0x1p-24f, 1, 1},
+        {0x1p-24f, 1, 0x1.000002p0f},
+        {0x1.0002p-24f, 0x1.fffcp-1f, 0x1.000002p0f},  /* 2^-24 - 2^-54: down, to an odd number */
+        {-0x1.0002p-24f, 0x1.fffcp-1f, 0x1.000006p0f}, /* likewise up */
+        {0x1.0002p-24f, -0x1.fffcp-1f, -0x1.000002p0f},
+        {0x1.00002p-24f, 0x1.00002p0f, 1},
+    };
+    static const float c[] = EXP2_POLY;
+    uint32_t random = 1, ties = 0;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof half / sizeof *half; i++) {
+        volatile float x = half[i][0], y = half[i][1], z = half[i][2];
+        assert_true(exp2_fma(x, y, z) == fmaf(x, y, z));
+        ties += (float)((double)x * (double)y + (double)z) != fmaf(x, y, z);
+    }
+    assert_true(ties >= 3); /* of these, rounding twice is wrong */
+    for (int i = 0; i < 500000; i++) {
+        float f = (float)(int32_t)(random = random * 1664525 + 1013904223) * 0x1p-32f;
+        float p = c[0], q = c[0];
+        for (int j = 1; j < 7; j++) {
+            p = exp2_fma(p, f, c[j]);
+            q = fmaf(q, f, c[j]);
+        }
+        assert_true(p == q);
+    }
+}
+
 static void test_exp2(void **state)
 {
     (void)state;
@@ -336,8 +369,8 @@ int main(void)
         cmocka_unit_test(test_rmsnorm),    cmocka_unit_test(test_linear),
         cmocka_unit_test(test_rope),       cmocka_unit_test(test_attention),
         cmocka_unit_test(test_page_order), cmocka_unit_test(test_glu),
-        cmocka_unit_test(test_exp2),       cmocka_unit_test(test_embed),
-        cmocka_unit_test(test_move),
+        cmocka_unit_test(test_exp2_fma),   cmocka_unit_test(test_exp2),
+        cmocka_unit_test(test_embed),      cmocka_unit_test(test_move),
     };
     return cmocka_run_group_tests(tests, load, drop);
 }
