@@ -49,16 +49,16 @@ static const struct option table[] = {
     {"api-key-file",      OPT_TEXT,   AT(api_key_file),      NULL,        0, 0,     "FILE",  CMD_SERVE, NULL, "file of accepted keys, one a line, # for comments"},
     {"served-model-name", OPT_LIST,   AT(served_model_name), NULL,        0, 0,     "NAME",  CMD_SERVE, "NIM_SERVED_MODEL_NAME", "id of the model, then further names for it"},
     {"strict-model",      OPT_FLAG,   AT(strict_model),      NULL,        0, 0,     NULL,    CMD_SERVE, NULL, "answer 404 when a request names another model"},
-    {"ctx",               OPT_SIZE,   AT(ctx),               NULL,        0, 1<<30, "N",     RUNS, "NIM_MAX_MODEL_LEN", "tokens a sequence may have [least of the model's, 32768 and what fits]"},
+    {"ctx",               OPT_SIZE,   AT(ctx),               NULL,        0, 1<<30, "N",     RUNS | CMD_PERPLEXITY, "NIM_MAX_MODEL_LEN", "tokens a sequence may have [least of the model's, 32768 and what fits; perplexity: 512]"},
     {"max-seqs",          OPT_INT,    AT(max_seqs),          "16",        1, 4096,  "N",     RUNS, "NIM_MAX_NUM_SEQS NIM_MAX_BATCH_SIZE", "sequences computed at once"},
     {"max-queue",         OPT_INT,    AT(max_queue),         "512",       1, 1e6,   "N",     CMD_SERVE, "NIM_SERVER_MAX_QUEUE_SIZE", "requests that may wait; above: 429"},
     {"max-rows",          OPT_INT,    AT(max_rows),          NULL,        0, 65536, "N",     RUNS, NULL, "rows of one step [so many that a step takes about 50 ms]"},
-    {"kv-type",           OPT_TEXT,   AT(kv_type),           NULL,        0, 0,     "TYPE",  RUNS, NULL, "number format of the KV cache, f32 or bf16 [the device's]"},
+    {"kv-type",           OPT_TEXT,   AT(kv_type),           NULL,        0, 0,     "TYPE",  RUNS | CMD_PERPLEXITY, NULL, "number format of the KV cache, f32 or bf16 [the device's]"},
     {"kv-bytes",          OPT_SIZE,   AT(kv_bytes),          NULL,        0, BIG,   "SIZE",  RUNS, NULL, "memory for the KV cache, as 2G [from what is free]"},
     {"prefix-cache",      OPT_FLAG,   AT(prefix_cache),      "1",         0, 0,     NULL,    CMD_SERVE | CMD_CHAT | CMD_PLAN, "NIM_ENABLE_KV_CACHE_REUSE", "keep the KV pages of finished requests for reuse"},
     {"device",            OPT_TEXT,   AT(device),            "auto",      0, 0,     "NAME",  RUNS, NULL, "where to compute: auto, cuda, cuda:N (the N-th GPU) or cpu"},
-    {"threads",           OPT_INT,    AT(threads),           NULL,        0, 1024,  "N",     RUNS | CMD_QUANTIZE, NULL, "threads that compute [the processors we may use]"},
-    {"isa",               OPT_TEXT,   AT(isa),               NULL,        0, 0,     "NAME",  RUNS, NULL, "force an instruction set, for tests: scalar, avx2, avx512"},
+    {"threads",           OPT_INT,    AT(threads),           NULL,        0, 1024,  "N",     RUNS | CMD_QUANTIZE | CMD_PERPLEXITY, NULL, "threads that compute [the processors we may use]"},
+    {"isa",               OPT_TEXT,   AT(isa),               NULL,        0, 0,     "NAME",  RUNS | CMD_PERPLEXITY, NULL, "force an instruction set, for tests: scalar, avx2, avx512"},
     {"cublaslt",          OPT_TEXT,   AT(cublaslt),          NULL,        0, 0,     "PATH",  RUNS, NULL, "libcublasLt.so.13 or its folder, or none [beside the program, as installed]"},
     {"gpu-config",        OPT_TEXT,   AT(gpu_config),        NULL,        0, 0,     "FILE",  RUNS | CMD_GPUS | CMD_TUNE, NULL, "GPU: choices of kernels, before all others (docs/gpus.md)"},
     {"gpu-cache",         OPT_TEXT,   AT(gpu_cache),         NULL,        0, 0,     "DIR",   RUNS | CMD_GPUS | CMD_TUNE, NULL, "GPU: where tuned configurations lie [$XDG_CACHE_HOME/inferd]"},
@@ -90,7 +90,11 @@ static const struct option table[] = {
     {"imatrix",           OPT_TEXT,   AT(imatrix),           NULL,        0, 0,     "FILE",  CMD_QUANTIZE, NULL, "importance of the weights' columns, as llama.cpp's tools write it"},
     {"allow-requantize",  OPT_FLAG,   AT(allow_requantize),  NULL,        0, 0,     NULL,    CMD_QUANTIZE, NULL, "quantise what is quantised already; its errors add up"},
     {"pure",              OPT_FLAG,   AT(pure),              NULL,        0, 0,     NULL,    CMD_QUANTIZE, NULL, "one format for all matrices, without the mix's rules"},
-    {"json",              OPT_FLAG,   AT(json),              NULL,        0, 0,     NULL,    CMD_BENCH | CMD_VERSION | CMD_GPUS, NULL, "print JSON"},
+    {"text",              OPT_TEXT,   AT(text),              NULL,        0, 0,     "FILE",  CMD_PERPLEXITY, NULL, "text to score; may stand without --text"},
+    {"chunks",            OPT_INT,    AT(chunks),            NULL,        0, 1e9,   "N",     CMD_PERPLEXITY, NULL, "windows to score; 0: all"},
+    {"save-logits",       OPT_TEXT,   AT(save_logits),       NULL,        0, 0,     "FILE",  CMD_PERPLEXITY, NULL, "write the logits of all scored tokens, for --reference"},
+    {"reference",         OPT_TEXT,   AT(reference),         NULL,        0, 0,     "FILE",  CMD_PERPLEXITY, NULL, "logits of another run over the same text, to compare with"},
+    {"json",              OPT_FLAG,   AT(json),              NULL,        0, 0,     NULL,    CMD_PERPLEXITY | CMD_BENCH | CMD_VERSION | CMD_GPUS, NULL, "print JSON"},
     {"live",              OPT_FLAG,   AT(live),              NULL,        0, 0,     NULL,    CMD_HEALTH, NULL, "ask whether it is alive, not whether it is ready"},
 };
 
@@ -109,7 +113,7 @@ enum { N_OPTIONS = sizeof table / sizeof *table };
 static const struct {
     unsigned command;
     const char *option;
-} second[] = {{CMD_QUANTIZE, "output"}};
+} second[] = {{CMD_QUANTIZE, "output"}, {CMD_PERPLEXITY, "text"}};
 
 /* ---- one value ------------------------------------------------------------------------------- */
 

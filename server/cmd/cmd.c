@@ -36,6 +36,9 @@ static const struct command commands[] = {
      "Writes the GGUF file OUT, whole or not at all. Types: f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 q2_k\n"
      "q2_k_s q3_k_s q3_k_m q3_k_l q4_k_s q4_k_m q5_k_s q5_k_m q6_k iq4_nl iq4_xs mxfp4 nvfp4. Those with\n"
      "_s, _m and _l mix formats: tensors whose errors cost more get a larger one."},
+    {"perplexity", CMD_PERPLEXITY, cmd_perplexity, true, "FILE TEXT", "how well a model predicts a text",
+     "Scores the second half of each window of --ctx tokens, on the processor. With --save-logits and\n"
+     "--reference two files of one model are compared: divergence, same likeliest token, logits."},
     {"health",   CMD_HEALTH,   cmd_health,   false, "",        "ask a running server whether it is ready",
      "Exit code 0: it is. For container health checks."},
     {"gpus",     CMD_GPUS,     cmd_gpus,     false, "",        "list the GPUs that have a configuration, and this machine's",
