@@ -132,6 +132,7 @@ static void cuda_close(struct device *dev)
         cudaFree(d->region[i]);
     lt_close(d->queue.lt);
     cudaFree(d->queue.scratch);
+    cudaFree(d->queue.tickets);
     if (d->queue.stream)
         cudaStreamDestroy(d->queue.stream);
     gpu_plan_clear(&d->queue.plan);
@@ -157,7 +158,10 @@ static enum status prepare(struct cuda_device *d, const struct device_options *o
     if (e == cudaErrorMemoryAllocation)
         return fail(ERR_NO_MEMORY, "cuda:%d: %s has less than %zu MiB free", d->dev.index, d->name,
                     q->scratch_bytes >> 20);
-    return cuda_check(e, "scratch memory");
+    TRY(cuda_check(e, "scratch memory"));
+    TRY(cuda_check(cudaMalloc((void **)&q->tickets, CUDA_TICKETS * sizeof *q->tickets), "tickets"));
+    return cuda_check(cudaMemsetAsync(q->tickets, 0, CUDA_TICKETS * sizeof *q->tickets, q->stream),
+                      "tickets");
 }
 
 static enum status cuda_open(const struct device_options *o, struct device **out)

@@ -21,7 +21,8 @@ extern "C" {
 enum {
     CUDA_PAGE_TOKENS = 16,
     CUDA_CC_MIN = 75, /* the least that CUDA 13 compiles for */
-    CUDA_GRID_Y_MAX = 65535
+    CUDA_GRID_Y_MAX = 65535,
+    CUDA_TICKETS = 8192
 };
 
 struct lt;
@@ -36,6 +37,7 @@ struct cuda_queue {
                       leaves there is lost with the next launch */
     size_t scratch_bytes;
     struct gpu_plan plan; /* launches of matrix products, by the GPU's configuration */
+    unsigned *tickets;    /* device, CUDA_TICKETS zeros, which launchers leave as zeros */
     const struct lt_limits *limits;
     struct lt *lt;      /* NULL: there is no cuBLASLt */
     bool deterministic; /* a row's bits may not depend on the number of rows */

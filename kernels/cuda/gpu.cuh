@@ -219,6 +219,12 @@ GPU_FN void gpu_mma_e4m3(float (&d)[4], const uint32_t (&a)[4], const uint32_t (
 }
 #endif
 
+GPU_FN void gpu_arrived(const void *ticket, bool last)
+{
+    (void)ticket;
+    (void)last;
+}
+
 /* Named barriers 1 to 15, for kernels whose warps have different parts. */
 GPU_FN void gpu_bar_sync(int id, int threads)
 {
@@ -315,6 +321,10 @@ GPU_FN void gpu_mma_e4m3(float (&d)[4], const uint32_t (&a)[4], const uint32_t (
 {
     simt::mma_16832(d, a, b, c, SIMT_PASS);
 }
+GPU_FN void gpu_arrived(const void *ticket, bool last)
+{
+    simt::arrived(ticket, last);
+}
 GPU_FN void gpu_bar_sync(int id, int threads, SIMT_HERE)
 {
     simt::bar_sync(id, threads, SIMT_PASS);
@@ -327,4 +337,23 @@ GPU_FN void gpu_bar_arrive(int id, int threads, SIMT_HERE)
 #else
 #error "compile .cu files with nvcc, or with g++ and -include tests/simt/simt.h"
 #endif
+
+/* True, for every thread, in the last of `blocks` blocks that come here with one ticket: it sees,
+ * by __ldcg (L1 does not), what the others wrote before. The ticket is 0 before and after. */
+GPU_FN bool gpu_last_block(unsigned *ticket, unsigned blocks)
+{
+    bool last = false;
+    __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        last = atomicAdd(ticket, 1u) == blocks - 1;
+        if (last)
+            atomicExch(ticket, 0u);
+        gpu_arrived(ticket, last);
+    }
+    last = __syncthreads_or(last);
+    if (last)
+        __threadfence();
+    return last;
+}
 #endif

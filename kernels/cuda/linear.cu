@@ -1,10 +1,9 @@
-/* linear.cu - y = x W^T + bias: brings x into the form that the kernels of linear.cuh want, runs
- * them, adds the parts of a split K; and the plain kernel for f32 weights.
+/* linear.cu - y = x W^T + bias: brings x into the form that the kernels of linear.cuh want and runs
+ * them; and the plain kernel for f32 weights.
  *
  * linear_x: M K floats read, half (or a quarter) of that written; a few microseconds, to be fused
- * into the op before. linear_reduce: splits M N floats, from L2. linear_plain: one warp a weight
- * row, 8 rows of x at a time; f32 weights are small (norms and routers), so it is correct, not
- * fast. */
+ * into the op before. linear_plain: one warp a weight row, 8 rows of x at a time; f32 weights are
+ * small (norms and routers), so it is correct, not fast. */
 #include "kernels/cuda/linear.cuh"
 
 #include "kernels/cuda/cuda.h"
@@ -131,22 +130,6 @@ __global__ void __launch_bounds__(THREADS) linear_x_ints(x_args a)
     }
 }
 
-/* y = the splits in ascending order, then scale and bias. One thread an output. */
-__global__ void __launch_bounds__(THREADS) linear_reduce(linear_args a, int splits)
-{
-    const int m = linear_rows(a.live, a.first, a.m), row = blockIdx.y;
-    const int64_t col = static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x;
-    if (row >= m || col >= a.n)
-        return;
-    float sum = a.part[row * a.n + col];
-    for (int s = 1; s < splits; s++)
-        sum += a.part[(static_cast<int64_t>(s) * a.m_tiles * 8 + row) * a.n + col];
-    if (a.x_scale)
-        sum *= a.x_scale[row];
-    sum *= a.factor;
-    a.y[row * a.y_stride + col] = a.bias ? sum + a.bias[col] : sum;
-}
-
 /* f32 weights in rows: lane i takes columns i, i + 32 ..., then the lanes fold in halves. */
 __global__ void __launch_bounds__(THREADS) linear_plain(x_args a, const float *w, linear_args o)
 {
@@ -245,7 +228,8 @@ static cudaError_t skinny(const cuda_queue *q, const struct op_linear *a, int64_
     const int chunks = static_cast<int>(cuda_panel_chunks(k)), tiles = (m + 7) / 8;
     const gpu_params launch = linear_launch_of(q, a, false);
     const int splits = launch.splits;
-    const bool fold = a->x.shape[0] > GPU_LARGE_M && splits > 1;
+    const int64_t blocks = (tiles + launch.nt - 1) / launch.nt * ((n + 63) / 64); /* at most */
+    const bool fold = splits > 1 && (a->x.shape[0] > GPU_LARGE_M || blocks > CUDA_TICKETS);
     char *scratch = static_cast<char *>(q->scratch);
     float *scale = reinterpret_cast<float *>(scratch);
     uint8_t *pieces = reinterpret_cast<uint8_t *>(scratch + align_up(8 * tiles * sizeof(float)));
@@ -271,6 +255,7 @@ static cudaError_t skinny(const cuda_queue *q, const struct op_linear *a, int64_
     o.factor = linear_factor(a);
     o.y = static_cast<float *>(tensor_row(&a->y, first));
     o.part = splits > 1 && !fold ? reinterpret_cast<float *>(pieces + x_bytes) : nullptr;
+    o.ticket = q->tickets;
     o.live = a->live;
     o.n = n;
     o.y_stride = a->y.stride[0] / static_cast<int64_t>(sizeof(float));
@@ -283,12 +268,7 @@ static cudaError_t skinny(const cuda_queue *q, const struct op_linear *a, int64_
     const int real = (chunks + o.per_split - 1) / o.per_split; /* the last one may be empty */
     const linear_shape s = {real, launch.nt, fold, launch.stages, q->stream};
     cudaError_t e = convert(q, x, ints, t);
-    if (e == cudaSuccess)
-        e = (ints ? linear_run_ints : linear_run_half)(t, o, s);
-    if (e == cudaSuccess && o.part)
-        e = gpu_launch(linear_reduce, dim3((n + THREADS - 1) / THREADS, m), THREADS, 0, q->stream,
-                       o, real);
-    return e;
+    return e == cudaSuccess ? (ints ? linear_run_ints : linear_run_half)(t, o, s) : e;
 }
 
 static enum status run_skinny(const cuda_queue *q, const struct op_linear *a)
@@ -297,7 +277,7 @@ static enum status run_skinny(const cuda_queue *q, const struct op_linear *a)
     const int64_t m = a->x.shape[0], splits = linear_launch_of(q, a, false).splits;
     size_t row = cuda_panel_chunks(a->w.shape[1]) * (ints ? X_BYTES_INT : X_BYTES_HALF) / 8 + 4;
     if (m <= GPU_LARGE_M && splits > 1)
-        row += splits * a->w.shape[0] * sizeof(float);
+        row += splits * (a->w.shape[0] + PANEL_ROWS - 1) * sizeof(float);
     const int64_t fit = rows_that_fit(q, m, row);
     if (fit == 0)
         return fail(ERR_NO_MEMORY, "linear: 64 rows need %zu bytes of scratch, there are %zu",

@@ -18,7 +18,8 @@
  * that its largest is in [2^14, 2^15), rounded to f16; block formats take the integers that the
  * naive op defines, with the same sums and the same chain of fma over groups. A row's order of
  * summation depends on N and K alone: mma chains of 16 columns in ascending order inside a split,
- * then the splits in ascending order, whether they were computed by one block or by several. */
+ * then the splits in ascending order, whether they were computed by one block or by several; the
+ * last block of several to end adds them up, whichever it is. */
 #ifndef KERNELS_CUDA_LINEAR_CUH
 #define KERNELS_CUDA_LINEAR_CUH
 
@@ -39,7 +40,8 @@ struct linear_args {
     const float *bias;    /* [n], or NULL */
     float factor;         /* of the sums, before the bias */
     float *y;             /* [m, n], y_stride floats a row */
-    float *part;          /* [splits][8 m_tiles][n] with splits > 1 and no fold, or NULL */
+    float *part;          /* [splits][n_tiles][m_tiles] fragments of 128 sums, or NULL: no split */
+    unsigned *ticket;     /* with part: zeros, one a block of the grid's plane */
     const int32_t *live;
     int64_t n, y_stride;
     int first, m;          /* rows [first, first + m) of the op */
@@ -378,11 +380,6 @@ GPU_FN void linear_store(const linear_args &a, const float (&acc)[4], const line
         const int row = at.m_tile * 8 + 2 * t + (i & 1);
         if (row >= at.m || col >= a.n)
             continue;
-        if (a.part) {
-            const int64_t line = static_cast<int64_t>(blockIdx.z) * a.m_tiles * 8 + row;
-            a.part[line * a.n + col] = acc[i];
-            continue;
-        }
         float *y = a.y + row * a.y_stride + col, v = at.add ? *y + acc[i] : acc[i];
         if (at.last && F::ROW_SCALE)
             v *= a.x_scale[row];
@@ -390,6 +387,60 @@ GPU_FN void linear_store(const linear_args &a, const float (&acc)[4], const line
             v *= a.factor;
         *y = at.last && a.bias ? v + a.bias[col] : v;
     }
+}
+
+/* The same for all of a warp's results, which are zero again then. */
+template <class F, int NT, int R>
+GPU_FN void linear_flush(const linear_args &a, float (&acc)[R][NT][4], const linear_at &at)
+{
+    GPU_UNROLL
+    for (int r = 0; r < R; r++)
+        GPU_UNROLL
+    for (int j = 0; j < NT; j++) {
+        if (at.tile + r < a.n_tiles)
+            linear_store<F>(a, acc[r][j], {at.tile + r, at.m_tile + j, at.m, at.add, at.last});
+        GPU_UNROLL
+        for (int i = 0; i < 4; i++)
+            acc[r][j][i] = 0;
+    }
+}
+
+/* Where split z keeps the sums of one result, 16 bytes a lane. */
+GPU_FN float4 *linear_part(const linear_args &a, int64_t z, int tile, int m_tile)
+{
+    return reinterpret_cast<float4 *>(a.part) + ((z * a.n_tiles + tile) * a.m_tiles + m_tile) * 32 +
+           (threadIdx.x & 31);
+}
+
+/* This block's sums go to its split; in the last block of all splits they become the sum of all. */
+template <int NT, int R>
+GPU_FN bool linear_join(const linear_args &a, float (&acc)[R][NT][4], int n_tile, int m_tile)
+{
+    const int rows = a.n_tiles - n_tile < R ? a.n_tiles - n_tile : R;
+    const int pieces = a.m_tiles - m_tile < NT ? a.m_tiles - m_tile : NT;
+    GPU_UNROLL
+    for (int r = 0; r < R; r++)
+        GPU_UNROLL
+    for (int j = 0; j < NT; j++)
+        if (r < rows && j < pieces)
+            *linear_part(a, blockIdx.z, n_tile + r, m_tile + j) =
+                make_float4(acc[r][j][0], acc[r][j][1], acc[r][j][2], acc[r][j][3]);
+    if (!gpu_last_block(a.ticket + blockIdx.y * gridDim.x + blockIdx.x, gridDim.z))
+        return false;
+    GPU_UNROLL
+    for (int r = 0; r < R; r++)
+        GPU_UNROLL
+    for (int j = 0; j < NT; j++) {
+        if (r >= rows || j >= pieces)
+            continue;
+        float4 sum = __ldcg(linear_part(a, 0, n_tile + r, m_tile + j));
+        for (int z = 1; z < static_cast<int>(gridDim.z); z++) {
+            const float4 v = __ldcg(linear_part(a, z, n_tile + r, m_tile + j));
+            sum = make_float4(sum.x + v.x, sum.y + v.y, sum.z + v.z, sum.w + v.w);
+        }
+        acc[r][j][0] = sum.x, acc[r][j][1] = sum.y, acc[r][j][2] = sum.z, acc[r][j][3] = sum.w;
+    }
+    return true;
 }
 
 /* Stages of the ring: sm_75 has 64 KB for a block, everything later 99 at least. Where the other
@@ -401,7 +452,7 @@ GPU_FN void linear_store(const linear_args &a, const float (&acc)[4], const line
 #endif
 
 /* Grid: x tiles of 8 NT rows of x, y tiles of 64 R rows of W, z splits. FOLD: one block computes
- * all splits and adds them in the order that linear_reduce has. */
+ * all splits and adds them in the order that linear_join has. */
 template <class F, int NT, int R, int STAGES, bool FOLD>
 __global__ void __launch_bounds__(LINEAR_WARPS * 32, NT <= 2 ? 4 : 2) linear_skinny(linear_args a)
 {
@@ -437,21 +488,13 @@ __global__ void __launch_bounds__(LINEAR_WARPS * 32, NT <= 2 ? 4 : 2) linear_ski
             if (n_tile + warp * R + r < a.n_tiles)
                 F::template multiply<NT>(stage + (warp * R + r) * F::TILE,
                                          stage + LINEAR_WARPS * R * F::TILE, lane, acc[r]);
-        if (c + 1 < last && !(FOLD && (c + 1) % a.per_split == 0))
+        if (!FOLD || (c + 1 < last && (c + 1) % a.per_split != 0))
             continue;
-        GPU_UNROLL
-        for (int r = 0; r < R; r++)
-            GPU_UNROLL
-        for (int j = 0; j < NT; j++) {
-            if (n_tile + warp * R + r < a.n_tiles)
-                linear_store<F>(a, acc[r][j],
-                                {n_tile + warp * R + r, m_tile + j, m, FOLD && c >= a.per_split,
-                                 c + 1 == last});
-            GPU_UNROLL
-            for (int i = 0; i < 4; i++)
-                acc[r][j][i] = 0;
-        }
+        linear_flush<F>(a, acc, {n_tile + warp * R, m_tile, m, c >= a.per_split, c + 1 == last});
     }
+    if (FOLD || (a.part && !linear_join(a, acc, n_tile + warp * R, m_tile)))
+        return;
+    linear_flush<F>(a, acc, {n_tile + warp * R, m_tile, m, false, true});
 }
 
 /* --- launching: one table row for each number of tiles */

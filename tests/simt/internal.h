@@ -38,6 +38,7 @@ __attribute__((weak)) void simt_race_block_begin(uint64_t launch, uint64_t block
                                                  size_t dyn_bytes);
 __attribute__((weak)) void simt_race_barrier(unsigned thread, uint32_t block_epoch);
 __attribute__((weak)) void simt_race_warp_sync(unsigned thread, uint32_t warp_epoch);
+__attribute__((weak)) void simt_race_arrived(const void *ticket, bool last);
 __attribute__((weak)) void simt_race_access(const void *p, size_t n, int is_write,
                                             const char *what);
 }

@@ -51,6 +51,27 @@ static void *to_device(const void *from, size_t bytes)
     return p;
 }
 
+int product_queue_open(struct cuda_queue *q, size_t scratch_bytes)
+{
+    size_t bytes = CUDA_TICKETS * sizeof *q->tickets;
+    q->scratch_bytes = scratch_bytes;
+    return cudaMalloc(&q->scratch, scratch_bytes) != cudaSuccess ||
+           cudaMalloc((void **)&q->tickets, bytes) != cudaSuccess ||
+           cudaMemset(q->tickets, 0, bytes) != cudaSuccess ||
+           cudaStreamCreate(&q->stream) != cudaSuccess;
+}
+
+int product_queue_close(struct cuda_queue *q)
+{
+    static unsigned ticket[CUDA_TICKETS];
+    int failed = cudaStreamDestroy(q->stream) != cudaSuccess;
+    failed |= cudaMemcpy(ticket, q->tickets, sizeof ticket, cudaMemcpyDeviceToHost) != cudaSuccess;
+    for (int i = 0; i < CUDA_TICKETS; i++)
+        failed |= ticket[i] != 0;
+    failed |= cudaFree(q->tickets) != cudaSuccess;
+    return failed | (cudaFree(q->scratch) != cudaSuccess);
+}
+
 /* A weight of random blocks. Types without an encoder get random bytes; with bit 6 of each cleared
  * no scale is infinite or NaN. */
 static uint8_t *weight(enum dtype t, int64_t n, int64_t k)

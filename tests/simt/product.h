@@ -28,6 +28,11 @@ int product_k(enum dtype t, int k); /* the next that is whole blocks */
  * it. */
 void product_plan(struct cuda_queue *q, int half_max, int block_max);
 
+/* The stream and memory of a queue whose other fields are set; 0: fine. Close fails when a ticket
+ * is not zero. */
+int product_queue_open(struct cuda_queue *q, size_t scratch_bytes);
+int product_queue_close(struct cuda_queue *q);
+
 /* Random operands, some of them large; outputs NaN. Odd m: the weight has a factor. */
 void product_open(struct product *o, enum dtype t, struct shape s);
 void product_close(struct product *o);

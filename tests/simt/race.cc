@@ -5,7 +5,8 @@
  * Two accesses to the same byte by different threads of a launch, one of them a write, race
  *   - in one block: unless a __syncthreads, or for one warp a full-mask warp collective, lies
  *     between;
- *   - in different blocks: always (atomics excepted).
+ *   - in different blocks: always (atomics excepted), unless the later one is the last to take a
+ *     ticket (gpu_last_block) that the earlier one took behind a __syncthreads after its access.
  * Only the last write and the last two reads of a byte are remembered, so a race can be
  * missed.  Named barriers, partial-mask collectives and release/acquire flags are not counted
  * as ordering: kernels that rely on them can raise false alarms.
@@ -84,12 +85,18 @@ std::string sym(const Rec &r)
         s = lookup(r.pc);
     return s;
 }
+/* Tickets: blocks that came, with their barrier epoch; and those that this block was last of. */
+std::unordered_map<const void *, std::unordered_map<uint64_t, uint32_t>> came;
+std::unordered_map<uint64_t, uint32_t> joined;
+
 bool ordered(const Rec &a, const Rec &b, bool shared)
 { // a happened earlier in this emulation: is it before b on any GPU?
     if (!a.block || a.block < launch_first)
         return true;
-    if (a.block != b.block)
-        return shared; // another block has its own shared memory
+    if (a.block != b.block) {
+        auto j = joined.find(a.block);
+        return shared || (j != joined.end() && a.be < j->second); // its own shared memory
+    }
     if (a.thread == b.thread || a.be != b.be)
         return true;
     return a.warp == b.warp && a.we != b.we;
@@ -192,6 +199,7 @@ void simt_race_block_begin(uint64_t launch, uint64_t, const void *dyn, size_t by
         last_launch = launch;
         launch_first = gen;
     }
+    joined.clear();
     std::memset(be, 0, sizeof be);
     std::memset(we, 0, sizeof we);
     dyn_lo = (const unsigned char *)dyn;
@@ -204,6 +212,15 @@ void simt_race_barrier(unsigned t, uint32_t e)
 void simt_race_warp_sync(unsigned t, uint32_t e)
 {
     we[t] = e;
+}
+void simt_race_arrived(const void *ticket, bool last)
+{
+    auto &c = came[ticket];
+    c[gen] = be[0];
+    if (last) {
+        joined = c;
+        came.erase(ticket);
+    }
 }
 void simt_race_access(const void *p, size_t n, int w, const char *what)
 {

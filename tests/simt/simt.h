@@ -139,6 +139,7 @@ void mma_16832_s8(int *d, const uint32_t *a, const uint32_t *b, const int *c, co
 void cp_async(void *smem, const void *gmem, int bytes, int src_bytes);
 void cp_async_commit();
 void cp_async_wait(int pending_groups);
+void arrived(const void *ticket, bool last); /* of gpu_last_block, for the race checker */
 
 template <class T> inline uint64_t to_bits(T v)
 {

@@ -38,7 +38,6 @@ static int open_queue(void **state)
     (void)state;
     simt_cublaslt = (struct simt_cublaslt){.workspace = small.workspace};
     q = (struct cuda_queue){.cc = 80, .sms = 4, .smem_max = 99 << 10, .limits = &small};
-    q.scratch_bytes = small.scratch;
     product_plan(&q, HALF_ROWS - 1, BLOCK_ROWS - 1);
     product_seed = 1;
     warnings = 0;
@@ -47,18 +46,17 @@ static int open_queue(void **state)
     if (lt_open(NULL, &lt) != OK || !lt)
         return 1;
     q.lt = lt;
-    return cudaMalloc(&q.scratch, q.scratch_bytes) != cudaSuccess ||
-           cudaStreamCreate(&q.stream) != cudaSuccess;
+    return product_queue_open(&q, small.scratch);
 }
 
 static int close_queue(void **state)
 {
     (void)state;
     gpu_plan_clear(&q.plan);
-    cudaStreamDestroy(q.stream);
+    int failed = product_queue_close(&q);
     lt_close(lt);
     log_set_sink(NULL, NULL, LOG_INFO);
-    return cudaFree(q.scratch) != cudaSuccess || simt_cublaslt.open != 0;
+    return failed || simt_cublaslt.open != 0;
 }
 
 /* What the naive op may lose of sum |x w| when it rounds x to integers, block by block. */

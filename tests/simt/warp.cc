@@ -316,6 +316,11 @@ void cp_async_commit()
 {
     static_cast<Thread *>(self)->group++;
 }
+void arrived(const void *ticket, bool last)
+{
+    if (simt_race_arrived)
+        simt_race_arrived(ticket, last);
+}
 void cp_async_wait(int pending)
 {
     Thread *t = static_cast<Thread *>(self);
