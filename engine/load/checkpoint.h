@@ -57,6 +57,7 @@ struct checkpoint_format {
     bool (*strings)(const struct value *array, struct bytes *out);
     /* The bytes of a tensor that has `made`. NULL where all lie in the file as they are used. */
     enum status (*fill)(const struct checkpoint *c, const struct ckpt_tensor *t, void *out);
+    bool repeats; /* the bytes that `fill` makes mean nothing: a few rows may stand for all */
     const char *(*type_name)(uint32_t type_number);      /* of types that have no enum dtype */
     const char *(*packing)(const struct ckpt_tensor *t); /* of `made`: from what. May be NULL */
 };

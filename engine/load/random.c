@@ -110,12 +110,15 @@ static enum dtype pick(enum dtype wanted, bool table, int64_t k)
 
 /* ---- bytes ----------------------------------------------------------------------------------- */
 
-/* A key for each tensor, so that they differ. */
+/* A key for each tensor, so that they differ: FNV-1a of its name. */
 static uint64_t tensor_seed(const struct checkpoint *c, const struct ckpt_tensor *t)
 {
     const struct value *seed = checkpoint_key(c, "random.seed");
+    uint64_t h = 0xcbf29ce484222325u;
 
-    return (uint64_t)seed->integer * 0x9e3779b97f4a7c15u + (uint64_t)(t - c->tensor);
+    for (const char *p = t->name; *p; p++)
+        h = (h ^ (unsigned char)*p) * 0x100000001b3u;
+    return (uint64_t)seed->integer * 0x9e3779b97f4a7c15u + h;
 }
 
 static void draw_bits(uint64_t seed, unsigned char *out, size_t n)
@@ -207,6 +210,7 @@ static const struct checkpoint_format random_format = {
     .names = NAMES_GGUF,
     .match = no_match,
     .fill = fill,
+    .repeats = true,
     .type_name = dtype_gguf_name,
 };
 

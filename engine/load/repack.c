@@ -8,7 +8,10 @@
 
 #include <string.h>
 
-enum { ALIGN = 256 }; /* of each weight in the region */
+enum {
+    ALIGN = 256,     /* of each weight in the region */
+    FEW_ROWS = 1024, /* that stand for all where they mean nothing */
+};
 /* Of sources packed at once, for each thread: enough that they end nearly together, and little
  * enough that what is dropped after it hardly counts. */
 static const size_t BATCH_BYTES = (size_t)32 << 20;
@@ -131,6 +134,7 @@ struct loading {
     struct device *dev;
     char *weights, *scratch;
     size_t scratch_bytes, batch_bytes;
+    bool repeat; /* random weights for a device that copies faster than a processor makes them */
 };
 
 static enum status pack_items(const struct loading *l, const struct pack_item *item, int n)
@@ -144,6 +148,16 @@ static enum status pack_items(const struct loading *l, const struct pack_item *i
     return OK;
 }
 
+/* Whether the first rows, packed alone as `few` says, are the beginning of the packed weight. */
+static bool repeats(const struct loading *l, const struct bound *b, struct bound *few)
+{
+    *few = *b;
+    few->n = FEW_ROWS;
+    return l->repeat && !is_vector(b) && b->src[0]->made && b->src[0]->shape[0] > FEW_ROWS &&
+           choose(few, l->dev) == OK && few->choice.layout == b->choice.layout &&
+           few->bytes < b->bytes;
+}
+
 /* One past the last weight of the batch that begins with `first`: what its sources take. */
 static int batch_end(const struct loading *l, int first, size_t *bytes)
 {
@@ -153,8 +167,10 @@ static int batch_end(const struct loading *l, int first, size_t *bytes)
     *bytes = 0;
     for (; i < l->p->n && (i == first || *bytes < l->batch_bytes); i++) {
         const struct bound *b = &l->p->bound[i];
+        struct bound few;
 
-        if (!is_vector(b) && made + made_bytes(b) > l->scratch_bytes)
+        if ((!is_vector(b) && made + made_bytes(b) > l->scratch_bytes) ||
+            (i > first && repeats(l, b, &few)))
             break;
         made += is_vector(b) ? 0 : made_bytes(b);
         *bytes += source_bytes(b);
@@ -192,6 +208,27 @@ static enum status list_items(const struct loading *l, int first, int last, stru
         }
         ++*n;
     }
+    return OK;
+}
+
+/* Packs a few rows and copies them over the whole weight, on the device. */
+static enum status pack_repeated(const struct loading *l, const struct bound *b, struct bound *few)
+{
+    const struct backend *device = l->dev->backend;
+    struct ckpt_tensor t = *b->src[0];
+    struct tensor src, dst = view_of(few, l->weights + b->offset);
+    size_t have = few->bytes;
+
+    t.shape[0] = few->n;
+    t.bytes = dtype_row_bytes(b->dtype, b->k) * (size_t)few->n;
+    TRY(source(l->c, &t, l->scratch, &src));
+    TRY(device->pack(l->dev, &src, 1, &few->choice, &dst));
+    for (size_t n; have < b->bytes; have += n) { /* doubles what is there */
+        char *at = l->weights + b->offset;
+        n = have < b->bytes - have ? have : b->bytes - have;
+        TRY(device->copy(device->queue(l->dev), at + have, at, n, COPY_ON_DEVICE));
+    }
+    set_view(b, l->dev, view_of(b, l->weights + b->offset));
     return OK;
 }
 
@@ -287,6 +324,7 @@ enum status repack_load(const struct checkpoint *c, const struct placement *p, s
     void *scratch = NULL;
 
     dev->backend->info(dev, &info);
+    l.repeat = c->format->repeats && !info.synchronous;
     l.batch_bytes = BATCH_BYTES * (size_t)(info.threads > 1 ? info.threads : 1);
     for (int i = 0; i < p->n; i++) {
         size_t n = is_vector(&p->bound[i]) ? 0 : made_bytes(&p->bound[i]);
@@ -299,8 +337,16 @@ enum status repack_load(const struct checkpoint *c, const struct placement *p, s
     l.scratch = scratch;
     enum status s = load_vectors(c, p, dev, weights);
     for (int i = 0, last; i < p->n && s == OK; i = last) {
-        last = batch_end(&l, i, &bytes);
-        s = pack(&l, i, last);
+        struct bound few;
+
+        if (repeats(&l, &p->bound[i], &few)) {
+            last = i + 1;
+            bytes = source_bytes(&p->bound[i]);
+            s = pack_repeated(&l, &p->bound[i], &few);
+        } else {
+            last = batch_end(&l, i, &bytes);
+            s = pack(&l, i, last);
+        }
         done += bytes;
         if (progress)
             progress(ctx, (double)done / (double)total);
