@@ -11,6 +11,7 @@
 #include "kernels/base/mem.h"
 #include "kernels/cuda/panel.h"
 #include "kernels/gpu/registry.h"
+#include "tests/simt/mode.h"
 #include "tests/simt/product.h"
 #include "tests/support/test.h"
 
