@@ -273,6 +273,16 @@ static enum status check_gather(const struct op_gather *a)
     return OK;
 }
 
+static enum status check_columns(const struct op_columns *a)
+{
+    int64_t r = a->y.shape[0], k = a->y.shape[1];
+    TRY(matrix("columns", "y", &a->y, r, k));
+    TRY(matrix("columns", "x", &a->x, r, k));
+    WANT(a->index, "columns", "index", "is absent");
+    WANT(a->x.data != a->y.data || r == 0, "columns", "y", "must not be x");
+    return OK;
+}
+
 static enum status check_sample(const struct op_sample *a)
 {
     TRY(matrix("sample", "logits", &a->logits, a->logits.shape[0], a->logits.shape[1]));

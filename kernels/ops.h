@@ -165,6 +165,12 @@ struct op_gather { /* y[i] = x[index[i]] for i < n (live: first *n_live) */
     const int32_t *n_live; /* device [1]; NULL: all */
 };
 
+struct op_columns {       /* y[r][i] = x[r][index[i]]; y is not x */
+    struct tensor x, y;   /* [R, K] f32 */
+    const int32_t *index; /* device [K], each below K */
+    const int32_t *live;
+};
+
 /* Choosing the next token, for each wanted row of logits. Order (as vLLM): logit_bias and bans,
  * mask, repetition (divide positive, multiply negative logits of tokens seen in prompt or output),
  * frequency and presence (of output), then log-probabilities for reports are taken; temperature;
@@ -231,6 +237,7 @@ struct op_count {
     X(add,         struct op_add)         \
     X(conv1d,      struct op_conv1d)      \
     X(gather,      struct op_gather)      \
+    X(columns,     struct op_columns)     \
     X(sample,      struct op_sample)      \
     X(count,       struct op_count)
 /* clang-format on */

@@ -16,6 +16,9 @@
 /* What a file says about a weight apart from its blocks. Owner: whoever made the view. */
 struct quant {
     float global; /* op_linear multiplies its sums by it (NVFP4 files); 0: there is none */
+    const int32_t
+        *order; /* device [K]: its column i belongs to column order[i] of x, which nn.c puts
+                             so (op_columns); NULL: as they stand */
 };
 
 enum layout { LAYOUT_ROWS, LAYOUT_PANEL };

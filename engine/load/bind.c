@@ -193,8 +193,35 @@ static struct quant companions(struct binder *b, const struct ckpt_tensor *t)
     return out;
 }
 
-/* Rows [row, row + n) are the parts of one weight; neighbours of one format and companion become
- * one tensor. */
+static bool same_order(const struct ckpt_tensor *a, const struct ckpt_tensor *b)
+{
+    size_t n = (size_t)a->shape[1] * sizeof *a->order;
+
+    return a->order == b->order || (a->order && b->order && a->shape[1] == b->shape[1] &&
+                                    memcmp(a->order, b->order, n) == 0);
+}
+
+/* A matrix as `t`, and in front of it the order of its columns where it has one. */
+static struct bound *add_matrix(struct placement *p, const struct ckpt_tensor *t,
+                                struct tensor *dst)
+{
+    struct bound *d;
+    int order = 0;
+
+    if (t->order) {
+        d = add(p, WEIGHT_VECTOR, NULL);
+        d->host = t->order;
+        d->dtype = DT_I32;
+        d->n = t->shape[1];
+        order = p->n - 1;
+    }
+    d = add(p, WEIGHT_MATRIX, dst);
+    d->order = order;
+    return d;
+}
+
+/* Rows [row, row + n) are the parts of one weight; neighbours of one format, companion and order
+ * become one tensor. */
 static void bind_matrix(struct binder *b, const struct weight_row *row, int n, int l, char *base)
 {
     struct weight *w = (struct weight *)(void *)(base + row->offset);
@@ -210,8 +237,9 @@ static void bind_matrix(struct binder *b, const struct weight_row *row, int n, i
         if (!t)
             continue;
         struct quant q = companions(b, t);
-        if (!d || d->dtype != (enum dtype)t->dtype || d->quant.global != q.global)
-            d = add(b->p, WEIGHT_MATRIX, &w->part[w->n_parts++]);
+        if (!d || d->dtype != (enum dtype)t->dtype || d->quant.global != q.global ||
+            !same_order(d->src[0], t))
+            d = add_matrix(b->p, t, &w->part[w->n_parts++]);
         d->quant = q;
         d->dtype = (enum dtype)t->dtype;
         extend(d, t);
@@ -248,7 +276,7 @@ static void bind_row(struct binder *b, const struct weight_row *row, int n, int 
         return;
     }
     t = take(b, row, l, may_lack(b, row, 1, l));
-    if (t && t->global != 0)
+    if (t && (t->global != 0 || t->order))
         problem(b, true, "a table or vector is quantised, which only matrices may be");
     if (t && row->kind == WEIGHT_FACTORS) {
         b->factors = t;

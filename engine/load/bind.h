@@ -46,13 +46,14 @@ struct weight_row {        /* the last row has gguf NULL; rows of one weight fol
 
 /* One tensor on the device. */
 struct bound {
-    struct tensor *dst;  /* in the net */
+    struct tensor *dst;  /* in the net; NULL: another bound refers to it */
     struct tensor *also; /* a second view of the same bytes (tied head), or NULL */
     const struct ckpt_tensor *src[WEIGHT_PARTS];
     int n_src;
-    const float *host; /* instead of src: numbers made at load (rotary frequencies) */
+    const void *host; /* instead of src: numbers of 4 bytes made at load (rotary frequencies) */
     enum weight_kind kind;
-    struct quant quant;   /* of a matrix: the file's companion scale */
+    struct quant quant;   /* of a matrix: the file's companion scale; order is set with the view */
+    int order;            /* of a matrix: which bound vector is its quant.order; 0: none */
     enum dtype dtype;     /* as it lies on the device */
     int64_t n, k;         /* vectors: n elements, k 1 */
     struct choice choice; /* matrices and tables */

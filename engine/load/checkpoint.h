@@ -42,6 +42,7 @@ struct ckpt_tensor {
     int file;             /* index into checkpoint.file */
     const void *made;     /* not NULL: the format's `fill` makes its bytes, from this */
     float global;         /* of `made`: what all weights are multiplied by besides; 0: nothing */
+    const int32_t *order; /* of `made`: [k] its column i belongs to input order[i]; NULL: to i */
 };
 
 /* Which column of the tables of hyper-parameters and weights a file's names follow. */

@@ -118,6 +118,32 @@ void made_fit(struct made *m, double lo, double hi, struct ckpt_tensor *t)
     if (t->dtype == DT_F16 || m->scale_by != 1 || !m->scale || m->scale->type_number != ST_F16)
         t->global = 1.0f / RANGE;
     m->up = t->global != 0 ? RANGE : 1;
+    t->order = m->order;
+}
+
+enum status made_sort(struct checkpoint *c, struct made *m)
+{
+    int32_t *order = arena_alloc(&c->arena, (size_t)m->k * sizeof *order);
+    int64_t *at = xcalloc((size_t)m->n_groups + 1, sizeof *at); /* where each group goes on */
+    bool even = true;
+
+    for (int64_t k = 0; k < m->k; k++)
+        at[(int64_t)made_number(c, m->g_idx, k) + 1]++;
+    for (int64_t g = 0; g < m->n_groups; g++) {
+        at[g + 1] += at[g];
+        even = even && at[g] == g * m->group;
+    }
+    for (int64_t k = 0; k < m->k && order; k++)
+        order[at[(int64_t)made_number(c, m->g_idx, k)]++] = (int32_t)k;
+    xfree(at);
+    if (!order)
+        return fail(ERR_TOO_LARGE, "the header is larger than its file allows");
+    if (even && m->group % BLOCK == 0) {
+        m->order = order;
+        m->sorted_by = m->g_idx;
+        m->g_idx = NULL;
+    }
+    return OK;
 }
 
 void made_read_scales(const struct checkpoint *c, const struct made *m, int64_t row, float *out)

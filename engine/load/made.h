@@ -13,6 +13,9 @@
  *
  *   all others         f16, the product rounded once: 2^-12 of it
  *
+ * Where groups are scattered over K (GPTQ's desc_act) columns are sorted by group, and
+ * ckpt_tensor.order says which is which.
+ *
  * A block's scale is f16. Scales of type f16 are kept; of bf16 they are as long as they are at
  * least 2^-25 (ckpt_tensor.global moves the range of f16 down by 2^8); of f32 they round by 2^-12.
  * MXFP4 and NVFP4 keep their own formats. */
@@ -35,8 +38,8 @@ struct packed {
 struct scheme;
 struct made { /* of one weight [n, k]; lies in the checkpoint's arena */
     const struct scheme *scheme;
-    const struct ckpt_tensor
-        *part[MADE_PARTS]; /* in the scheme's order, [0] the one that was met */
+    /* In the scheme's order; [0] is the one that was met. */
+    const struct ckpt_tensor *part[MADE_PARTS];
     int64_t n, k;
     int64_t group, n_groups; /* weights along K that share a scale; the last group may be short */
     struct packed code, zero;
@@ -45,9 +48,11 @@ struct made { /* of one weight [n, k]; lies in the checkpoint's arena */
     bool scale_k_rows;               /* [groups, N], else [N, groups] */
     int64_t scale_n;                 /* rows of N that share a scale */
     float scale_by;                  /* a scale of the file times this is the weight's */
-    const struct ckpt_tensor *g_idx; /* [K]: the group of each k; NULL: k / group */
-    int64_t block, nested_block;     /* bitsandbytes: weights and absmax that share a scale */
-    float offset;                    /* and what nested scales lack */
+    const struct ckpt_tensor *g_idx; /* [K]: the group of each k; NULL: k / group, after `order` */
+    const struct ckpt_tensor *sorted_by; /* the g_idx that `order` came from */
+    int32_t *order;              /* [K]: which input each column of the result is; NULL: its own */
+    int64_t block, nested_block; /* bitsandbytes: weights and absmax that share a scale */
+    float offset;                /* and what nested scales lack */
     float up; /* scales are multiplied by it: 1 / ckpt_tensor.global where that moves f16's range */
 };
 
@@ -66,7 +71,7 @@ struct scheme {
     int type, scale;    /* enum st_type of part 0 and of part 1; scale -1: any */
     bool bare;          /* the weight's name has no ".weight" */
     /* Checks the parts and fills `m` and t's shape, dtype and global. */
-    enum status (*look)(const struct checkpoint *c, struct made *m, struct ckpt_tensor *t);
+    enum status (*look)(struct checkpoint *c, struct made *m, struct ckpt_tensor *t);
     void (*rows)(const struct checkpoint *c, const struct made *m, int64_t first, int count,
                  struct made_rows *out);
     /* Instead of `rows`: row i, in the result's own blocks. */
@@ -86,6 +91,8 @@ bool made_is_float(const struct ckpt_tensor *t);
 enum status made_scales(struct made *m, const struct ckpt_tensor *t);
 /* The result's format for codes in lo .. hi. */
 void made_fit(struct made *m, double lo, double hi, struct ckpt_tensor *t);
+/* Sorts the columns by g_idx: where the groups then are even `order` takes its place. */
+enum status made_sort(struct checkpoint *c, struct made *m);
 void made_read_scales(const struct checkpoint *c, const struct made *m, int64_t row, float *out);
 enum status made_fill(const struct checkpoint *c, const struct ckpt_tensor *t, void *out);
 

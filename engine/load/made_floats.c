@@ -66,7 +66,7 @@ static void whole(struct made *m, struct ckpt_tensor *t)
     t->dtype = DT_F16;
 }
 
-static enum status look_fp8(const struct checkpoint *c, struct made *m, struct ckpt_tensor *t)
+static enum status look_fp8(struct checkpoint *c, struct made *m, struct ckpt_tensor *t)
 {
     const struct ckpt_tensor *scale =
         m->part[FP8_SCALE] ? m->part[FP8_SCALE] : m->part[FP8_SCALE_INV];
@@ -169,7 +169,7 @@ static enum status look_fp4(struct made *m, struct ckpt_tensor *t, int64_t colum
     return OK;
 }
 
-static enum status look_nvfp4(const struct checkpoint *c, struct made *m, struct ckpt_tensor *t)
+static enum status look_nvfp4(struct checkpoint *c, struct made *m, struct ckpt_tensor *t)
 {
     const struct ckpt_tensor *global = m->part[FP4_GLOBAL];
     bool reciprocal = global && strstr(global->name, "_global_scale");
@@ -186,7 +186,7 @@ static enum status look_nvfp4(const struct checkpoint *c, struct made *m, struct
     return OK;
 }
 
-static enum status look_mxfp4(const struct checkpoint *c, struct made *m, struct ckpt_tensor *t)
+static enum status look_mxfp4(struct checkpoint *c, struct made *m, struct ckpt_tensor *t)
 {
     (void)c;
     t->dtype = DT_MXFP4;
@@ -194,7 +194,7 @@ static enum status look_mxfp4(const struct checkpoint *c, struct made *m, struct
 }
 
 /* gpt-oss: [..., N, K / 32, 16] and [..., N, K / 32]. */
-static enum status look_gpt_oss(const struct checkpoint *c, struct made *m, struct ckpt_tensor *t)
+static enum status look_gpt_oss(struct checkpoint *c, struct made *m, struct ckpt_tensor *t)
 {
     struct ckpt_tensor whole_shape = *t;
 
@@ -295,7 +295,7 @@ static enum status expect_count(const struct ckpt_tensor *t, int64_t n)
                                           t ? t->name : "nested_quant_map", (long long)n);
 }
 
-static enum status look_bnb(const struct checkpoint *c, struct made *m, struct ckpt_tensor *t)
+static enum status look_bnb(struct checkpoint *c, struct made *m, struct ckpt_tensor *t)
 {
     int64_t blocks;
     bool nested = m->part[BNB_NESTED_ABSMAX] != NULL;

@@ -63,10 +63,19 @@ static void read_codes(const struct checkpoint *c, const struct packed *w, int64
     }
 }
 
+static void sort_columns(const struct made *m, float *code, float *sorted)
+{
+    for (int64_t k = 0; k < m->k; k++)
+        sorted[k] = code[m->order[k]];
+    memcpy(code, sorted, (size_t)m->k * sizeof *code);
+}
+
 static void rows(const struct checkpoint *c, const struct made *m, int64_t first, int count,
                  struct made_rows *out)
 {
     float *zero = xmalloc((size_t)m->n_groups * sizeof *zero);
+    float *sorted = m->order ? xmalloc((size_t)m->k * sizeof *sorted) : NULL;
+    const struct ckpt_tensor *index = m->order ? m->sorted_by : m->g_idx;
 
     for (int i = 0; i < count; i++) {
         float *code = out->code + i * m->k;
@@ -78,12 +87,15 @@ static void rows(const struct checkpoint *c, const struct made *m, int64_t first
         if (m->zero.t)
             read_codes(c, &m->zero, first + i, m->n_groups, zero);
         for (int64_t k = 0; k < m->k; k++) {
-            int64_t g = m->g_idx ? (int64_t)made_number(c, m->g_idx, k) : k / m->group;
+            int64_t g = index ? (int64_t)made_number(c, index, k) : k / m->group;
 
             code[k] -= zero[g] + (float)m->bias;
         }
+        if (m->order)
+            sort_columns(m, code, sorted);
     }
     xfree(zero);
+    xfree(sorted);
 }
 
 /* ---- checks ---------------------------------------------------------------------------------- */
@@ -112,8 +124,7 @@ static enum status expect_type(const struct ckpt_tensor *t, enum st_type type)
 }
 
 /* The groups of g_idx: left out when they are k / group. */
-static enum status look_index(const struct checkpoint *c, struct made *m,
-                              const struct ckpt_tensor *t)
+static enum status look_index(struct checkpoint *c, struct made *m, const struct ckpt_tensor *t)
 {
     bool plain = true;
     int none = 0;
@@ -135,7 +146,7 @@ static enum status look_index(const struct checkpoint *c, struct made *m,
     if (none != 0 && none != m->k)
         return fail(ERR_FORMAT, "tensor %s: some numbers are -1, some are groups", t->name);
     m->g_idx = plain ? NULL : t;
-    return OK;
+    return plain ? OK : made_sort(c, m);
 }
 
 /* Least and greatest zero point. */
@@ -176,7 +187,7 @@ static enum status look_bits(const char *key, double bits)
                : fail(ERR_UNSUPPORTED, "%s is %g; 2, 3, 4 and 8 bits are supported", key, bits);
 }
 
-static enum status look_gptq(const struct checkpoint *c, struct made *m, struct ckpt_tensor *t)
+static enum status look_gptq(struct checkpoint *c, struct made *m, struct ckpt_tensor *t)
 {
     const struct ckpt_tensor *q = m->part[0], *scale = m->part[PART_SCALE],
                              *zero = m->part[PART_ZERO];
@@ -211,7 +222,7 @@ static enum status look_gptq(const struct checkpoint *c, struct made *m, struct 
     return OK;
 }
 
-static enum status look_awq(const struct checkpoint *c, struct made *m, struct ckpt_tensor *t)
+static enum status look_awq(struct checkpoint *c, struct made *m, struct ckpt_tensor *t)
 {
     const struct ckpt_tensor *q = m->part[0], *scale = m->part[PART_SCALE],
                              *zero = m->part[PART_ZERO];
@@ -271,7 +282,7 @@ static int64_t ct_group(const struct checkpoint *c, const struct made *m,
     return m->k % columns == 0 || !(said >= 1 && said < 1e9) ? 0 : (int64_t)said;
 }
 
-static enum status look_packed(const struct checkpoint *c, struct made *m, struct ckpt_tensor *t)
+static enum status look_packed(struct checkpoint *c, struct made *m, struct ckpt_tensor *t)
 {
     const struct ckpt_tensor *q = m->part[0], *shape = m->part[CT_SHAPE];
     int64_t bits;
@@ -297,7 +308,7 @@ static enum status look_packed(const struct checkpoint *c, struct made *m, struc
     return OK;
 }
 
-static enum status look_int8(const struct checkpoint *c, struct made *m, struct ckpt_tensor *t)
+static enum status look_int8(struct checkpoint *c, struct made *m, struct ckpt_tensor *t)
 {
     const struct ckpt_tensor *q = m->part[0];
     bool bitsandbytes = strstr(m->part[PART_SCALE]->name, ".SCB") != NULL;

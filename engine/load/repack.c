@@ -75,7 +75,7 @@ static struct tensor view_of(const struct bound *b, void *data)
     struct tensor t;
 
     if (is_vector(b))
-        return tensor_1d(data, DT_F32, b->n);
+        return tensor_1d(data, b->dtype, b->n);
     t = tensor_2d(data, b->dtype, b->n, b->k);
     t.layout = (uint8_t)b->choice.layout;
     if (t.layout != LAYOUT_ROWS)
@@ -83,11 +83,18 @@ static struct tensor view_of(const struct bound *b, void *data)
     return t;
 }
 
-static void set_view(const struct bound *b, const struct device *dev, struct tensor t)
+/* `t` lies where b was placed: all others of `p` lie relative to it. */
+static void set_view(const struct placement *p, struct bound *b, const struct device *dev,
+                     struct tensor t)
 {
+    const char *weights = (const char *)t.data - b->offset;
+
     t.dev = (int8_t)dev->index;
-    t.q = b->quant.global != 0 ? &b->quant : NULL;
-    *b->dst = t;
+    if (b->order)
+        b->quant.order = (const int32_t *)(const void *)(weights + p->bound[b->order].offset);
+    t.q = b->quant.global != 0 || b->quant.order ? &b->quant : NULL;
+    if (b->dst)
+        *b->dst = t;
     if (b->also)
         *b->also = t;
 }
@@ -95,7 +102,7 @@ static void set_view(const struct bound *b, const struct device *dev, struct ten
 void repack_plan(const struct placement *p, const struct device *dev, char *weights)
 {
     for (int i = 0; i < p->n; i++)
-        set_view(&p->bound[i], dev, view_of(&p->bound[i], weights + p->bound[i].offset));
+        set_view(p, &p->bound[i], dev, view_of(&p->bound[i], weights + p->bound[i].offset));
 }
 
 /* The bytes of a source tensor: in the file, or made into `scratch`. */
@@ -249,7 +256,7 @@ static enum status pack(const struct loading *l, int first, int last)
     for (int i = first, k = 0; i < last && s == OK; i++) {
         if (is_vector(&l->p->bound[i]))
             continue;
-        set_view(&l->p->bound[i], l->dev, *item[k++].dst);
+        set_view(l->p, &l->p->bound[i], l->dev, *item[k++].dst);
         drop_sources(l->c, &l->p->bound[i]);
     }
     xfree(tensor);
@@ -295,13 +302,13 @@ static enum status load_vectors(const struct checkpoint *c, const struct placeme
     char *host;
 
     for (int i = 0; i < p->n; i++) {
-        const struct bound *b = &p->bound[i];
+        struct bound *b = &p->bound[i];
 
         if (!is_vector(b))
             continue;
         first = b->offset < first ? b->offset : first;
         end = b->offset + b->bytes > end ? b->offset + b->bytes : end;
-        set_view(b, dev, view_of(b, weights + b->offset));
+        set_view(p, b, dev, view_of(b, weights + b->offset));
     }
     host = xcalloc(1, end - first);
     s = gather_vectors(c, p, host, first);

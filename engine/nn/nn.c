@@ -63,13 +63,27 @@ static int64_t weight_rows(const struct weight *w)
     return n;
 }
 
+/* x with its columns as the weight has them. */
+static struct tensor in_order(struct pass *p, const struct tensor *w, struct tensor x)
+{
+    struct op_columns a = {.x = x, .y = x, .live = p->live};
+
+    if (!w->q || !w->q->order)
+        return x;
+    a.y = pass_tensor(p, DT_F32, x.shape[0], x.shape[1]);
+    a.index = w->q->order;
+    RUN(p, op_columns(p->q, &a));
+    return a.y;
+}
+
 void nn_linear_into(struct pass *p, const struct weight *w, struct tensor x, struct tensor y)
 {
     int64_t first = 0;
 
     for (int i = 0; i < w->n_parts && p->status == OK; i++) {
         int64_t n = w->part[i].shape[0];
-        struct op_linear a = {.x = x,
+        size_t mark = pass_mark(p);
+        struct op_linear a = {.x = in_order(p, &w->part[i], x),
                               .w = w->part[i],
                               .y = w->n_parts == 1 ? y : tensor_cols(y, first, n),
                               .live = p->live};
@@ -77,6 +91,7 @@ void nn_linear_into(struct pass *p, const struct weight *w, struct tensor x, str
         if (w->bias.data)
             a.bias = tensor_1d((float *)w->bias.data + first, DT_F32, n);
         RUN(p, op_linear(p->q, &a));
+        pass_release(p, mark);
         first += n;
     }
 }

@@ -74,6 +74,7 @@ CPU_OP(glu, struct op_glu, fast_glu(f, a))
 CPU_OP(add, struct op_add, fast_add(f, a))
 CPU_OP(conv1d, struct op_conv1d, false)
 CPU_OP(gather, struct op_gather, false)
+CPU_OP(columns, struct op_columns, false)
 CPU_OP(sample, struct op_sample, fast_sample(f, a))
 CPU_OP(count, struct op_count, false)
 #undef CPU_OP
@@ -317,6 +318,7 @@ const struct backend backend_cpu = {
             .add = run_add,
             .conv1d = run_conv1d,
             .gather = run_gather,
+            .columns = run_columns,
             .sample = run_sample,
             .count = run_count},
 };

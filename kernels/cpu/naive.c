@@ -175,7 +175,7 @@ void naive_glu(const struct op_glu *a, int64_t first, int64_t last)
     }
 }
 
-/* --- add, gather: items are rows */
+/* --- add, gather, columns: items are rows */
 
 int64_t naive_add_items(const struct op_add *a)
 {
@@ -202,6 +202,21 @@ void naive_gather(const struct op_gather *a, int64_t first, int64_t last)
     size_t bytes = dtype_row_bytes((enum dtype)a->x.dtype, a->x.shape[1]);
     for (int64_t i = first; i < last; i++)
         memcpy(tensor_row(&a->y, i), tensor_row(&a->x, a->index[i]), bytes);
+}
+
+int64_t naive_columns_items(const struct op_columns *a)
+{
+    return live_rows(a->live, a->y.shape[0]);
+}
+
+void naive_columns(const struct op_columns *a, int64_t first, int64_t last)
+{
+    for (int64_t r = first; r < last; r++) {
+        const float *x = tensor_row(&a->x, r);
+        float *y = tensor_row(&a->y, r);
+        for (int64_t i = 0; i < a->y.shape[1]; i++)
+            y[i] = x[a->index[i]];
+    }
 }
 
 /* --- count: one item */

@@ -23,6 +23,7 @@ NAIVE_DECLARE(glu, struct op_glu)
 NAIVE_DECLARE(add, struct op_add)
 NAIVE_DECLARE(conv1d, struct op_conv1d)
 NAIVE_DECLARE(gather, struct op_gather)
+NAIVE_DECLARE(columns, struct op_columns)
 NAIVE_DECLARE(sample, struct op_sample)
 NAIVE_DECLARE(count, struct op_count)
 #undef NAIVE_DECLARE

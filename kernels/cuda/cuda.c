@@ -418,6 +418,7 @@ CUDA_OP(glu, struct op_glu)
 CUDA_OP(add, struct op_add)
 CUDA_OP(conv1d, struct op_conv1d)
 CUDA_OP(gather, struct op_gather)
+CUDA_OP(columns, struct op_columns)
 CUDA_OP(sample, struct op_sample)
 #undef CUDA_OP
 
@@ -473,6 +474,7 @@ const struct backend backend_cuda = {
             .add = run_add,
             .conv1d = run_conv1d,
             .gather = run_gather,
+            .columns = run_columns,
             .sample = run_sample,
             .count = run_count},
 };

@@ -1,7 +1,9 @@
-/* rows.cu - ops on rows that touch each number once: glu, add, gather, and the probe of the build.
+/* rows.cu - ops on rows that touch each number once: glu, add, gather, columns, and the probe of
+ * the build.
  *
- * One thread a number, so all are bound by memory: glu moves 12 bytes a result, add 12, gather 8
- * (expected: 85 % of the read rate beyond a few MB; a decode step is bound by launches). */
+ * One thread a number, so all are bound by memory: glu moves 12 bytes a result, add 12, gather and
+ * columns 8 (expected: 85 % of the read rate beyond a few MB; a decode step is bound by launches).
+ */
 #include "kernels/cuda/common.cuh"
 
 enum { THREADS = 256 };
@@ -89,6 +91,25 @@ enum status cuda_gather(struct cuda_queue *q, const struct op_gather *a)
     return cuda_check(gpu_launch(words ? gather_kernel<uint32_t> : gather_kernel<uint8_t>,
                                  grid_of(a->y.shape[0], n), THREADS, 0, q->stream, *a, n),
                       "gather");
+}
+
+/* --- columns: reads are scattered inside a row, which the L2 cache holds */
+
+static __global__ void columns_kernel(struct op_columns a)
+{
+    const int64_t r = blockIdx.x;
+    const int64_t i = static_cast<int64_t>(blockIdx.y) * THREADS + threadIdx.x;
+    if (i < a.y.shape[1] && is_live(a.live, r))
+        row_of<float>(a.y, r)[i] = row_of<const float>(a.x, r)[a.index[i]];
+}
+
+enum status cuda_columns(struct cuda_queue *q, const struct op_columns *a)
+{
+    if (a->y.shape[0] == 0)
+        return OK;
+    return cuda_check(gpu_launch(columns_kernel, grid_of(a->y.shape[0], a->y.shape[1]), THREADS, 0,
+                                 q->stream, *a),
+                      "columns");
 }
 
 /* --- the probe */

@@ -107,6 +107,11 @@ static struct null_count cost_gather(const struct op_gather *a)
     return (struct null_count){1, 0, 2 * bytes_of(&a->y)};
 }
 
+static struct null_count cost_columns(const struct op_columns *a)
+{
+    return (struct null_count){1, 0, 2 * bytes_of(&a->y) + 4 * (double)a->y.shape[1]};
+}
+
 static struct null_count cost_sample(const struct op_sample *a)
 {
     return (struct null_count){1, 2.0 * (double)tensor_count(&a->logits), bytes_of(&a->logits)};

@@ -357,6 +357,11 @@ static void test_move(void **state)
     struct op_gather g = {tensor_2d(x, DT_F32, 4, 3), tensor_2d(y, DT_F32, 3, 3), index, &live};
     naive_gather(&g, 0, naive_gather_items(&g));
     assert_true(y[0][0] == 7 && y[1][2] == 3 && y[2][0] == 0);
+    const int32_t order[] = {1, 2, 0};
+    struct op_columns c = {g.x, tensor_2d(y, DT_F32, 3, 3), order, &live};
+    c.x.shape[0] = 3;
+    naive_columns(&c, 0, naive_columns_items(&c));
+    assert_true(y[0][0] == 2 && y[1][1] == 6 && y[1][2] == 4 && y[2][0] == 0);
     struct tensor t = tensor_2d(x, DT_F32, 4, 3);
     struct op_add a = {tensor_rows(t, 0, 2), tensor_rows(t, 2, 2), tensor_rows(t, 0, 2), NULL};
     naive_add(&a, 0, naive_add_items(&a));

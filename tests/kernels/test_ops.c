@@ -152,6 +152,13 @@ static struct op_gather gather(void)
     return (struct op_gather){mat(R, K), mat(2, K), ints, NULL};
 }
 
+static struct op_columns columns(void)
+{
+    struct tensor y = mat(R, K);
+    y.data = (float *)y.data + R * K;
+    return (struct op_columns){mat(R, K), y, ints, NULL};
+}
+
 static struct op_sample sample(void)
 {
     static const struct sample_row row;
@@ -203,6 +210,10 @@ static void test_rows(void **state)
     BAD(gather, gather, "index", a.index = NULL);
     BAD(gather, gather, "y", a.y = mat(2, K + 1));
     BAD(gather, gather, "x", a.x.data = NULL);
+    GOOD(columns, columns, (void)0);
+    BAD(columns, columns, "index", a.index = NULL);
+    BAD(columns, columns, "x", a.x = mat(R, K + 1));
+    BAD(columns, columns, "y", a.y = a.x);
     GOOD(conv1d, conv1d, (void)0);
     BAD(conv1d, conv1d, "w", a.w = mat(K, 1));
     BAD(conv1d, conv1d, "state", a.state = NULL);

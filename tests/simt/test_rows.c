@@ -164,8 +164,34 @@ static void gather_of(enum dtype t, int64_t n)
     gpu_free_all();
 }
 
+static void columns_of(int64_t n)
+{
+    static const int32_t live[] = {2};
+    const size_t bytes = (size_t)n * sizeof(float);
+    float *x = xmalloc(3 * bytes), *y = xcalloc(3, bytes), *got = xmalloc(3 * bytes);
+    int32_t *index = xmalloc((size_t)n * sizeof *index);
+    for (int64_t i = 0; i < 3 * n; i++)
+        x[i] = gpu_noise();
+    for (int64_t i = 0; i < n; i++)
+        index[i] = (int32_t)((i * 7 + 3) % n);
+    struct op_columns ref = {tensor_2d(x, DT_F32, 3, n), tensor_2d(y, DT_F32, 3, n), index, live};
+    struct op_columns a = {gpu_tensor(ref.x), gpu_tensor(ref.y),
+                           gpu_up(index, (size_t)n * sizeof *index), gpu_up(live, sizeof live)};
+    assert_int_equal(op_columns(gpu.q, &a), OK);
+    naive_columns(&ref, 0, naive_columns_items(&ref));
+    gpu_down(got, a.y.data, 3 * bytes);
+    assert_memory_equal(got, y, 3 * bytes);
+    xfree(x);
+    xfree(y);
+    xfree(got);
+    xfree(index);
+    gpu_free_all();
+}
+
 static void gathers(void)
 {
+    columns_of(64);
+    columns_of(1001);
     gather_of(DT_F32, 100);
     gather_of(DT_F32, 2051);
     gather_of(DT_BF16, 7);

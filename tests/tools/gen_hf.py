@@ -79,6 +79,9 @@ PACKED = {
     "gptq_idx": (dict(quant_method="gptq", bits=8), dict(
         qweight=("I32", (8, 32)), qzeros=("I32", (1, 8)), scales=("F16", (1, 32)),
         g_idx=("I32", (32, )))),
+    "gptq_act": (dict(quant_method="gptq", bits=4, group_size=32), dict(
+        qweight=("I32", (8, 32)), qzeros=("I32", (2, 4)), scales=("F16", (2, 32)),
+        g_idx=("I32", (64, )))),
     "awq": (dict(quant_method="awq"), dict(
         qweight=("I32", (32, 4)), qzeros=("I32", (1, 4)), scales=("F16", (1, 32)))),
     "ct": ({}, dict(weight_packed=("I32", (32, 4)), weight_scale=("BF16", (32, 1)),
@@ -114,7 +117,8 @@ def packed(name):
         if t == "weight_shape":
             data[end - n:end] = struct.pack("<2q", 32, 32)
         elif t == "g_idx":
-            data[end - n:end] = bytes(n)
+            data[end - n:end] = b"".join(
+                struct.pack("<i", i % 2 if n == 256 else 0) for i in range(n // 4))
         elif "quant_state" in t:
             data[end - n:end] = STATE
         end -= n
