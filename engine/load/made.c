@@ -51,6 +51,11 @@ static float e4m3(unsigned x)
     return (x & 0x7f) == 0x7f ? NAN : v;
 }
 
+float made_fp8(uint32_t type, unsigned code)
+{
+    return type == ST_F8_E4M3 ? e4m3(code) : half_f16((uint16_t)(code << 8));
+}
+
 float made_number(const struct checkpoint *c, const struct ckpt_tensor *t, int64_t i)
 {
     const unsigned char *p = made_bytes(c, t) + i * safetensors_type_bytes(t->type_number);
@@ -58,9 +63,8 @@ float made_number(const struct checkpoint *c, const struct ckpt_tensor *t, int64
 
     switch (t->type_number) {
     case ST_F8_E4M3:
-        return e4m3(*p);
     case ST_F8_E5M2:
-        return half_f16((uint16_t)(*p << 8));
+        return made_fp8(t->type_number, *p);
     case ST_F8_E8M0:
     case ST_U8:
     case ST_BOOL:
@@ -205,14 +209,14 @@ static bool put_row(const struct checkpoint *c, const struct made *m, enum dtype
     const struct dtype_info *info = dtype_info(t);
     bool fits = true;
 
-    if (t == DT_F16) {
-        for (int64_t k = 0; k < m->k; k++) {
-            int64_t g = m->g_idx ? (int64_t)made_number(c, m->g_idx, k) : k / m->group;
-
+    for (int64_t k = 0; k < m->k && t == DT_F16 && m->g_idx; k++)
+        fits &= put_half(code[k] * scale[(int64_t)made_number(c, m->g_idx, k)], out + 2 * k);
+    for (int64_t g = 0, k = 0; g < m->n_groups && t == DT_F16 && !m->g_idx; g++) {
+        for (int64_t end = k + m->group < m->k ? k + m->group : m->k; k < end; k++)
             fits &= put_half(code[k] * scale[g], out + 2 * k);
-        }
-        return fits;
     }
+    if (t == DT_F16)
+        return fits;
     for (int64_t k = 0; k < m->k; k += BLOCK, out += info->bytes)
         fits &= put_block(t, code + k, scale[k / m->group], out);
     return fits;

@@ -85,6 +85,7 @@ double made_config(const struct checkpoint *c, const char *key, double absent);
 const unsigned char *made_bytes(const struct checkpoint *c, const struct ckpt_tensor *t);
 /* Element i, of the float types, E4M3, E8M0 and whole numbers. */
 float made_number(const struct checkpoint *c, const struct ckpt_tensor *t, int64_t i);
+float made_fp8(uint32_t type, unsigned code); /* ST_F8_E4M3 or ST_F8_E5M2 */
 int64_t made_count(const struct ckpt_tensor *t);
 bool made_is_float(const struct ckpt_tensor *t);
 /* The scales are `t`: one, or [n / scale_n, groups] (or its transpose); sets the group. */

@@ -27,13 +27,15 @@ enum { FP8_SCALE = 1, FP8_SCALE_INV };
 static void rows_fp8(const struct checkpoint *c, const struct made *m, int64_t first, int count,
                      struct made_rows *out)
 {
-    for (int i = 0; i < count; i++) {
-        float *code = out->code + i * m->k;
+    const unsigned char *q = made_bytes(c, m->part[0]) + first * m->k;
+    float value[256];
 
+    for (unsigned x = 0; x < 256; x++)
+        value[x] = made_fp8(m->part[0]->type_number, x);
+    for (int i = 0; i < count; i++)
         made_read_scales(c, m, first + i, out->scale + i * m->n_groups);
-        for (int64_t k = 0; k < m->k; k++)
-            code[k] = made_number(c, m->part[0], (first + i) * m->k + k);
-    }
+    for (int64_t i = 0; i < count * m->k; i++)
+        out->code[i] = value[q[i]];
 }
 
 /* The sides of the square that shares a scale. */
@@ -228,15 +230,15 @@ static void rows_bnb(const struct checkpoint *c, const struct made *m, int64_t f
                      struct made_rows *out)
 {
     const unsigned char *q = made_bytes(c, m->part[0]);
-    int64_t at = first * m->k, last = -1;
-    float map[16], scale = 0;
+    int64_t at = first * m->k, end = (at / m->block + 1) * m->block;
+    float map[16], scale = absmax(c, m, at / m->block);
 
     for (int i = 0; i < 16; i++)
         map[i] = made_number(c, m->part[BNB_MAP], i);
     for (int64_t i = 0; i < count * m->k; i++, at++) {
-        if (at / m->block != last) {
-            last = at / m->block;
-            scale = absmax(c, m, last);
+        if (at == end) {
+            scale = absmax(c, m, at / m->block);
+            end += m->block;
         }
         out->code[i] = map[q[at / 2] >> (at % 2 ? 0 : 4) & 15] * scale;
     }

@@ -32,34 +32,67 @@ static uint32_t word_at(const unsigned char *p)
     return v;
 }
 
+/* Codes of so many bits one after the other in words that lie `step` bytes apart. */
+static void unpack_run(const unsigned char *p, size_t step, int bits, int64_t count, float *out)
+{
+    uint32_t mask = (1u << bits) - 1;
+    int64_t per = 32 / bits, k = 0;
+
+    for (; 32 % bits == 0 && k + per <= count; k += per, p += step) {
+        uint32_t v = word_at(p);
+
+        for (int i = 0; i < per; i++, v >>= bits)
+            out[k + i] = (float)(int)(v & mask);
+    }
+    p -= (size_t)(k * bits / 32) * step; /* the rest, and widths that cross words, one by one */
+    for (; k < count; k++) {
+        const unsigned char *at = p + (size_t)(k * bits / 32) * step;
+        int shift = (int)(k * bits % 32);
+        uint32_t v = word_at(at) >> shift;
+
+        if (shift + bits > 32)
+            v |= word_at(at + step) << (32 - shift);
+        out[k] = (float)(int)(v & mask);
+    }
+}
+
+/* The same bits of words that lie `step` bytes apart, and of the words behind them where the code
+ * reaches over. */
+static void unpack_column(const unsigned char *p, size_t step, const struct packed *w, int64_t bit,
+                          int64_t count, float *out)
+{
+    uint32_t mask = (1u << w->bits) - 1;
+    int shift = (int)(bit % 32);
+    size_t next = w->by_rows ? (size_t)w->t->shape[1] * 4 : 4;
+
+    for (int64_t k = 0; k < count; k++, p += step) {
+        uint32_t v = word_at(p) >> shift;
+
+        if (shift + w->bits > 32)
+            v |= word_at(p + next) << (32 - shift);
+        out[k] = (float)(int)(v & mask);
+    }
+}
+
 /* Elements (n, 0), (n, 1) ... of `count` along K (or along groups, for zeros) as numbers. */
 static void read_codes(const struct checkpoint *c, const struct packed *w, int64_t n, int64_t count,
                        float *out)
 {
     const unsigned char *p = made_bytes(c, w->t);
     size_t row = (size_t)w->t->shape[w->t->ndim - 1] * 4; /* bytes, of words */
-    uint32_t mask = (uint32_t)((1u << w->bits) - 1);
-    bool along_n = w->by_rows != w->k_rows;
-    size_t word = w->by_rows ? row : 4; /* from one word of a run to the next */
+    int64_t bit = w->awq ? n / 8 * 32 + 4 * awq_nibble[n % 8] : n * w->bits;
 
     if (w->t->type_number == ST_I8) {
         const signed char *q = (const signed char *)p + n * count;
 
         for (int64_t k = 0; k < count; k++)
             out[k] = q[k];
-        return;
-    }
-    for (int64_t k = 0; k < count; k++) {
-        int64_t i = along_n ? n : k, other = along_n ? k : n;
-        int64_t bit = w->awq ? i / 8 * 32 + 4 * awq_nibble[i % 8] : i * w->bits;
-        const unsigned char *at =
-            p + (size_t)other * (w->by_rows ? 4 : row) + (size_t)(bit / 32) * word;
-        int shift = (int)(bit % 32);
-        uint32_t v = word_at(at) >> shift;
-
-        if (shift + w->bits > 32)
-            v |= word_at(at + word) << (32 - shift);
-        out[k] = (float)(v & mask);
+    } else if (w->by_rows == w->k_rows) { /* packed along K */
+        unpack_run(p + (size_t)n * (w->by_rows ? 4 : row), w->by_rows ? row : 4, w->bits, count,
+                   out);
+    } else {
+        unpack_column(p + (size_t)(bit / 32) * (w->by_rows ? row : 4), w->by_rows ? 4 : row, w, bit,
+                      count, out);
     }
 }
 
@@ -70,31 +103,44 @@ static void sort_columns(const struct made *m, float *code, float *sorted)
     memcpy(code, sorted, (size_t)m->k * sizeof *code);
 }
 
+/* code -= its zero point; by `index` (NULL: group after group). */
+static void subtract(const struct made *m, const float *index, const float *zero, float *code)
+{
+    for (int64_t k = 0; k < m->k && index; k++)
+        code[k] -= zero[(int64_t)index[k]];
+    for (int64_t g = 0, k = 0; g < m->n_groups && !index; g++) {
+        int64_t end = k + m->group < m->k ? k + m->group : m->k;
+
+        for (; k < end; k++)
+            code[k] -= zero[g];
+    }
+}
+
 static void rows(const struct checkpoint *c, const struct made *m, int64_t first, int count,
                  struct made_rows *out)
 {
+    const struct ckpt_tensor *g_idx = m->order ? m->sorted_by : m->g_idx;
     float *zero = xmalloc((size_t)m->n_groups * sizeof *zero);
+    float *index = g_idx ? xmalloc((size_t)m->k * sizeof *index) : NULL;
     float *sorted = m->order ? xmalloc((size_t)m->k * sizeof *sorted) : NULL;
-    const struct ckpt_tensor *index = m->order ? m->sorted_by : m->g_idx;
 
+    if (g_idx)
+        dtype_decode(DT_I32, made_bytes(c, g_idx), index, m->k);
     for (int i = 0; i < count; i++) {
         float *code = out->code + i * m->k;
 
         made_read_scales(c, m, first + i, out->scale + i * m->n_groups);
         read_codes(c, &m->code, first + i, m->k, code);
-        for (int64_t g = 0; g < m->n_groups && !m->zero.t; g++)
-            zero[g] = 0;
         if (m->zero.t)
             read_codes(c, &m->zero, first + i, m->n_groups, zero);
-        for (int64_t k = 0; k < m->k; k++) {
-            int64_t g = index ? (int64_t)made_number(c, index, k) : k / m->group;
-
-            code[k] -= zero[g] + (float)m->bias;
-        }
+        for (int64_t g = 0; g < m->n_groups; g++)
+            zero[g] = (m->zero.t ? zero[g] : 0) + (float)m->bias;
+        subtract(m, index, zero, code);
         if (m->order)
             sort_columns(m, code, sorted);
     }
     xfree(zero);
+    xfree(index);
     xfree(sorted);
 }
 

@@ -166,7 +166,7 @@ static void gather_of(enum dtype t, int64_t n)
 
 static void columns_of(int64_t n)
 {
-    static const int32_t live[] = {2};
+    static const int32_t most[] = {2};
     const size_t bytes = (size_t)n * sizeof(float);
     float *x = xmalloc(3 * bytes), *y = xcalloc(3, bytes), *got = xmalloc(3 * bytes);
     int32_t *index = xmalloc((size_t)n * sizeof *index);
@@ -174,9 +174,9 @@ static void columns_of(int64_t n)
         x[i] = gpu_noise();
     for (int64_t i = 0; i < n; i++)
         index[i] = (int32_t)((i * 7 + 3) % n);
-    struct op_columns ref = {tensor_2d(x, DT_F32, 3, n), tensor_2d(y, DT_F32, 3, n), index, live};
+    struct op_columns ref = {tensor_2d(x, DT_F32, 3, n), tensor_2d(y, DT_F32, 3, n), index, most};
     struct op_columns a = {gpu_tensor(ref.x), gpu_tensor(ref.y),
-                           gpu_up(index, (size_t)n * sizeof *index), gpu_up(live, sizeof live)};
+                           gpu_up(index, (size_t)n * sizeof *index), gpu_up(most, sizeof most)};
     assert_int_equal(op_columns(gpu.q, &a), OK);
     naive_columns(&ref, 0, naive_columns_items(&ref));
     gpu_down(got, a.y.data, 3 * bytes);
