@@ -219,7 +219,7 @@ static enum status list_items(const struct loading *l, int first, int last, stru
 }
 
 /* Packs a few rows and copies them over the whole weight, on the device. */
-static enum status pack_repeated(const struct loading *l, const struct bound *b, struct bound *few)
+static enum status pack_repeated(const struct loading *l, struct bound *b, struct bound *few)
 {
     const struct backend *device = l->dev->backend;
     struct ckpt_tensor t = *b->src[0];
@@ -235,7 +235,7 @@ static enum status pack_repeated(const struct loading *l, const struct bound *b,
         n = have < b->bytes - have ? have : b->bytes - have;
         TRY(device->copy(device->queue(l->dev), at + have, at, n, COPY_ON_DEVICE));
     }
-    set_view(b, l->dev, view_of(b, l->weights + b->offset));
+    set_view(l->p, b, l->dev, view_of(b, l->weights + b->offset));
     return OK;
 }
 

@@ -351,7 +351,7 @@ static void inspected(const char *config, const char *says)
 }
 
 #define SIZES                                                                                      \
-    "\"num_hidden_layers\":1,\"hidden_size\":64,\"intermediate_size\":128,\"vocab_size\":64,"      \
+    "\"num_hidden_layers\":1,\"hidden_size\":64,\"intermediate_size\":64,\"vocab_size\":32,"       \
     "\"num_attention_heads\":4,\"num_key_value_heads\":2,\"max_position_embeddings\":256,"         \
     "\"rms_norm_eps\":1e-5,"
 #define GPTQ "\"quantization_config\":{\"quant_method\":\"gptq\",\"bits\":4,\"group_size\":32"

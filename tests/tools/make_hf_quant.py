@@ -27,9 +27,9 @@ from safetensors.torch import save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import fixture
-from make_hf import N_TOKENS, N_VOCAB, OUT, logits
+from make_hf import N_TOKENS, OUT, logits
 
-CONFIG = dict(vocab_size=N_VOCAB, hidden_size=64, intermediate_size=128, num_hidden_layers=1,
+CONFIG = dict(vocab_size=32, hidden_size=64, intermediate_size=64, num_hidden_layers=1,
               num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=256,
               rms_norm_eps=1e-5, attn_implementation="eager", tie_word_embeddings=False)
 PROJECTIONS = [f"model.layers.0.{m}" for m in (
@@ -248,7 +248,7 @@ def bitsandbytes(rng):
 
 MODELS = {
     "gptq4": lambda rng: gptq(rng),
-    "gptq4-v2": lambda rng: gptq(rng, group=64, sym=False, version=2),
+    "gptq4-v2": lambda rng: gptq(rng, group=32, sym=False, version=2),
     "gptq4-act": lambda rng: gptq(rng, act=True),
     "gptq2": lambda rng: gptq(rng, bits=2, group=16, sym=False),
     "gptq3": lambda rng: gptq(rng, bits=3, group=-1, sym=False),
@@ -287,7 +287,7 @@ def make(name, seed):
     config = json.loads(model.config.to_json_string())
     with open(f"{folder}/config.json", "w") as f:
         json.dump(dict(config, quantization_config=said), f, indent=1)
-    token = rng.integers(0, N_VOCAB, size=N_TOKENS)
+    token = rng.integers(0, CONFIG["vocab_size"], size=N_TOKENS)
     arrays.update(token=token.astype(np.int32), logits=logits(model, token))
     fixture.write(f"{folder}/logits.bin", arrays)
 
