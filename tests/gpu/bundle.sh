@@ -5,7 +5,7 @@
 set -euo pipefail
 folder=$1
 shift
-readonly MOST=$((30 << 20)) glibc='/(ld-linux[^/]*|lib(c|m|dl|rt|pthread|resolv))\.so\.[0-9]+$'
+readonly MOST=$((30 << 20)) ALL=$((60 << 20)) glibc='/(ld-linux[^/]*|lib(c|m|dl|rt|pthread|resolv))\.so\.[0-9]+$'
 
 # needed PROGRAM: the files of its libraries, glibc's left out.
 needed() {
@@ -22,18 +22,23 @@ for program in "$@"; do
     strays=$(needed "$program" | xargs -rn1 realpath | grep -v "^$(realpath "$folder")/" || true)
     [ -z "$strays" ] || { echo "error: $program takes from elsewhere: $strays" >&2; exit 1; }
 done
-bytes=$(du -sb "$folder" | cut -f1)
-[ "$bytes" -le $MOST ] || { echo "error: $folder has $bytes bytes, at most $MOST are wanted" >&2; exit 1; }
+# small WHAT BYTES MOST
+small() {
+    [ "$2" -le "$3" ] || { echo "error: $1: $2 bytes, at most $3 are wanted" >&2; exit 1; }
+}
+one=$(du -cbL "$1" "$folder"/*.so.* | tail -n 1 | cut -f1) all=$(du -sb "$folder" | cut -f1)
+small "$1 and its libraries" "$one" $MOST
+small "$folder" "$all" $ALL
 
-if [ "$(id -u)" = 0 ]; then # a root with glibc and the folder alone
+if [ "$(id -u)" = 0 ]; then # a root with glibc and the folder alone; without /proc $ORIGIN must be told
     root=$(mktemp -d)
     trap 'rm -rf "$root"' EXIT
     env -i ldd "$1" | grep -oE '/[^ ]+' | grep -E "$glibc" | while read -r file; do
         install -D "$(realpath "$file")" "$root$file"
     done
     cp -r "$folder" "$root/gpu"
-    env -i chroot "$root" "/gpu/$(realpath --relative-to="$folder" "$1")" version
+    env -i LD_ORIGIN_PATH=/gpu "$(command -v chroot)" "$root" "/gpu/$(realpath --relative-to="$folder" "$1")" version
 else
     env -i "$1" version
 fi
-echo "$folder: $((bytes >> 20)) MiB"
+echo "$1 and its libraries: $((one >> 20)) MiB; $folder: $((all >> 20)) MiB"
