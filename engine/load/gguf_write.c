@@ -102,16 +102,11 @@ static void add_key(struct gguf_writer *w, const char *key, enum gguf_type type)
     w->n_keys++;
 }
 
-/* The GGUF type for a number that another format wrote without one. */
-static enum gguf_type type_for(const struct value *v)
+static void add_array(struct gguf_writer *w, const char *key, enum gguf_type type, int64_t n)
 {
-    if (v->kind == VALUE_FLOAT)
-        return GGUF_F32;
-    if (v->kind == VALUE_BOOL)
-        return GGUF_BOOL;
-    if (v->integer < 0)
-        return v->integer < INT32_MIN ? GGUF_I64 : GGUF_I32;
-    return v->integer > UINT32_MAX ? GGUF_U64 : GGUF_U32;
+    add_key(w, key, GGUF_ARRAY);
+    add_u32(&w->keys, type);
+    add_u64(&w->keys, (uint64_t)n);
 }
 
 static void add_number(struct buf *b, enum gguf_type type, const struct value *v)
@@ -134,55 +129,15 @@ static void add_number(struct buf *b, enum gguf_type type, const struct value *v
     }
 }
 
-/* An array of another format, element by element. */
-static void add_array(struct buf *b, const struct checkpoint *c, const struct value *v)
+void gguf_put(struct gguf_writer *w, const char *key, const struct value *v)
 {
-    struct value e;
-    struct bytes *text;
-
-    if (v->elem != VALUE_STRING) {
-        enum gguf_type type = v->elem == VALUE_FLOAT  ? GGUF_F32
-                              : v->elem == VALUE_BOOL ? GGUF_BOOL
-                                                      : GGUF_I32;
-
-        add_u32(b, type);
-        add_u64(b, (uint64_t)v->n);
-        for (int64_t i = 0; i < v->n; i++) {
-            if (!checkpoint_at(c, v, i, &e))
-                e = (struct value){0};
-            add_number(b, type, &e);
-        }
-        return;
-    }
-    text = xcalloc((size_t)v->n, sizeof *text);
-    checkpoint_strings(c, v, text);
-    add_u32(b, GGUF_STRING);
-    add_u64(b, (uint64_t)v->n);
-    for (int64_t i = 0; i < v->n; i++)
-        add_text(b, text[i]);
-    xfree(text);
-}
-
-void gguf_put(struct gguf_writer *w, const struct checkpoint *c, const char *key,
-              const struct value *v)
-{
-    bool same = c->format == &gguf_format; /* its types, and its bytes of arrays */
-
     if (v->kind == VALUE_STRING) {
         gguf_put_text(w, key, v->text);
     } else if (v->kind != VALUE_ARRAY) {
-        enum gguf_type type = same ? (enum gguf_type)v->elem_type : type_for(v);
-
-        add_key(w, key, type);
-        add_number(&w->keys, type, v);
+        add_key(w, key, (enum gguf_type)v->elem_type);
+        add_number(&w->keys, (enum gguf_type)v->elem_type, v);
     } else {
-        add_key(w, key, GGUF_ARRAY);
-        if (!same) {
-            add_array(&w->keys, c, v);
-            return;
-        }
-        add_u32(&w->keys, v->elem_type);
-        add_u64(&w->keys, (uint64_t)v->n);
+        add_array(w, key, (enum gguf_type)v->elem_type, v->n);
         buf_append(&w->keys, v->text.p, v->text.n);
     }
 }
@@ -197,6 +152,31 @@ void gguf_put_text(struct gguf_writer *w, const char *key, struct bytes v)
 {
     add_key(w, key, GGUF_STRING);
     add_text(&w->keys, v);
+}
+
+void gguf_put_f32(struct gguf_writer *w, const char *key, float v)
+{
+    add_key(w, key, GGUF_F32);
+    buf_append(&w->keys, &v, sizeof v);
+}
+
+void gguf_put_bool(struct gguf_writer *w, const char *key, bool v)
+{
+    add_key(w, key, GGUF_BOOL);
+    buf_putc(&w->keys, (char)v);
+}
+
+void gguf_put_texts(struct gguf_writer *w, const char *key, const struct bytes *v, int64_t n)
+{
+    add_array(w, key, GGUF_STRING, n);
+    for (int64_t i = 0; i < n; i++)
+        add_text(&w->keys, v[i]);
+}
+
+void gguf_put_i32s(struct gguf_writer *w, const char *key, const int32_t *v, int64_t n)
+{
+    add_array(w, key, GGUF_I32, n);
+    buf_append(&w->keys, v, (size_t)n * sizeof *v);
 }
 
 static size_t align_up(size_t n)

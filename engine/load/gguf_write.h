@@ -13,11 +13,14 @@ struct gguf_writer;
 
 /* Makes `path` with ".partial" behind it. Errors name the file. */
 enum status gguf_create(const char *path, struct gguf_writer **out);
-/* A value as `c` has it, the types of a GGUF file kept. */
-void gguf_put(struct gguf_writer *w, const struct checkpoint *c, const char *key,
-              const struct value *v);
+/* A value that came from a GGUF file, its type kept. */
+void gguf_put(struct gguf_writer *w, const char *key, const struct value *v);
 void gguf_put_u32(struct gguf_writer *w, const char *key, uint32_t v);
 void gguf_put_text(struct gguf_writer *w, const char *key, struct bytes v);
+void gguf_put_f32(struct gguf_writer *w, const char *key, float v);
+void gguf_put_bool(struct gguf_writer *w, const char *key, bool v);
+void gguf_put_texts(struct gguf_writer *w, const char *key, const struct bytes *v, int64_t n);
+void gguf_put_i32s(struct gguf_writer *w, const char *key, const int32_t *v, int64_t n);
 /* Adds a tensor, row-major shape; returns its number. */
 int gguf_add(struct gguf_writer *w, const char *name, enum dtype t, int ndim, const int64_t *shape);
 /* No more keys and tensors: writes the header and takes the room for all tensors. */

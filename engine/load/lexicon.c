@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "engine/load/hf_config.h"
-#include "engine/text/tokenizer_json.h"
 
 #define KEY "tokenizer.ggml."
 
@@ -238,7 +237,9 @@ static int read_ids(const struct checkpoint *c, const char *key, int32_t out[TOK
     return n;
 }
 
-static enum status open_hf(const struct checkpoint *c, struct tokenizer **out)
+/* Either `out` is filled, or what was read is lent to `use`. */
+static enum status open_hf(const struct checkpoint *c, struct tokenizer **out,
+                           tokenizer_json_use *use, void *ctx)
 {
     const struct value *rows = checkpoint_key(c, "vocab_size");
     struct tokenizer_files f = {.tokenizer = hf_config_file(c, "tokenizer.json"),
@@ -255,7 +256,7 @@ static enum status open_hf(const struct checkpoint *c, struct tokenizer **out)
     f.n_ends = read_ids(c, "generation.eos_token_id", ends);
     if (f.n_ends == 0)
         f.n_ends = read_ids(c, "eos_token_id", ends);
-    s = tokenizer_json_read(&f, out);
+    s = out ? tokenizer_json_read(&f, out) : tokenizer_json_lend(&f, use, ctx);
     return s == OK ? OK : fail_in(s, "%s", c->path);
 }
 
@@ -265,7 +266,7 @@ enum status lexicon_open(const struct checkpoint *c, struct tokenizer **out)
     enum status s;
 
     if (c->format->names == NAMES_HF)
-        return open_hf(c, out);
+        return open_hf(c, out, NULL, NULL);
     s = read_spec(c, &o, out);
     xfree(o.token);
     xfree(o.merge);
@@ -273,4 +274,9 @@ enum status lexicon_open(const struct checkpoint *c, struct tokenizer **out)
     xfree(o.type);
     xfree(o.charsmap);
     return s;
+}
+
+enum status lexicon_lend(const struct checkpoint *c, tokenizer_json_use *use, void *ctx)
+{
+    return open_hf(c, NULL, use, ctx);
 }

@@ -87,8 +87,10 @@ enum status outline_open(struct outline *o, const struct checkpoint *c)
 {
     *o = (struct outline){0};
     arena_init(&o->arena, 0);
-    if (c->format->names != NAMES_GGUF)
-        return fail(ERR_UNSUPPORTED, "%s: only GGUF files can be quantised", c->path);
+    if (c->refusal)
+        return fail(ERR_UNSUPPORTED, "%s: %s", c->path, c->refusal);
+    if (c->format->names == NAMES_HF)
+        return outline_hf_open(o, c);
     describe(o, c);
     o->tensor = arena_calloc(&o->arena, (size_t)c->n_tensors * sizeof *o->tensor);
     for (int i = 0; i < c->n_tensors; i++) {
@@ -117,11 +119,13 @@ int64_t outline_row(const struct outline_tensor *t, int64_t row)
     return head * rows + at % 2 * (rows / 2) + at / 2;
 }
 
-void outline_keys(const struct outline *o, const struct checkpoint *c, struct gguf_writer *w)
+enum status outline_keys(const struct outline *o, const struct checkpoint *c, struct gguf_writer *w)
 {
-    (void)o;
+    if (c->format->names == NAMES_HF)
+        return outline_hf_keys(o, c, w);
     for (int i = 0; i < c->n_keys; i++) {
         if (!is_dropped(c->key[i].name))
-            gguf_put(w, c, c->key[i].name, &c->key[i].value);
+            gguf_put(w, c->key[i].name, &c->key[i].value);
     }
+    return OK;
 }

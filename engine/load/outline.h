@@ -6,6 +6,7 @@
 #include "engine/load/checkpoint.h"
 #include "engine/load/gguf_write.h"
 #include "engine/load/mix.h"
+#include "engine/load/recipe.h"
 
 struct outline_tensor {
     const char *name; /* in a GGUF file */
@@ -17,7 +18,11 @@ struct outline_tensor {
 struct outline {
     struct outline_tensor *tensor;
     int n;
+    const float *factors; /* of rotary frequencies, a vector that the source has not; or NULL */
+    int64_t n_factors;
     struct mix_model model;
+    const struct recipe *recipe; /* of a Hugging Face directory, and its numbers */
+    struct hparams hp;
     struct arena arena;
 };
 
@@ -26,6 +31,12 @@ void outline_close(struct outline *o);
 /* The source's row that becomes row `row`. */
 int64_t outline_row(const struct outline_tensor *t, int64_t row);
 /* All keys of the output but those that name its format. */
-void outline_keys(const struct outline *o, const struct checkpoint *c, struct gguf_writer *w);
+enum status outline_keys(const struct outline *o, const struct checkpoint *c,
+                         struct gguf_writer *w);
+
+/* outline_hf.c: the same for Hugging Face directories. */
+enum status outline_hf_open(struct outline *o, const struct checkpoint *c);
+enum status outline_hf_keys(const struct outline *o, const struct checkpoint *c,
+                            struct gguf_writer *w);
 
 #endif

@@ -37,6 +37,7 @@ struct maker {
     struct gguf_writer *w;
     struct job *job;
     int n;
+    int factors;   /* of rotary frequencies: the tensor's number */
     int n_lacking; /* tensors without importance although there is a matrix of it */
 };
 
@@ -47,12 +48,12 @@ static bool stopped(const struct maker *m)
 
 /* ---- one tensor ------------------------------------------------------------------------------ */
 
-enum pass { PASS_LOOK, PASS_WRITE }; /* for the largest magnitude first, where that is needed */
+enum turn { TURN_LOOK, TURN_WRITE }; /* for the largest magnitude first, where that is needed */
 
 struct team {
     const struct maker *m;
     const struct job *j;
-    enum pass pass;
+    enum turn turn;
     const char *data; /* of the source */
     float *top;       /* [matrices] */
     int64_t next, slice_rows;
@@ -123,7 +124,7 @@ static enum status do_slice(struct team *t, int64_t first, int64_t n, float *x, 
         float top = 0, global = encode_global(j->type, t->top[matrix]);
 
         TRY(read_row(t, r, x, &top));
-        if (t->pass == PASS_LOOK) {
+        if (t->turn == TURN_LOOK) {
             pthread_mutex_lock(&t->lock);
             t->top[matrix] = top > t->top[matrix] ? top : t->top[matrix];
             pthread_mutex_unlock(&t->lock);
@@ -134,7 +135,7 @@ static enum status do_slice(struct team *t, int64_t first, int64_t n, float *x, 
         encode_row(j->type, x, j->importance ? j->importance + matrix * j->columns : NULL,
                    j->columns, out + (size_t)(r - first) * row_bytes);
     }
-    if (t->pass == PASS_LOOK)
+    if (t->turn == TURN_LOOK)
         return OK;
     return gguf_write(t->m->w, j->number, (size_t)first * row_bytes, out, (size_t)n * row_bytes);
 }
@@ -158,13 +159,13 @@ static void *work(void *arg)
 }
 
 /* All slices, by as many threads as there is work for; the caller is one of them. */
-static enum status run_pass(struct team *t, enum pass pass)
+static enum status run_turn(struct team *t, enum turn turn)
 {
     int64_t slices = (t->j->rows + t->slice_rows - 1) / t->slice_rows;
     int n = t->m->o->threads < slices ? t->m->o->threads : (int)slices, started = 0;
     pthread_t *thread = xcalloc((size_t)n, sizeof *thread);
 
-    t->pass = pass;
+    t->turn = turn;
     t->next = 0;
     while (started < n - 1 && thread_start(&thread[started], "quantize", work, t) == OK)
         started++;
@@ -190,7 +191,8 @@ static enum status write_factors(const struct maker *m, const struct job *j, con
 /* The bytes of a source tensor as they are, for tensors that keep their format. */
 static bool is_copy(const struct job *j)
 {
-    return (int)j->type == j->from->src->dtype && !j->from->heads;
+    return (int)j->type == j->from->src->dtype && !j->from->heads &&
+           (j->from->factor == 1 || j->type == DT_NVFP4);
 }
 
 static enum status write_job(const struct maker *m, const struct job *j, const char *data)
@@ -206,11 +208,11 @@ static enum status write_job(const struct maker *m, const struct job *j, const c
     t.top = xcalloc((size_t)j->matrices, sizeof *t.top);
     pthread_mutex_init(&t.lock, NULL);
     if (j->scale >= 0)
-        s = run_pass(&t, PASS_LOOK);
+        s = run_turn(&t, TURN_LOOK);
     if (s == OK)
         s = write_factors(m, j, t.top);
     if (s == OK)
-        s = run_pass(&t, PASS_WRITE);
+        s = run_turn(&t, TURN_WRITE);
     pthread_mutex_destroy(&t.lock);
     xfree(t.top);
     return s;
@@ -285,6 +287,10 @@ static enum status plan_tensor(struct maker *m, const struct outline_tensor *fro
         j->rows *= src->shape[i];
     for (int i = 0; i + 2 < src->ndim; i++)
         j->matrices *= src->shape[i];
+    if (from->heads && src->ndim == 1) { /* rows change places, so each number is one */
+        j->rows = j->columns;
+        j->columns = 1;
+    }
     j->type = choose_type(m, j, taken);
     TRY(check_source(m, j));
     if (taken && m->o->imatrix && dtype_info(j->type)->block > 1) {
@@ -348,11 +354,11 @@ static void scale_name(const char *weight, char *out, size_t size)
     snprintf(out, size, "%.*s.scale", (int)(strlen(weight) - strlen(".weight")), weight);
 }
 
-static void write_header(struct maker *m)
+static enum status write_header(struct maker *m)
 {
     char name[1100];
 
-    outline_keys(&m->outline, m->c, m->w);
+    TRY(outline_keys(&m->outline, m->c, m->w));
     gguf_put_u32(m->w, "general.file_type", (uint32_t)m->mix->file_type);
     gguf_put_u32(m->w, "general.quantization_version", 2);
     if (m->o->imatrix) {
@@ -371,6 +377,9 @@ static void write_header(struct maker *m)
             j->scale = gguf_add(m->w, name, DT_F32, 1, &j->matrices);
         }
     }
+    if (m->outline.factors)
+        m->factors = gguf_add(m->w, "rope_freqs.weight", DT_F32, 1, &m->outline.n_factors);
+    return gguf_start(m->w);
 }
 
 /* ---- all of it ------------------------------------------------------------------------------- */
@@ -398,6 +407,9 @@ static enum status write_all(struct maker *m)
             return fail_in(s, "tensor %s", m->job[i].from->name);
         done += (double)m->job[i].from->src->bytes;
     }
+    if (m->outline.factors)
+        TRY(gguf_write(m->w, m->factors, 0, m->outline.factors,
+                       (size_t)m->outline.n_factors * sizeof *m->outline.factors));
     tell(m, "writing to disk", 1);
     return gguf_commit(m->w);
 }
@@ -431,10 +443,8 @@ enum status quantize_file(const struct checkpoint *c, const char *path,
         s = plan(&m);
     if (s == OK)
         s = gguf_create(path, &m.w);
-    if (s == OK) {
-        write_header(&m);
-        s = gguf_start(m.w);
-    }
+    if (s == OK)
+        s = write_header(&m);
     if (s == OK)
         s = write_all(&m);
     if (s == OK)

@@ -414,7 +414,8 @@ static enum status read_all(struct reading *r, struct tokenizer **out)
     return s == OK ? OK : fail_in(s, "tokenizer.json");
 }
 
-enum status tokenizer_json_read(const struct tokenizer_files *f, struct tokenizer **out)
+static enum status read_files(const struct tokenizer_files *f, tokenizer_json_use *use, void *ctx,
+                              struct tokenizer **out)
 {
     struct reading r = {.files = f, .spec = {.bos = -1, .eos = -1, .unk = -1}};
     r.spec.ends = f->ends;
@@ -422,6 +423,8 @@ enum status tokenizer_json_read(const struct tokenizer_files *f, struct tokenize
     arena_init(&r.arena, 0);
     r.spec.pipeline = &r.parts;
     enum status s = read_all(&r, out);
+    if (s == OK && use)
+        s = use(ctx, &r.spec, *out);
     normalizer_free(r.parts.normalizer); /* what tokenizer_new has not taken */
     splitter_free(r.parts.splitter);
     decoder_free(r.parts.decoder);
@@ -432,5 +435,18 @@ enum status tokenizer_json_read(const struct tokenizer_files *f, struct tokenize
     xfree(r.type);
     xfree(r.added);
     arena_clear(&r.arena);
+    return s;
+}
+
+enum status tokenizer_json_read(const struct tokenizer_files *f, struct tokenizer **out)
+{
+    return read_files(f, NULL, NULL, out);
+}
+
+enum status tokenizer_json_lend(const struct tokenizer_files *f, tokenizer_json_use *use, void *ctx)
+{
+    struct tokenizer *t = NULL;
+    enum status s = read_files(f, use, ctx, &t);
+    tokenizer_free(t);
     return s;
 }

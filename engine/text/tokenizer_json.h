@@ -15,5 +15,10 @@ struct tokenizer_files {    /* borrowed */
 };
 /* ERR_JSON, ERR_FORMAT, ERR_UNSUPPORTED name the file and the part. */
 enum status tokenizer_json_read(const struct tokenizer_files *f, struct tokenizer **out);
+/* The same, and lends what was read to `use`, for who writes it in another format. */
+typedef enum status tokenizer_json_use(void *ctx, const struct tokenizer_spec *spec,
+                                       const struct tokenizer *t);
+enum status tokenizer_json_lend(const struct tokenizer_files *f, tokenizer_json_use *use,
+                                void *ctx);
 
 #endif

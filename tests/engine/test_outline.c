@@ -1,0 +1,170 @@
+/* Hugging Face directories as GGUF files: the logits are those that Transformers computes from the
+ * directory (tests/tools/make_hf.py), the tokens those of its own tokenizer.json. */
+#include "engine/load/quantize.h"
+
+#include <dirent.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "engine/score.h"
+#include "kernels/base/mem.h"
+#include "tests/support/fixture.h"
+#include "tests/support/test.h"
+
+#define FOLDER "tests/data/hf/"
+enum { N_TOKENS = 24 };
+
+/* max|a - b| over max|b|; of quantised directories as in test_hf. */
+/* clang-format off */
+static const struct { const char *name, *type; float bound; } models[] = {
+    {"llama",    "f32",   1e-4f}, /* llama3 scaling, biases, rows of Q and K change places */
+    {"mistral",  "f32",   1e-4f}, /* a window; the same without biases */
+    {"qwen2",    "f32",   2e-2f}, /* tied, rows stay; written from bf16 */
+    {"qwen3",    "f32",   1e-4f},
+    {"qwen3",    "bf16",  2e-2f},
+    {"gptq4",    "f32",   1e-3f}, /* weights that are made as they are read */
+    {"modelopt", "f32",   1e-3f}, /* with a factor for all of a tensor */
+};
+/* clang-format on */
+
+static char folder[64];
+
+/* The files of `from` whose names begin with `prefix`; what is there already stays. */
+static void link_all(const char *from, const char *prefix)
+{
+    DIR *dir = opendir(from);
+    struct dirent *e;
+    char here[512], target[900], name[400];
+    assert_non_null(dir);
+    assert_non_null(getcwd(here, sizeof here));
+    while ((e = readdir(dir))) {
+        if (e->d_name[0] == '.' || strncmp(e->d_name, prefix, strlen(prefix)) != 0)
+            continue;
+        snprintf(target, sizeof target, "%s/%s/%s", here, from, e->d_name);
+        snprintf(name, sizeof name, "%s/%s", folder, e->d_name);
+        if (access(name, F_OK) != 0)
+            assert_int_equal(symlink(target, name), 0);
+    }
+    closedir(dir);
+}
+
+static void remove_all(void)
+{
+    DIR *dir = opendir(folder);
+    struct dirent *e;
+    char name[400];
+    while ((e = readdir(dir))) {
+        snprintf(name, sizeof name, "%s/%s", folder, e->d_name);
+        if (e->d_name[0] != '.')
+            assert_int_equal(unlink(name), 0);
+    }
+    closedir(dir);
+    assert_int_equal(rmdir(folder), 0);
+}
+
+static enum status take(void *ctx, int pos, const float *logits)
+{
+    struct fixture_array *got = ctx;
+    float *to = (float *)(uintptr_t)got->data;
+    memcpy(to + pos * got->shape[1], logits, (size_t)got->shape[1] * sizeof *logits);
+    return OK;
+}
+
+/* Only for the directory that has a tokenizer of its own. */
+static void same_text(const struct model *a, const char *path)
+{
+    static const char text[] = "<s>u: hello worldly 1234, it's\n\n  low 'LL \xc3\xa9t\xc3\xa9</s>";
+    struct model *b;
+    struct token_list x, y;
+    struct arena arena;
+    arena_init(&arena, 0);
+    assert_int_equal(model_open_text(path, &b), OK);
+    for (int special = 0; special < 2; special++) {
+        struct bytes t = {text, sizeof text - 1};
+        assert_int_equal(model_tokenize(a, &arena, t, special, true, &x), OK);
+        assert_int_equal(model_tokenize(b, &arena, t, special, true, &y), OK);
+        assert_int_equal(x.n, y.n);
+        assert_memory_equal(x.id, y.id, (size_t)x.n * sizeof *x.id);
+    }
+    assert_string_equal(model_info(a)->bos, model_info(b)->bos);
+    assert_string_equal(model_info(a)->eos, model_info(b)->eos);
+    assert_true(model_info(a)->has_template == model_info(b)->has_template);
+    model_close_text(b);
+    arena_clear(&arena);
+}
+
+static void test_transformers(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
+        struct quantize_options o = {.type = models[i].type, .requantize = true, .threads = 2};
+        struct quantize_result r;
+        struct checkpoint *c;
+        struct fixture f;
+        struct scorer *s;
+        char path[128], out[128];
+        snprintf(folder, sizeof folder, "/tmp/inferd-outline-XXXXXX");
+        assert_non_null(mkdtemp(folder));
+        snprintf(out, sizeof out, "%s/out.gguf", folder);
+        snprintf(path, sizeof path, FOLDER "%s", models[i].name);
+        link_all(path, "");
+        link_all(FOLDER "llama", "tokenizer"); /* its tokenizer, for those that have none */
+        snprintf(path, sizeof path, FOLDER "%s/logits.bin", models[i].name);
+        fixture_load(&f, path);
+        if (checkpoint_open(folder, &c) != OK || quantize_file(c, out, &o, &r) != OK ||
+            score_open(&(struct score_options){.path = out, .kv_type = "f32", .window = N_TOKENS},
+                       &s) != OK)
+            fail_msg("%s: %s", models[i].name, fail_text());
+        struct token_list text = {(int32_t *)(uintptr_t)fixture_i32(&f, "token"), N_TOKENS};
+        int64_t v = score_model(s)->net.hp.n_vocab;
+        const float *want = fixture_f32(&f, "logits");
+        float *got = xmalloc(sizeof *got * (size_t)(N_TOKENS * v)), worst = 0, most = 0;
+        struct fixture_array to = {.shape = {N_TOKENS, v}, .data = got};
+        assert_int_equal(fixture_count(fixture_get(&f, "logits", "f4")), N_TOKENS * v);
+        assert_int_equal(score_run(s, &text, 0, take, &to), OK);
+        for (int64_t k = 0; k < N_TOKENS * v; k++) {
+            most = fmaxf(most, fabsf(want[k]));
+            worst = fmaxf(worst, fabsf(want[k] - got[k]));
+        }
+        if (!(worst <= models[i].bound * most))
+            fail_msg("%s: differs by %g of %g", models[i].name, (double)worst, (double)most);
+        if (i == 0)
+            same_text(score_model(s), FOLDER "llama");
+        xfree(got);
+        score_close(s);
+        checkpoint_close(c);
+        fixture_clear(&f);
+        remove_all();
+    }
+}
+
+static void test_refused(void **state)
+{
+    (void)state;
+    struct quantize_options o = {.type = "q8_0", .threads = 1};
+    struct quantize_result r;
+    struct checkpoint *c;
+    struct stat st;
+    const char *out = "/tmp/inferd-outline-refused.gguf";
+    assert_int_equal(checkpoint_open(FOLDER "qwen3", &c), OK);
+    assert_int_equal(quantize_file(c, out, &o, &r), ERR_UNSUPPORTED);
+    assert_non_null(strstr(fail_text(), "tokenizer.json"));
+    checkpoint_close(c);
+    assert_int_equal(checkpoint_open(FOLDER "gptq4", &c), OK);
+    assert_int_equal(quantize_file(c, out, &o, &r), ERR_INVALID);
+    assert_non_null(strstr(fail_text(), "--allow-requantize"));
+    checkpoint_close(c);
+    assert_int_equal(stat(out, &st), -1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_transformers),
+        cmocka_unit_test(test_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
