@@ -200,6 +200,7 @@ test-c: deps-test
 	$(Q)$(RUN) $(TESTS) $(FUZZERS)
 
 test-all: test container-test cuda-objects cuda-mutants
+	$(Q)TEMPLATES=20000 python3 tests/tools/test_template_fuzz.py
 	$(Q)$(MAKE) --no-print-directory test-c SANITIZE=address,undefined
 	$(Q)$(MAKE) --no-print-directory test-c SANITIZE=thread
 

@@ -177,12 +177,11 @@ FILTER(filter_filesizeformat)
     return jv_str(j, text, strlen(text));
 }
 
-/* Filters of Jinja that need tables or chance of their own and that no chat template uses. */
-FILTER(filter_unsupported)
+FILTER(filter_random)
 {
     (void)v;
     (void)a;
-    jinja_raise(j, "the filters pprint, random, striptags, urlize and wordwrap are not supported");
+    jinja_raise(j, "the filter random is not supported: a prompt is the same each time");
 }
 
 /* clang-format off */
@@ -196,11 +195,11 @@ static const struct jfunc value_filters[] = {
     {"int",            filter_int,            "default base",                             0},
     {"round",          filter_round,          "precision method",                         0},
     {"tojson",         jf_tojson,             "ensure_ascii indent separators sort_keys", 0},
-    {"pprint",         filter_unsupported,    NULL,                                       0},
-    {"random",         filter_unsupported,    NULL,                                       0},
-    {"striptags",      filter_unsupported,    NULL,                                       0},
-    {"urlize",         filter_unsupported,    NULL,                                       0},
-    {"wordwrap",       filter_unsupported,    NULL,                                       0},
+    {"pprint",         jf_pprint,             "",                                         0},
+    {"random",         filter_random,         NULL,                                       0},
+    {"striptags",      jf_striptags,          "",                                         0},
+    {"urlize",         jf_urlize,             "trim_url_limit nofollow target rel extra_schemes", 0},
+    {"wordwrap",       jf_wordwrap,           "width break_long_words wrapstring break_on_hyphens", 0},
     {NULL,             NULL,                  NULL,                                       0},
 };
 /* clang-format on */

@@ -16,5 +16,9 @@ const struct jfunc *jf_find(const struct jfunc *table, const char *name, size_t 
 
 /* json.dumps; arguments as in jinja_tojson.c. */
 struct jval jf_tojson(struct jinja *j, struct jval v, const struct jargs *a);
+struct jval jf_pprint(struct jinja *j, struct jval v, const struct jargs *a);
+struct jval jf_striptags(struct jinja *j, struct jval v, const struct jargs *a);
+struct jval jf_urlize(struct jinja *j, struct jval v, const struct jargs *a);
+struct jval jf_wordwrap(struct jinja *j, struct jval v, const struct jargs *a);
 
 #endif

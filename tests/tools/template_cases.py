@@ -669,6 +669,30 @@ lines|indent(first=true)
 n|indent
 ''|indent
 'a'|indent(2)
+'some well-known long-ish words--and dashes, a-b-c and  blanks  extraordinarily'|wordwrap(12)
+'some well-known long-ish words--and dashes, a-b-c and  blanks  extraordinarily'|wordwrap(9, false)
+'some well-known long-ish words--and dashes, a-b-c'|wordwrap(7, true, '|', false)
+lines|wordwrap(3)
+(u * 2)|wordwrap(width=10)
+s|wordwrap(0)
+n|wordwrap
+''|wordwrap
+'<!-- <b> --><i>Fish</i>\n  &amp;  &#67;hips &lt;&euro;3&gt; &copyx &#x2014;&#150;&#0;&nosuch; <unclosed'|striptags
+html|striptags
+l|striptags
+'see https://a.example/x(y)?b=c&d. (www.b.org), x@y.z <mailto:m@n.o> http://[::1]:80/ http://1.2.3.4'|urlize
+'www.example.org/a/long/path and b.com'|urlize(10, true, target='_top')
+'ftp:a.b tel:12 x'|urlize(rel='z "a"', extra_schemes=['ftp:', 'tel:'])
+'x'|urlize(extra_schemes=['a b'])
+users|pprint
+d|pprint
+{'key': [s * 4, (1,), {'b': u * 3, 'a': none}], 'a': 'x ' * 50, 'c': html * 5}|pprint
+('one two ' * 12)|pprint
+'line one\nline two\n' * 5|pprint
+[]|pprint
+nope|pprint
+(l, [l])|pprint
+l|random
 'foo bar baz qux'|truncate(9)
 'foo bar baz qux'|truncate(9, true)
 'foo bar baz qux'|truncate(11)
@@ -816,7 +840,7 @@ EXPR = [e for e in "\n".join(EXPR).replace("\\\nb\"", "b\"").split("\n") if e]
 
 # Where this interpreter refuses what Python can do: wide and complex numbers, lone surrogates.
 LIMITS = ["(-8) ** (1/3)", "['é', '\\u200b', '\\xa0', '🎉', '\\ud83d']", "big + 1", "9223372036854775807 + 1",
-          "9223372036854775807 * 2", "2 ** 63"]
+          "9223372036854775807 * 2", "2 ** 63", "l|random"]
 
 TEXT = [
     "a\n", "a\n\n", "\n", "", " a \n b ", "a\r\nb\rc\r\n",

@@ -2,6 +2,7 @@
 """Differential fuzzing: random templates over random values, rendered by Jinja2 and by us.
 
   template_fuzz.py [SECONDS [SEED]]     needs jinja2 and a built build/libinferd.a
+  template_fuzz.py -n COUNT [SEED]      so many templates; without a seed always the same
 
 Differences are printed. Left out of the comparison: error messages, addresses, and what we refuse by
 design (integers above 64 bits, complex numbers), and slices of a literal number or none, which Jinja's
@@ -13,6 +14,7 @@ import re
 import subprocess
 import sys
 import time
+import warnings
 
 from jinja_env import environment, render
 from template_cases import EXPR, TEXT, VARS
@@ -22,6 +24,8 @@ DESIGN = re.compile(r"64 bits|integer out of range|complex number|illegal Unicod
                     r"|object is not subscriptable|unhashable type: 'slice'|width or precision|nests more|number of 1 to")
 ATOMS = ["0", "1", "-1", "2", "7", "1.5", "-2.5", "0.1", "1e20", "''", "'a'", "'Hello World'", "'a,b,,c'", "'  x y '", "'é日🎉'",
          "true", "false", "none", "nope", "[]", "{}", "[1, 2, 3]", "['b', 'A', 'a']", "{'a': 1, 'b': [1]}", "(1, 'x')", "range(4)",
+         "'see https://a.example/x(y)?b=c&d. (www.b.org), x@y.z <mailto:m@n.o>'", "'a<b>c</b> &amp; &#x41;&copy;<!-- <i> -->&lt;d'",
+         "'some well-known long-ish words--and dashes, a-b-c and  blanks  extraordinarily'", "(users + [d, nest]) * 2", "(s + ' ') * 12",
          "n", "f", "s", "u", "l", "d", "users", "words", "mixed", "lines", "html", "nest", "sp", "t", "z"]
 OPS = ["+", "-", "*", "/", "//", "%", "~", "==", "!=", "<", "<=", ">", ">=", "in", "not in", "and", "or"]
 FILTERS = ["upper", "lower", "title", "capitalize", "trim", "length", "list", "first", "last", "sort", "unique|list", "join", "join(',')",
@@ -29,6 +33,7 @@ FILTERS = ["upper", "lower", "title", "capitalize", "trim", "length", "list", "f
            "items|list", "dictsort", "min", "max", "sum", "map('string')|list", "map('upper')|join('-')", "map(attribute='name')|list", "select|list",
            "reject|list", "select('string')|list", "selectattr('name')|list", "rejectattr('on')|list", "batch(2)|list", "slice(2)|list", "indent", "indent(2, true)",
            "replace('a', 'b')", "escape", "safe", "wordcount", "truncate(8)", "urlencode", "center(12)", "groupby('age')|list", "sort(attribute='age')|list",
+           "wordwrap(9)", "wordwrap(5, false)", "wordwrap(4, true, '|', false)", "striptags", "urlize", "urlize(9, true)", "urlize(target='_b', rel='x y')", "pprint",
            "sort(reverse=true)", "tojson(sort_keys=true)", "tojson(ensure_ascii=true)", "count", "map('length')|list", "select('odd')|list", "format(1, 'x')"]
 METHODS = [".upper()", ".lower()", ".strip()", ".lstrip('a ')", ".rstrip()", ".split()", ".split(',')", ".split('a', 1)", ".rsplit(' ', 1)", ".splitlines()",
            ".title()", ".capitalize()", ".replace('l', 'L', 1)", ".startswith('H')", ".endswith(('d', 'x'))", ".find('o')", ".count('a')", ".items()|list", ".keys()|list",
@@ -82,6 +87,31 @@ def block(r, depth):
     return text + o + "set y" + c + inner() + o + "endset" + c + p + "y" + q
 
 
+PIECES = ["see", "a.example", "https://x.org/a(b)?c=d&e#f", "(www.b.net),", "x@y.z", "<mailto:m@n.org>.", "&lt;http://1.2.3.4:80/>", "http://[::1]/", "well-known",
+          "a-b-c", "--", "dash--dash", "-x", "extraordinarily-long-hyphenated", "it's", "\u00e9t\u00e9-\u00fcber", "\u65e5\u672c\u8a9e", "1-2-3", "<b>", "</b>",
+          "<!-- <i> -->", "<a href='x>y'>", "&amp;", "&copy;", "&copyx", "&#65;", "&#x42;", "&#150;", "&#0;", "&nosuch;", "&lt", "&", "<", ">", "'", "q\"q", "\\", ".", "ftp:z"]
+BLANKS = [" ", " ", "  ", "\n", "\t", "\n\n", "\u00a0", ""]
+TEXTS = ["wordwrap(%d)", "wordwrap(%d, false)", "wordwrap(%d, true, '|')", "wordwrap(%d, true, none, false)", "striptags|truncate(%d)", "urlize(%d)",
+         "urlize(%d, true, target='_t')", "urlize(rel='b a %d', extra_schemes=['ftp:'])", "pprint|replace('%d', '')", "split|pprint|center(%d)", "indent(%d, true)"]
+
+
+def text(r):
+    s = "".join(r.choice(PIECES) + r.choice(BLANKS) for _ in range(r.randint(1, 24)))
+    return "{{ %s|%s }}" % (json.dumps(s, ensure_ascii=False).replace("\\u", "\\u"), r.choice(TEXTS) % r.randint(1, 40))
+
+
+def data(r, depth=3):
+    k = r.random()
+    if depth == 0 or k < 0.35:
+        return json.dumps("".join(r.choice(PIECES) + " " for _ in range(r.randint(0, 14))), ensure_ascii=False) if r.random() < 0.6 else r.choice(["1", "2.5", "none", "true", "'x'", "'\u00e9'"])
+    inner = [data(r, depth - 1) for _ in range(r.randint(0, 5))]
+    if k < 0.65:
+        return "[%s]" % ", ".join(inner)
+    if k < 0.75:
+        return "(%s)" % "".join(i + ", " for i in inner)
+    return "{%s}" % ", ".join("%s: %s" % (r.choice(["'key'", "'b'", "'a long key'", "'z'", "'k%d'" % n]), i) for n, i in enumerate(inner))
+
+
 def mutate(r):
     t = r.choice(TEXT) if r.random() < 0.4 else "{{ %s }}" % r.choice(EXPR)
     for _ in range(r.randint(1, 3)):
@@ -99,13 +129,18 @@ def build():
 
 
 def main():
-    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 30
-    seed = int(sys.argv[2]) if len(sys.argv) > 2 else random.randrange(1 << 32)
+    args = sys.argv[1:]
+    count = int(args[1]) if args[:1] == ["-n"] else 0
+    seconds = float(args[0]) if args and not count else 30
+    rest = args[2:] if count else args[1:]
+    seed = int(rest[0]) if rest else 1 if count else random.randrange(1 << 32)
     r, env, end = random.Random(seed), environment(), time.time() + seconds
     driver = subprocess.Popen([os.environ.get("DRIVER") or build()], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8", env={**os.environ, "TZ": "UTC"})
     done = rendered = bad = 0
-    while time.time() < end:
-        t = mutate(r) if r.random() < 0.25 else "".join(block(r, 2) for _ in range(r.randint(1, 3)))
+    warnings.simplefilter("ignore")  # of Python, about templates that subscript numbers
+    while done < count if count else time.time() < end:
+        k = r.random()
+        t = text(r) if k < 0.2 else "{{ %s|pprint }}" % data(r) if k < 0.3 else mutate(r) if k < 0.5 else "".join(block(r, 2) for _ in range(r.randint(1, 3)))
         driver.stdin.write(json.dumps({"template": t, "vars": VARS}) + "\n")
         driver.stdin.flush()
         line = driver.stdout.readline()
