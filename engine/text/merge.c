@@ -335,6 +335,22 @@ static void drain(struct merge_work *w)
     }
 }
 
+/* For a word of n symbols: it begins with n pairs at most, and a join frees more places than it
+ * takes. At once, since to grow a list of megabytes is to move it; pages that are never touched
+ * cost nothing. */
+static void make_room(struct merge_work *w, int32_t n)
+{
+    if (n <= w->cap_span)
+        return;
+    xfree(w->span);
+    w->span = xmalloc((size_t)n * sizeof *w->span);
+    w->cap_span = n;
+    if (w->cap_places < n + 1) {
+        w->cap_places = n + 1;
+        w->place = xrealloc(w->place, (size_t)w->cap_places * sizeof *w->place);
+    }
+}
+
 static int run_long(struct merge_work *w, int32_t *id, int n)
 {
     int32_t first = 0; /* before it no two symbols join at once, so nothing is queued */
@@ -344,10 +360,7 @@ static int run_long(struct merge_work *w, int32_t *id, int n)
         return n;
     if (!w->bucket)
         w->bucket = xcalloc((size_t)w->m->n_ranks, sizeof *w->bucket);
-    if (n > w->cap_span) {
-        w->span = xrealloc(w->span, (size_t)n * sizeof *w->span);
-        w->cap_span = n;
-    }
+    make_room(w, n);
     w->id = id;
     w->n = n;
     for (int32_t i = 0; i < n; i++)

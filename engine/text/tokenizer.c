@@ -163,6 +163,10 @@ struct tokenizer {
     int n_ends;
 };
 
+/* From so many bytes on the list gets room for a token a byte at once: to grow a list of megabytes
+ * is to move it, while pages that are never touched cost nothing. */
+enum { LARGE_TEXT = 1 << 19 };
+
 /* --- token lists --- */
 
 void tokens_reserve(struct tokens *t, size_t more)
@@ -387,6 +391,8 @@ enum status tokenizer_encode(const struct tokenizer *t, struct bytes text, unsig
     /* Not more tokens than bytes, but for BOS, EOS and a blank behind each special token. */
     if (text.n > (INT32_MAX - (size_t)out->n) / 4 - 2 * TOKENIZER_MAX_AROUND)
         return fail(ERR_TOO_LARGE, "a text of %zu bytes is too long to encode", text.n);
+    if (text.n >= LARGE_TEXT)
+        tokens_reserve(out, text.n);
     for (int i = 0; (flags & ENCODE_BOS) && i < t->n_before; i++)
         tokens_push(out, t->before[i]);
     if (text.n > 0) {
