@@ -89,7 +89,7 @@ endif
 
 # kernels/configs: what is known of each GPU, checked and put into the program by one that is always a plain build.
 CONFIGS := $(filter-out %/gpus.json,$(sort $(wildcard kernels/configs/*.json)))
-EMBED_OBJ := $(patsubst %.c,$(B)/%.o,kernels/configs/embed.c $(filter-out %/select.c,$(wildcard kernels/gpu/*.c)) \
+EMBED_OBJ := $(patsubst %.c,$(B)/%.o,kernels/configs/embed.c $(addprefix kernels/gpu/,config.c check.c registry.c) \
              $(wildcard kernels/base/*.c kernels/quant/*.c) kernels/dtype.c kernels/half.c)
 
 .PHONY: all run serve test test-all test-c test-emulated emulated cuda-objects cuda-mutants tests lint bench \
@@ -268,9 +268,9 @@ SIMT_SRC := $(wildcard tests/simt/*.cc) $(filter-out tests/simt/test_%,$(wildcar
             tests/gpu/lt_peak.c
 GPU_SRC := $(wildcard tests/gpu/gpu_*.c tests/gpu/gpu_*.cu)
 simt_lib = $(call simt_obj,$1,$(CUDA_SRC) $(filter-out $(if $(filter race,$1),,%/race.cc),$(SIMT_SRC)))
-# The emulator's own tests break kernels on purpose, which is for the plain build only.
+# The emulator's own tests break kernels on purpose, and tuning repeats what others test: plain build only.
 SIMT_PROGRAMS := $(foreach b,$(SIMT_BUILDS),$(patsubst %,$(B)/simt/$b/%,$(filter-out \
-                 $(if $(filter plain,$b),,tests/simt/test_simt),$(basename $(SIMT_TESTS)))))
+                 $(if $(filter plain,$b),,tests/simt/test_simt tests/simt/test_tune),$(basename $(SIMT_TESTS)))))
 
 define SIMT_BUILD
 $(B)/simt/$1/%.o: %.cu Makefile | $(CUDA_READY)

@@ -53,6 +53,7 @@ struct device_info {
     enum dtype kv_dtype;            /* default KV type */
     enum status fault;              /* sticky device fault, OK when none */
     double peak_gbs;                /* measured read rate, 0: not measured */
+    bool lt;                        /* cuBLASLt is there, and may be used */
     const struct gpu_selected *gpu; /* a GPU's configuration, the device's; NULL: it needs none */
 };
 
@@ -96,6 +97,7 @@ struct backend {
     enum status (*wait)(struct queue *, const struct fence *);
     enum status (*capture)(struct queue *, bool on, struct graph **); /* NULL: no graphs */
     enum status (*replay)(struct queue *, struct graph *);
+    void (*forget)(struct queue *, struct graph *); /* it will not be replayed again */
     /* A step begins and ends: the CPU keeps its threads awake in between. May be NULL. */
     void (*step)(struct queue *, bool begin);
     /* Asked once for each weight and shape, at load. False: not this op in this case; ops.c

@@ -51,6 +51,8 @@ struct config {
     int64_t ctx, kv_bytes, threads, max_seqs, max_queue, max_rows;
     bool prefix_cache, deterministic, strict;
     const char *gpu_config, *gpu_cache;
+    bool quick, verify, resume; /* tune */
+    double budget;
     const char *random, *format;
     int64_t seed;
     /* logs */

@@ -193,6 +193,7 @@ static void cuda_info(const struct device *dev, struct device_info *info)
                                  .kv_dtype = DT_BF16,
                                  .fault = fault};
     info->gpu = &d->gpu;
+    info->lt = d->queue.lt && !d->queue.deterministic;
     if (free_bytes > RESERVE_BYTES)
         info->free_bytes = (int64_t)free_bytes - RESERVE_BYTES;
     snprintf(info->name, sizeof info->name, "%s", d->name);
@@ -296,6 +297,18 @@ static enum status cuda_capture(struct queue *q, bool on, struct graph **out)
 static enum status cuda_replay(struct queue *q, struct graph *g)
 {
     return cuda_check(cudaGraphLaunch(g->exec, device_of(q)->queue.stream), "graph");
+}
+
+static void cuda_forget(struct queue *q, struct graph *g)
+{
+    struct cuda_device *d = device_of(q);
+    for (int i = 0; i < d->n_graphs; i++)
+        if (d->graph[i] == g) {
+            cudaGraphExecDestroy(g->exec);
+            xfree(g);
+            d->graph[i] = d->graph[--d->n_graphs];
+            return;
+        }
 }
 
 /* The worker's thread, whichever it is, works on this GPU. */
@@ -458,6 +471,7 @@ const struct backend backend_cuda = {
     .wait = cuda_wait,
     .capture = cuda_capture,
     .replay = cuda_replay,
+    .forget = cuda_forget,
     .step = cuda_step,
     .can = cuda_can,
     .pack = cuda_pack,

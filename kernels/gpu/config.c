@@ -350,6 +350,12 @@ static enum status read_exception(struct reader *r, const struct json *v, struct
     return json_get(lt, "raw") ? read_raw(json_get(lt, "raw"), &x->lt) : OK;
 }
 
+enum status gpu_exception_read(struct arena *a, const struct json *v, struct gpu_exception *out)
+{
+    struct reader r = {a, ""};
+    return read_exception(&r, v, out);
+}
+
 static enum status read_deny(struct reader *r, const struct json *v, struct gpu_deny *d)
 {
     static const struct field fields[] = {
@@ -494,7 +500,7 @@ static void put_match(struct buf *out, const struct gpu_match *m)
     buf_printf(out, "\"mig\": %s}", m->mig ? "true" : "false");
 }
 
-static void put_exception(struct buf *out, const struct gpu_exception *x)
+void gpu_exception_write(struct buf *out, const struct gpu_exception *x)
 {
     buf_printf(out, "{\"w\": \"%s\", \"path\": \"%s\"", dtype_info(x->w)->name, paths[x->p.path]);
     put_members(out, TABLE(gemm_fields, ""), x, false);
@@ -521,7 +527,7 @@ static void put_lists(struct buf *out, const struct gpu_config *c)
     buf_puts(out, ",\n  \"gemm\": [");
     for (int i = 0; i < c->n_gemm; i++) {
         buf_puts(out, i ? ",\n    " : "\n    ");
-        put_exception(out, &c->gemm[i]);
+        gpu_exception_write(out, &c->gemm[i]);
     }
     buf_puts(out, c->n_gemm ? "\n  ],\n  \"deny\": [" : "],\n  \"deny\": [");
     for (int i = 0; i < c->n_deny; i++) {

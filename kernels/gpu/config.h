@@ -117,6 +117,10 @@ void gpu_config_write(struct buf *out, const struct gpu_config *c);
  * capability, one split for each weight shape, honest provenance. */
 enum status gpu_check(const struct gpu_config *c);
 
+struct json;
+enum status gpu_exception_read(struct arena *a, const struct json *v, struct gpu_exception *out);
+void gpu_exception_write(struct buf *out, const struct gpu_exception *x);
+
 const char *gpu_kind_name(enum gpu_kind k);
 const char *gpu_path_name(enum gpu_path p);
 const char *gpu_kernel_name(enum gpu_kernel k);

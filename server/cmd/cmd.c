@@ -41,6 +41,9 @@ static const struct command commands[] = {
      "--reference two files of one model are compared: divergence, same likeliest token, logits."},
     {"health",   CMD_HEALTH,   cmd_health,   false, "",        "ask a running server whether it is ready",
      "Exit code 0: it is. For container health checks."},
+    {"tune",     CMD_TUNE,     cmd_tune,     false, "[MODEL]", "measure the fastest kernels for this GPU",
+     "Measures matrix products of MODEL's shapes, or of common ones, and writes what is faster to the\n"
+     "user's cache, or to --output. Wrong results are rejected; nothing gets slower than it was."},
     {"gpus",     CMD_GPUS,     cmd_gpus,     false, "",        "list the GPUs that have a configuration, and this machine's",
      "A configuration says which kernels a GPU gets. Measured: by inferd on such a GPU; derived: from\n"
      "its data sheet and the kernels' efficiencies on its family; by hand: with the sources named."},

@@ -29,6 +29,7 @@ int cmd_quantize(const struct config *c);
 int cmd_perplexity(const struct config *c);
 int cmd_version(const struct config *c);
 int cmd_gpus(const struct config *c);
+int cmd_tune(const struct config *c);
 
 /* ---- shared by commands ---------------------------------------------------------------------- */
 

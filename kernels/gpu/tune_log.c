@@ -1,0 +1,147 @@
+/* tune_log.c - see tune_log.h. A log may have been cut off in a line: what cannot be read does not
+ * count. */
+#include "kernels/gpu/tune_log.h"
+
+#include <string.h>
+
+#include "kernels/base/json.h"
+#include "kernels/gpu/registry.h"
+
+void tune_log_begin(struct buf *log, const char *gpu, const char *driver)
+{
+    buf_printf(log, "{\"tune\":1,\"kernel_abi\":\"%s\",\"gpu\":", gpu_kernel_abi());
+    json_write_string(log, gpu, strlen(gpu));
+    buf_puts(log, ",\"driver\":");
+    json_write_string(log, driver, strlen(driver));
+    buf_puts(log, "}\n");
+}
+
+bool tune_log_matches(const struct buf *log, const char *gpu, const char *driver)
+{
+    struct buf want = {0};
+    tune_log_begin(&want, gpu, driver);
+    bool same = log->len >= want.len && memcmp(log->data, want.data, want.len) == 0;
+    buf_clear(&want);
+    return same;
+}
+
+static void put_weight(struct buf *log, enum dtype w, int64_t n, int64_t k)
+{
+    buf_printf(log, "\"w\":\"%s\",\"n\":%lld,\"k\":%lld", dtype_info(w)->name, (long long)n,
+               (long long)k);
+}
+
+static void put_numbers(struct buf *log, const char *name, const double *v, int n)
+{
+    buf_printf(log, ",\"%s\":[", name);
+    for (int i = 0; i < n; i++)
+        buf_printf(log, i ? ",%.5g" : "%.5g", v[i]);
+    buf_putc(log, ']');
+}
+
+void tune_log_ratio(struct buf *log, const struct gpu_shape *s, const struct gpu_params *p,
+                    const double *ratio, int n)
+{
+    buf_putc(log, '{');
+    put_weight(log, s->w, s->n, s->k);
+    buf_printf(log, ",\"m\":%lld,\"path\":\"%s\",\"nt\":%d,\"r\":%d,\"splits\":%d", (long long)s->m,
+               gpu_path_name(p->path), p->nt, p->r, p->splits);
+    put_numbers(log, "ratio", ratio, n);
+    buf_puts(log, "}\n");
+}
+
+void tune_log_done(struct buf *log, const struct tune_done *d)
+{
+    buf_puts(log, "{\"done\":{");
+    put_weight(log, d->weight.w, d->weight.n, d->weight.k);
+    buf_printf(log, "},\"changed\":%d,\"rejected\":%d,\"dropped\":%d", d->changed, d->rejected,
+               d->dropped);
+    put_numbers(log, "m", d->m, d->n);
+    put_numbers(log, "ratio", d->ratio, d->n);
+    put_numbers(log, "us", d->us, d->n);
+    put_numbers(log, "fit", d->fit, d->n);
+    buf_puts(log, ",\"gemm\":[");
+    for (int i = 0; i < d->n_x; i++) {
+        buf_puts(log, i ? "," : "");
+        gpu_exception_write(log, &d->x[i]);
+    }
+    buf_puts(log, "]}\n");
+}
+
+static bool numbers(const struct json *list, double *out, int *n)
+{
+    *n = 0;
+    for (const struct json *e = list ? list->first : NULL; e; e = e->next) {
+        if (!json_is(e, JSON_NUMBER) || *n == TUNE_ROWS_MAX || !(e->number >= 0))
+            return false;
+        out[(*n)++] = e->number;
+    }
+    return *n > 0;
+}
+
+static bool count(const struct json *v, const char *name, int *out)
+{
+    int64_t n;
+    if (!json_integer(json_get(v, name), &n) || n < 0 || n > 1000000)
+        return false;
+    *out = (int)n;
+    return true;
+}
+
+static bool is_weight(const struct json *v, const struct tune_weight *w)
+{
+    const struct json *type = json_get(v, "w");
+    int64_t n, k;
+    return json_is(type, JSON_STRING) && bytes_equal(type->text, dtype_info(w->w)->name) &&
+           json_integer(json_get(v, "n"), &n) && n == w->n && json_integer(json_get(v, "k"), &k) &&
+           k == w->k;
+}
+
+static bool read_done(struct arena *a, const char *line, size_t n, const struct tune_weight *w,
+                      struct tune_done *out)
+{
+    const struct json *v, *list;
+    int n_fit, n_us, n_m;
+    if (json_parse(a, line, n, &v) != OK || !is_weight(json_get(v, "done"), w))
+        return false;
+    list = json_get(v, "gemm");
+    *out = (struct tune_done){.weight = *w};
+    if (!count(v, "changed", &out->changed) || !count(v, "rejected", &out->rejected) ||
+        !count(v, "dropped", &out->dropped) ||
+        !numbers(json_get(v, "ratio"), out->ratio, &out->n) ||
+        !numbers(json_get(v, "fit"), out->fit, &n_fit) || n_fit != out->n ||
+        !numbers(json_get(v, "us"), out->us, &n_us) || n_us != out->n ||
+        !numbers(json_get(v, "m"), out->m, &n_m) || n_m != out->n || !json_is(list, JSON_ARRAY) ||
+        list->count > TUNE_ROWS_MAX)
+        return false;
+    for (int i = 0; i < out->n; i++)
+        if (!(out->ratio[i] > 0))
+            return false;
+    for (const struct json *e = list->first; e; e = e->next) {
+        struct gpu_exception *x = &out->x[out->n_x++];
+        if (gpu_exception_read(a, e, x) != OK || x->w != w->w || x->n != w->n || x->k != w->k)
+            return false;
+    }
+    return true;
+}
+
+bool tune_log_find(const struct buf *log, const struct tune_weight *w, struct tune_done *out)
+{
+    static const char mark[] = "{\"done\":";
+    bool found = false;
+    for (size_t at = 0; at < log->len;) {
+        const char *line = log->data + at, *end = memchr(line, '\n', log->len - at);
+        size_t n = end ? (size_t)(end - line) : log->len - at;
+        struct arena a;
+        arena_init(&a, 16 << 20);
+        struct tune_done d;
+        if (end && n > sizeof mark && memcmp(line, mark, sizeof mark - 1) == 0 &&
+            read_done(&a, line, n, w, &d)) {
+            *out = d;
+            found = true;
+        }
+        arena_clear(&a);
+        at += n + 1;
+    }
+    return found;
+}

@@ -1,0 +1,27 @@
+/* tune_log.h - the raw timings of a tuning run, one JSON object a line, and what of them a later
+ * run takes over. */
+#ifndef KERNELS_GPU_TUNE_LOG_H
+#define KERNELS_GPU_TUNE_LOG_H
+
+#include "kernels/gpu/tune.h"
+
+/* A weight that is done. */
+struct tune_done {
+    struct tune_weight weight;
+    struct gpu_exception x[TUNE_ROWS_MAX]; /* its exceptions now */
+    int n_x;
+    double m[TUNE_ROWS_MAX];     /* the rows that were measured */
+    double ratio[TUNE_ROWS_MAX]; /* time after / before, for each number of rows */
+    double us[TUNE_ROWS_MAX];    /* of the choice now */
+    double fit[TUNE_ROWS_MAX]; /* time before / what the model said; 0: not of the skinny kernel */
+    int n;
+    int changed, rejected, dropped;
+};
+
+void tune_log_ratio(struct buf *log, const struct gpu_shape *s, const struct gpu_params *p,
+                    const double *ratio, int n);
+void tune_log_done(struct buf *log, const struct tune_done *d);
+/* The line of this weight, from the end; false: there is none, or it cannot be read. */
+bool tune_log_find(const struct buf *log, const struct tune_weight *w, struct tune_done *out);
+
+#endif

@@ -1,0 +1,352 @@
+/* tune.c - `inferd tune`: measures which launches are fastest on this GPU and writes them to the
+ * user's cache, where `serve` finds them.
+ *
+ * The raw timings lie beside the configuration, one JSON object a line, and grow with each weight
+ * that is done; --resume takes over what is there. The configuration names their SHA-256 and is
+ * written whole or not at all. */
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "engine/load/bind.h"
+#include "engine/load/model.h"
+#include "kernels/base/log.h"
+#include "kernels/base/mem.h"
+#include "kernels/base/sha256.h"
+#include "kernels/gpu/registry.h"
+#include "kernels/gpu/select.h"
+#include "kernels/gpu/tune_backend.h"
+#include "server/cmd/cmd.h"
+#include "server/cmd/loader.h"
+#include "server/version.h"
+
+enum { WEIGHTS_MAX = 512, QUICK_WEIGHTS = 6, LOG_MAX = 256 << 20 };
+static const double QUICK_SECONDS = 20, FULL_SECONDS = 480;
+
+static const int rows_full[] = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512};
+static const int rows_quick[] = {1, 8, 32, 256};
+
+/* Without a model: matrices of 0.5B to 8B networks, in the usual formats. */
+static const enum dtype common_types[] = {DT_Q4_K, DT_BF16, DT_Q8_0, DT_Q4_0, DT_Q6_K};
+static const struct {
+    int64_t n, k;
+} common[] = {
+    {6144, 4096},  {4096, 4096},  {28672, 4096}, {4096, 14336}, {128256, 4096}, {3072, 2048},
+    {2048, 2048},  {16384, 2048}, {2048, 8192},  {4608, 3584},  {3584, 3584},   {37888, 3584},
+    {3584, 18944}, {1152, 896},   {896, 896},    {9728, 896},   {896, 4864},
+};
+#define COUNT(a) (int)(sizeof(a) / sizeof *(a))
+
+struct session {
+    const struct config *c;
+    struct device *dev;
+    struct device_info info;
+    struct arena arena;
+    struct tune_weight weight[WEIGHTS_MAX];
+    int n_weights;
+    struct tune_options options;
+    const char *out, *log_path; /* the configuration, the timings */
+    struct buf log;
+    size_t saved; /* bytes of it that are in the file */
+    bool terminal;
+};
+
+/* ---- what to tune ---------------------------------------------------------------------------- */
+
+static void add_weight(struct session *s, enum dtype w, int64_t n, int64_t k)
+{
+    for (int i = 0; i < s->n_weights; i++)
+        if (s->weight[i].w == w && s->weight[i].n == n && s->weight[i].k == k)
+            return;
+    if (s->n_weights < WEIGHTS_MAX)
+        s->weight[s->n_weights++] = (struct tune_weight){w, n, k};
+}
+
+/* Shapes of the matrices that the model multiplies; largest first. */
+static enum status model_weights(struct session *s)
+{
+    struct engine_options o;
+    struct random_model random;
+    struct model *m;
+    engine_options_of(s->c, &o, &random);
+    TRY(model_begin(o.model_path, o.random, &m));
+    enum status st = model_place(m, s->dev);
+    for (int i = 0; st == OK && i < m->place->n; i++) {
+        const struct bound *b = &m->place->bound[i];
+        bool matrix = b->kind != WEIGHT_VECTOR && b->kind != WEIGHT_BIAS && b->dtype != DT_F32;
+        if (matrix && (b->kind != WEIGHT_TABLE || b->also))
+            add_weight(s, b->dtype, b->n, b->k);
+    }
+    model_close(m);
+    for (int i = 1; i < s->n_weights; i++)
+        for (int j = i;
+             j > 0 && s->weight[j].n * s->weight[j].k > s->weight[j - 1].n * s->weight[j - 1].k;
+             j--) {
+            struct tune_weight w = s->weight[j];
+            s->weight[j] = s->weight[j - 1];
+            s->weight[j - 1] = w;
+        }
+    return st;
+}
+
+static enum status choose_shapes(struct session *s)
+{
+    bool given = s->c->model || s->c->random;
+    if (given)
+        TRY(model_weights(s));
+    for (int t = 0; t < COUNT(common_types) && !given; t++)
+        for (int i = 0; i < COUNT(common); i++)
+            add_weight(s, common_types[t], common[i].n, common[i].k);
+    if (s->n_weights == 0)
+        return fail(ERR_INVALID, "the model has no matrix of a format that can be tuned");
+    if (s->c->quick && s->n_weights > QUICK_WEIGHTS)
+        s->n_weights = QUICK_WEIGHTS;
+    s->options.weights = s->weight;
+    s->options.n_weights = s->n_weights;
+    s->options.rows = s->c->quick ? rows_quick : rows_full;
+    s->options.n_rows = s->c->quick ? COUNT(rows_quick) : COUNT(rows_full);
+    s->options.quick = s->c->quick;
+    s->options.lt = s->info.lt;
+    s->options.budget = s->c->budget > 0 ? s->c->budget
+                        : s->c->quick    ? QUICK_SECONDS
+                                         : FULL_SECONDS;
+    return OK;
+}
+
+/* ---- files ----------------------------------------------------------------------------------- */
+
+static enum status make_folders(const char *path)
+{
+    char *copy = xstrdup(path);
+    enum status s = OK;
+    for (char *p = copy + 1; *p && s == OK; p++) {
+        if (*p != '/')
+            continue;
+        *p = '\0';
+        if (mkdir(copy, 0777) && errno != EEXIST)
+            s = fail(ERR_IO, "cannot make the folder %s: %s", copy, strerror(errno));
+        *p = '/';
+    }
+    xfree(copy);
+    return s;
+}
+
+static enum status write_file(const char *path, const char *mode, const char *data, size_t n)
+{
+    FILE *f = fopen(path, mode);
+    bool good = f && fwrite(data, 1, n, f) == n && fflush(f) == 0 && fsync(fileno(f)) == 0;
+    if (f && fclose(f))
+        good = false;
+    return good ? OK : fail(ERR_IO, "cannot write %s: %s", path, strerror(errno));
+}
+
+/* Beside it, then in its place: a reader sees the old file or the new one. */
+static enum status write_whole(struct session *s, const char *path, const struct buf *text)
+{
+    const char *part = arena_printf(&s->arena, "%s.%d.part", path, (int)getpid());
+    enum status st = write_file(part, "w", text->data, text->len);
+    if (st == OK && rename(part, path))
+        st = fail(ERR_IO, "cannot write %s: %s", path, strerror(errno));
+    if (st != OK)
+        unlink(part);
+    return st;
+}
+
+/* What a run before this one measured, if it was of this GPU, driver and kernels. */
+static enum status open_log(struct session *s)
+{
+    const struct gpu_facts *f = &s->info.gpu->facts;
+    const char *gpu = arena_printf(&s->arena, "%04x:%04x %d SM %s", f->pci >> 16, f->pci & 0xffff,
+                                   f->sms, s->info.name);
+    char *text;
+    size_t n;
+    if (s->c->resume && file_read(s->log_path, LOG_MAX, &text, &n) == OK) {
+        buf_append(&s->log, text, n);
+        xfree(text);
+        s->saved = s->log.len;
+        if (tune_log_matches(&s->log, gpu, f->driver)) {
+            if (n && s->log.data[n - 1] != '\n')
+                buf_putc(&s->log, '\n'); /* it was cut off there */
+            return OK;
+        }
+        fprintf(stderr, "%s is of another GPU, driver or program: it is begun anew\n", s->log_path);
+    }
+    buf_reset(&s->log);
+    s->saved = 0;
+    tune_log_begin(&s->log, gpu, f->driver);
+    return write_file(s->log_path, "w", "", 0);
+}
+
+static enum status save_log(struct session *s)
+{
+    size_t from = s->saved;
+    s->saved = s->log.len;
+    return write_file(s->log_path, "a", s->log.data + from, s->log.len - from);
+}
+
+/* ---- telling --------------------------------------------------------------------------------- */
+
+static void show(void *ctx, const struct tune_progress *p)
+{
+    struct session *s = ctx;
+    char left[48] = "";
+    if (save_log(s) != OK)
+        log_warn("%s", fail_text());
+    if (p->left >= 0)
+        snprintf(left, sizeof left, ", %.0f s left", p->left);
+    fprintf(stderr, s->terminal ? "\r\033[K" : "");
+    if (p->weight)
+        fprintf(stderr, "%d of %d: %s [%lld, %lld], %.0f s%s, speed x %.3f%s", p->done + 1,
+                p->total, dtype_info(p->weight->w)->name, (long long)p->weight->n,
+                (long long)p->weight->k, p->elapsed, left, p->gain, s->terminal ? "" : "\n");
+    fflush(stderr);
+}
+
+static void say_result(const struct session *s, const struct tune_result *r)
+{
+    printf(
+        "%d of %d matrices, %d shapes: %d have a faster launch; %d launches were wrong, %d rounds "
+        "were dropped\n",
+        r->weights, s->n_weights, r->shapes, r->changed, r->rejected, r->dropped);
+    printf("speed after / before: %.3f in the mean, %.3f at least\n", r->gain, r->worst);
+    if (!r->complete)
+        printf("the time was over before all were measured: --resume goes on\n");
+}
+
+/* ---- the runs -------------------------------------------------------------------------------- */
+
+static void set_provenance(struct session *s, struct gpu_config *c, const struct tune_result *r)
+{
+    const struct gpu_facts *f = &s->info.gpu->facts;
+    char date[16], *sha = arena_alloc(&s->arena, 65);
+    time_t now = time(NULL);
+    struct tm tm;
+    gmtime_r(&now, &tm);
+    strftime(date, sizeof date, "%Y-%m-%d", &tm);
+    sha256_hex(s->log.data, s->log.len, sha);
+    c->from = (struct gpu_provenance){
+        .kind = GPU_MEASURED,
+        .date = arena_strndup(&s->arena, date, strlen(date)),
+        .how = "",
+        .parent = c->from.kind == GPU_DERIVED ? c->from.parent : "",
+        .tool = arena_printf(&s->arena, "inferd %s tune%s", INFERD_VERSION,
+                             s->options.quick ? " --quick" : ""),
+        .driver = f->driver,
+        .raw_sha256 = sha,
+        .kernel_abi = gpu_kernel_abi(),
+        .model = GPU_MODEL,
+        .cuda = f->cuda,
+        .gain = r->gain,
+        .worst = r->worst,
+        .entries = r->shapes,
+        .sm_mhz = f->mhz,
+    };
+}
+
+static enum status run(struct session *s, const struct tune_device *d)
+{
+    struct gpu_config c = s->info.gpu->config;
+    struct tune_result r;
+    struct buf text = {0};
+    TRY(make_folders(s->out));
+    TRY(open_log(s));
+    TRY(tune_run(d, &s->options, &s->arena, &c, &s->log, &r));
+    TRY(save_log(s));
+    set_provenance(s, &c, &r);
+    enum status st = gpu_check(&c);
+    if (st == OK) {
+        gpu_config_write(&text, &c);
+        st = write_whole(s, s->out, &text);
+    }
+    buf_clear(&text);
+    if (st != OK)
+        return st;
+    say_result(s, &r);
+    printf("configuration %s\nraw timings   %s\n", s->out, s->log_path);
+    return OK;
+}
+
+static enum status verify(struct session *s, const struct tune_device *d)
+{
+    const struct gpu_config *c = &s->info.gpu->config;
+    struct tune_result r;
+    if (c->n_gemm == 0) {
+        printf("%s: nothing in it was measured\n", gpu_selected_title(&s->arena, s->info.gpu));
+        return OK;
+    }
+    enum status st = tune_verify(d, &s->options, c, &r);
+    printf("%s: %d choices against the model's: speed x %.3f in the mean, %.3f at least\n",
+           gpu_selected_title(&s->arena, s->info.gpu), r.shapes, r.gain, r.worst);
+    return st;
+}
+
+/* For verifying: the shapes of the exceptions, so that there is room for them. */
+static void exception_shapes(struct session *s)
+{
+    const struct gpu_config *c = &s->info.gpu->config;
+    int *m = arena_alloc(&s->arena, ((size_t)c->n_gemm + 1) * sizeof *m);
+    s->n_weights = 0;
+    for (int i = 0; i < c->n_gemm; i++) {
+        add_weight(s, c->gemm[i].w, c->gemm[i].n, c->gemm[i].k);
+        m[i] = c->gemm[i].m;
+    }
+    s->options = (struct tune_options){.weights = s->weight,
+                                       .n_weights = s->n_weights,
+                                       .rows = m,
+                                       .n_rows = c->n_gemm,
+                                       .lt = s->info.lt,
+                                       .quick = s->c->quick};
+}
+
+static enum status open_device(struct session *s)
+{
+    const struct config *c = s->c;
+    const struct backend *b;
+    struct device_options o = {.gpu_config = c->gpu_config,
+                               .gpu_cache = c->gpu_cache,
+                               .strict = c->strict,
+                               .cublaslt = c->cublaslt};
+    TRY(backend_find(strcmp(c->device, "auto") ? c->device : "cuda", &b, &o.index));
+    TRY(b->open(&o, &s->dev));
+    b->info(s->dev, &s->info);
+    if (!b->force || !s->info.gpu)
+        return fail(ERR_UNSUPPORTED, "tune: %s computes each product in one way only", b->name);
+    if (!c->output && !c->gpu_cache)
+        return fail(ERR_INVALID, "where to? neither --output nor --gpu-cache is given, and HOME is "
+                                 "not set");
+    s->out = c->output ? c->output : gpu_cache_path(&s->arena, c->gpu_cache, &s->info.gpu->facts);
+    s->log_path = arena_printf(&s->arena, "%s.timings.jsonl", s->out);
+    fprintf(stderr, "%s, %s: begins with %s\n", s->info.name, s->info.isa,
+            gpu_selected_title(&s->arena, s->info.gpu));
+    return OK;
+}
+
+int cmd_tune(const struct config *c)
+{
+    struct session s = {.c = c, .terminal = isatty(STDERR_FILENO)};
+    struct tune_backend *t = NULL;
+    arena_init(&s.arena, 0);
+    enum status st = open_device(&s);
+    if (st == OK && c->verify)
+        exception_shapes(&s);
+    else if (st == OK)
+        st = choose_shapes(&s);
+    s.options.progress = show;
+    s.options.ctx = &s;
+    if (st == OK)
+        st = tune_backend_open(s.dev, &s.options, &t);
+    if (st == OK) {
+        struct tune_device d = tune_backend_device(t);
+        st = c->verify ? verify(&s, &d) : run(&s, &d);
+    }
+    tune_backend_close(t);
+    if (s.dev)
+        s.dev->backend->close(s.dev);
+    buf_clear(&s.log);
+    arena_clear(&s.arena);
+    return st == OK ? EXIT_GOOD : cmd_failed();
+}

@@ -1,0 +1,370 @@
+/* test_gpu_tune.c - tuning on a model of a GPU: costs unlike the configured ones, launches
+ * with quirks, one that is fast and wrong, noise with outliers, a clock that drifts and jumps. The
+ * optimum is known, so what tuning finds can be judged without noise. */
+#include "kernels/gpu/tune.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "kernels/base/log.h"
+#include "kernels/base/rng.h"
+#include "kernels/gpu/registry.h"
+#include "kernels/gpu/select.h"
+#include "tests/support/test.h"
+
+static struct arena arena;
+static struct buf timings;
+
+struct sim {
+    struct gpu_config truth;
+    struct gpu_shape shape;
+    bool quirks, wrong, wild; /* launches deviate; one is wrong; the clock changes */
+    double noise, clock;      /* share; seconds */
+    uint64_t draws;
+    int begun, cheated; /* shapes; timings of the wrong launch */
+};
+
+static struct sim sim;
+
+static double uniform(uint64_t a, uint64_t b)
+{
+    return rng_uniform(rng_philox(77, a, b).v[0]);
+}
+
+static bool is_wrong(const struct gpu_params *p)
+{
+    return sim.wrong && p->path == GPU_PATH_SKINNY && p->nt == 2;
+}
+
+/* Microseconds, without noise. */
+static double true_cost(const struct gpu_shape *s, const struct gpu_params *p)
+{
+    double t = gpu_cost(&sim.truth, s, p);
+    if (sim.quirks)
+        t *= 0.85 + 0.4 * uniform((uint64_t)(s->n * 31 + s->k * 7 + (int)s->w),
+                                  (uint64_t)(p->nt * 100 + p->splits * 10 + (int)p->path));
+    return is_wrong(p) ? t / 3 : t;
+}
+
+static enum status sim_begin(void *ctx, const struct gpu_shape *s)
+{
+    (void)ctx;
+    sim.shape = *s;
+    sim.begun++;
+    sim.clock += 1e-3;
+    return OK;
+}
+
+static enum status sim_check(void *ctx, const struct gpu_params *p, bool *right)
+{
+    (void)ctx;
+    *right = !is_wrong(p);
+    sim.clock += 1e-4;
+    return OK;
+}
+
+static enum status sim_time(void *ctx, const struct gpu_params *p, double *us)
+{
+    (void)ctx;
+    double t = true_cost(&sim.shape, p), u = uniform(1, sim.draws++), v = uniform(2, sim.draws++);
+    sim.cheated += is_wrong(p);
+    if (sim.wild) /* slower by up to a fifth as it warms, and by two fifths every now and then */
+        t *= 1 + 0.1 * (1 - cos(sim.clock * 3)) + (fmod(sim.clock, 0.37) > 0.25 ? 0.4 : 0);
+    t *= 1 + sim.noise * sqrt(-2 * log(u)) * cos(6.2831853 * v);
+    if (uniform(3, sim.draws++) < 0.02 && sim.noise > 0) /* another program */
+        t *= 3;
+    sim.clock += t * 20e-6;
+    *us = t;
+    return OK;
+}
+
+static double sim_now(void *ctx)
+{
+    (void)ctx;
+    return sim.clock;
+}
+
+static const struct tune_device device = {NULL, sim_begin, sim_check, sim_time, sim_now};
+static const int rows[] = {1, 8, 16, 64, 256};
+static const struct tune_weight weights[] = {
+    {DT_BF16, 6144, 4096},  {DT_BF16, 4096, 14336},  {DT_Q4_0, 4096, 4096}, {DT_Q4_0, 4096, 14336},
+    {DT_Q4_0, 28672, 4096}, {DT_Q6_K, 128256, 4096}, {DT_Q8_0, 1152, 896},  {DT_Q4_K, 896, 4864},
+};
+enum { N_ROWS = 5, N_WEIGHTS = 8 };
+static const struct tune_options all = {
+    .weights = weights, .n_weights = N_WEIGHTS, .rows = rows, .n_rows = N_ROWS, .lt = true};
+
+/* An H200 as it is configured, and one whose kernels are otherwise. */
+static struct gpu_config open_sim(bool other)
+{
+    struct gpu_config *builtin, c = {0};
+    int n;
+    buf_reset(&timings);
+    assert_int_equal(gpu_builtins(&arena, &builtin, &n), OK);
+    for (int i = 0; i < n; i++)
+        if (strcmp(builtin[i].id, "h200") == 0)
+            c = builtin[i];
+    assert_non_null(c.id);
+    sim = (struct sim){.truth = c, .noise = 0.01};
+    if (other) {
+        sim.truth.ceil.latency_us *= 2;
+        sim.truth.ceil.l2_gbs *= 0.7;
+        for (int i = 0; i <= GPU_SKINNY_ANY; i++) {
+            sim.truth.eff[i].bw *= 0.8;
+            sim.truth.eff[i].fl *= 1.3;
+            sim.truth.eff[i].splitk_us *= 0.5;
+        }
+    }
+    tune_log_begin(&timings, "sim", "1");
+    return c;
+}
+
+/* log of the best that one number of splits for the weight allows, summed over rows. */
+static double optimum(const struct tune_weight *w)
+{
+    double best = INFINITY;
+    for (int splits = 1; splits <= GPU_SPLITS_MAX; splits++) {
+        double sum = 0;
+        if (splits > 1 && splits * GPU_SPLIT_CHUNKS > (w->k + 63) / 64)
+            break;
+        for (int i = 0; i < N_ROWS; i++) {
+            struct gpu_shape s = {w->w, rows[i], w->n, w->k};
+            struct gpu_params lt = {w->w == DT_BF16 ? GPU_PATH_LT : GPU_PATH_DEQUANT_LT, 0, 0, 0,
+                                    1};
+            double least = true_cost(&s, &lt);
+            for (int j = 0; j < gpu_n_tiles(); j++) {
+                struct gpu_params p = {GPU_PATH_SKINNY, gpu_tiles[j].nt, gpu_tiles[j].r, 4, splits};
+                bool built = rows[i] <= GPU_LARGE_M || splits == 1 || p.nt == 8;
+                if (built && !is_wrong(&p))
+                    least = fmin(least, true_cost(&s, &p));
+            }
+            sum += log(least);
+        }
+        best = fmin(best, sum);
+    }
+    return best;
+}
+
+static double cost_of(const struct gpu_config *c, const struct tune_weight *w, int m)
+{
+    struct gpu_shape s = {w->w, m, w->n, w->k};
+    struct gpu_params p = gpu_choose(c, &s, true);
+    return is_wrong(&p) ? INFINITY : true_cost(&s, &p);
+}
+
+/* No shape is slower than before by more than noise can hide; mean distance to the optimum. */
+static double judge(const struct gpu_config *before, const struct gpu_config *after)
+{
+    double from_best = 0;
+    for (int i = 0; i < N_WEIGHTS; i++) {
+        double sum = 0;
+        for (int j = 0; j < N_ROWS; j++) {
+            double was = cost_of(before, &weights[i], rows[j]);
+            double is = cost_of(after, &weights[i], rows[j]);
+            if (is > was * 1.02)
+                fail_msg("weight %d, %d rows: %.2f us, was %.2f", i, rows[j], is, was);
+            sum += log(is);
+        }
+        from_best += sum - optimum(&weights[i]);
+    }
+    return exp(from_best / (N_WEIGHTS * N_ROWS));
+}
+
+/* As it will be written: whole and legal. */
+static void check_written(struct gpu_config c)
+{
+    struct gpu_config again;
+    struct buf text = {0};
+    c.from =
+        (struct gpu_provenance){GPU_MEASURED,
+                                "2026-11-21",
+                                "",
+                                "",
+                                "tune",
+                                "1",
+                                "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+                                gpu_kernel_abi(),
+                                1,
+                                13000,
+                                0,
+                                1,
+                                1,
+                                1,
+                                0,
+                                0};
+    gpu_config_write(&text, &c);
+    if (gpu_config_read(&arena, text.data, text.len, &again) != OK || gpu_check(&again) != OK)
+        fail_msg("%s", fail_text());
+    buf_clear(&text);
+}
+
+static void test_finds_the_optimum(void **state)
+{
+    (void)state;
+    for (int wild = 0; wild < 2; wild++) {
+        struct tune_result r;
+        struct gpu_config before = open_sim(true), after = before;
+        sim.quirks = sim.wrong = true;
+        sim.wild = wild;
+        assert_int_equal(tune_run(&device, &all, &arena, &after, &timings, &r), OK);
+        assert_true(r.complete && r.weights == N_WEIGHTS && r.changed > 0 && r.rejected > 0);
+        assert_int_equal(r.shapes, N_WEIGHTS * N_ROWS);
+        double distance = judge(&before, &after);
+        if (distance > 1.03)
+            fail_msg("%.3f times the optimum's time", distance);
+        assert_true(r.gain > 1.03 && r.worst > 0.98);
+        assert_true(!wild || r.dropped > 0);
+        check_written(after);
+        for (int i = 0; i < after.n_gemm; i++)
+            assert_false(is_wrong(&after.gemm[i].p));
+    }
+}
+
+/* The wrong launch is a third of the time of the others, and is never timed as a candidate: only
+ * where the present choice is it, since there is no other to compare with. */
+static void test_wrong_is_not_timed(void **state)
+{
+    struct tune_result r;
+    struct gpu_config c = open_sim(false);
+    struct tune_options few = all;
+    (void)state;
+    sim.wrong = true;
+    few.rows = (const int[]){1};
+    few.n_rows = 1;
+    assert_int_equal(tune_run(&device, &few, &arena, &c, &timings, &r), OK);
+    struct gpu_shape s = {DT_Q8_0, 1, 1152, 896};
+    bool present = false;
+    for (int i = 0; i < N_WEIGHTS; i++) {
+        s = (struct gpu_shape){weights[i].w, 1, weights[i].n, weights[i].k};
+        struct gpu_params p = gpu_choose(&sim.truth, &s, true);
+        present |= is_wrong(&p);
+    }
+    assert_true(present || sim.cheated == 0);
+    assert_true(r.rejected >= N_WEIGHTS);
+}
+
+/* Where the configuration is right already, noise changes next to nothing. */
+static void test_leaves_good_alone(void **state)
+{
+    struct tune_result r;
+    struct gpu_config before = open_sim(false), after = before;
+    (void)state;
+    sim.wild = true;
+    assert_int_equal(tune_run(&device, &all, &arena, &after, &timings, &r), OK);
+    judge(&before, &after);
+    assert_in_range(r.changed, 0, 4);
+    assert_true(r.gain > 0.99 && r.gain < 1.05);
+}
+
+/* A budget ends a run between two weights; the next one goes on, and measures nothing twice. */
+static void test_resume(void **state)
+{
+    struct tune_result r;
+    struct gpu_config before = open_sim(true), whole = before, parts = before, rest = before;
+    struct tune_options o = all;
+    struct buf copy = {0};
+    (void)state;
+    sim.quirks = true;
+    assert_int_equal(tune_run(&device, &o, &arena, &whole, &timings, &r), OK);
+    double seconds = sim.clock;
+    int begun = sim.begun;
+    open_sim(true);
+    sim.quirks = true;
+    o.budget = seconds / 2;
+    assert_int_equal(tune_run(&device, &o, &arena, &parts, &timings, &r), OK);
+    assert_false(r.complete);
+    assert_in_range(r.weights, 1, N_WEIGHTS - 1);
+    assert_true(sim.clock < seconds * 0.9);
+    int first = sim.begun, done = r.weights;
+    buf_append(&copy, timings.data, timings.len);
+    buf_puts(&copy, "{\"done\":{\"w\":\"q4_0\",\"n\":4"); /* cut off */
+    assert_true(tune_log_matches(&copy, "sim", "1"));
+    assert_false(tune_log_matches(&copy, "sim", "2"));
+    o.budget = 0;
+    assert_int_equal(tune_run(&device, &o, &arena, &rest, &copy, &r), OK);
+    assert_true(r.complete && r.weights == N_WEIGHTS);
+    assert_true(sim.begun - first < begun && sim.begun - first > 0 && done > 0);
+    assert_true(judge(&before, &rest) < 1.03);
+    first = sim.begun;
+    assert_int_equal(tune_run(&device, &o, &arena, &rest, &copy, &r), OK);
+    assert_int_equal(sim.begun, first);
+    buf_clear(&copy);
+}
+
+/* After the fit the model says what is measured, also for rows that were not tuned. */
+static void test_fit(void **state)
+{
+    struct tune_result r;
+    struct gpu_config before = open_sim(false), after = before;
+    (void)state;
+    for (int i = 0; i <= GPU_SKINNY_ANY; i++) {
+        sim.truth.eff[i].bw *= 0.7;
+        sim.truth.eff[i].fl *= 0.7;
+        sim.truth.eff[i].t0_us /= 0.7;
+        sim.truth.eff[i].splitk_us /= 0.7;
+    }
+    struct tune_options o = all;
+    o.lt = false;
+    assert_int_equal(tune_run(&device, &o, &arena, &after, &timings, &r), OK);
+    for (int i = 2; i < 5; i++) { /* of q4_0 there are enough to fit */
+        struct gpu_shape s = {weights[i].w, 32, weights[i].n, weights[i].k};
+        struct gpu_params p = gpu_choose(&after, &s, false);
+        double is = true_cost(&s, &p), said = gpu_cost(&after, &s, &p);
+        if (fabs(said / is - 1) > 0.1)
+            fail_msg("%.2f us, predicted %.2f", is, said);
+        assert_true(fabs(gpu_cost(&before, &s, &p) / is - 1) > 0.15);
+    }
+}
+
+static void test_verify(void **state)
+{
+    struct tune_result r;
+    struct gpu_config c = open_sim(true);
+    (void)state;
+    sim.quirks = true;
+    assert_int_equal(tune_run(&device, &all, &arena, &c, &timings, &r), OK);
+    assert_int_equal(tune_verify(&device, &all, &c, &r), OK);
+    assert_int_equal(r.shapes, c.n_gemm);
+    assert_true(r.gain > 1.02);
+    for (int i = 0; i < c.n_gemm; i++) /* somebody else's */
+        c.gemm[i].p = (struct gpu_params){GPU_PATH_SKINNY, c.gemm[i].m > 8 ? 1 : 8,
+                                          c.gemm[i].m > 8 ? 1 : 2, 4, 1};
+    assert_int_equal(tune_verify(&device, &all, &c, &r), ERR_INVALID);
+    assert_non_null(strstr(fail_text(), "slower"));
+}
+
+static void no_line(void *ctx, enum log_level level, const char *line)
+{
+    (void)ctx;
+    (void)level;
+    (void)line;
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    arena_init(&arena, 0);
+    log_set_sink(no_line, NULL, LOG_DEBUG); /* of wrong launches there are many */
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    arena_clear(&arena);
+    buf_clear(&timings);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_finds_the_optimum),
+        cmocka_unit_test(test_wrong_is_not_timed),
+        cmocka_unit_test(test_leaves_good_alone),
+        cmocka_unit_test(test_resume),
+        cmocka_unit_test(test_fit),
+        cmocka_unit_test(test_verify),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}

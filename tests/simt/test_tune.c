@@ -1,0 +1,159 @@
+/* test_tune.c - tuning on the emulated GPU: every launch of some weights is right, wrong results
+ * are found, and `inferd tune` writes what can be loaded. Its speeds mean nothing. */
+#include "kernels/gpu/tune_backend.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "kernels/base/mem.h"
+#include "kernels/base/sha256.h"
+#include "kernels/gpu/registry.h"
+#include "kernels/gpu/select.h"
+#include "server/cmd/cmd.h"
+#include "tests/simt/gpu.h"
+#include "tests/support/test.h"
+
+static const struct tune_weight weights[] = {{DT_Q4_0, 16, 1024}, {DT_BF16, 16, 64}};
+static const int rows[] = {2, 8};
+static const struct tune_options options = {
+    .weights = weights, .n_weights = 2, .rows = rows, .n_rows = 2, .quick = true};
+
+static struct device *dev;
+static struct tune_backend *bench;
+
+static int set_up(void **state)
+{
+    struct device_options o = {.index = 0, .cublaslt = "none"};
+    (void)state;
+    return backend_cuda.open(&o, &dev) != OK || tune_backend_open(dev, &options, &bench) != OK;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    tune_backend_close(bench);
+    backend_cuda.close(dev);
+    return 0;
+}
+
+static void test_run(void **state)
+{
+    struct tune_device d = tune_backend_device(bench);
+    struct device_info info;
+    struct tune_result r;
+    struct arena a;
+    struct buf log = {0};
+    (void)state;
+    arena_init(&a, 0);
+    backend_cuda.info(dev, &info);
+    struct gpu_config c = info.gpu->config;
+    tune_log_begin(&log, c.id, "1");
+    if (tune_run(&d, &options, &a, &c, &log, &r) != OK)
+        fail_msg("%s", fail_text());
+    assert_true(r.complete);
+    assert_int_equal(r.weights, 2);
+    assert_int_equal(r.rejected, 0);
+    assert_true(isfinite(r.gain) && r.gain >= 0.99);
+    assert_int_equal(tune_verify(&d, &options, &info.gpu->config, &r), OK);
+    buf_clear(&log);
+    arena_clear(&a);
+}
+
+static struct backend broken; /* the backend, with another product */
+static int fault;
+
+/* 1: the last row is left out, 2: rows are those before them, 3: one output is off. */
+static enum status wrong_linear(struct queue *q, const struct op_linear *a)
+{
+    struct op_linear part = *a;
+    if (fault == 1)
+        part.x.shape[0] = part.y.shape[0] = a->x.shape[0] - 1;
+    if (fault == 2)
+        part.x.stride[0] = 0;
+    TRY(backend_cuda.ops.linear(q, &part));
+    float off = 1e3f;
+    char *at = (char *)a->y.data + 7 * sizeof off;
+    return fault == 3 ? backend_cuda.copy(q, at, &off, sizeof off, COPY_TO_DEVICE) : OK;
+}
+
+static void test_check(void **state)
+{
+    struct tune_device d = tune_backend_device(bench);
+    struct gpu_shape s = {DT_Q4_0, 8, 16, 1024};
+    struct gpu_params p = {GPU_PATH_SKINNY, 2, 1, gpu_stages(89), 2};
+    bool right = false;
+    double us = 0;
+    (void)state;
+    assert_int_equal(d.begin(d.ctx, &s), OK);
+    assert_int_equal(d.check(d.ctx, &p, &right), OK);
+    assert_true(right);
+    assert_int_equal(d.time(d.ctx, &p, &us), OK);
+    assert_true(us > 0);
+    broken = backend_cuda;
+    broken.ops.linear = wrong_linear;
+    dev->backend = &broken;
+    for (fault = 0; fault < 4; fault++) {
+        assert_int_equal(d.check(d.ctx, &p, &right), OK);
+        assert_int_equal(right, fault == 0);
+    }
+    dev->backend = &backend_cuda;
+}
+
+static int tune(const char *const *more)
+{
+    const char *argv[16] = {"tests/data/models/qwen2-q4_0.gguf",
+                            "--quick",
+                            "--budget",
+                            "0.01",
+                            "--output",
+                            "build/test_tune.json"};
+    int n = 6;
+    struct config c;
+    while (*more)
+        argv[n++] = *more++;
+    assert_int_equal(config_parse(&c, CMD_TUNE, n, (char **)argv), OK);
+    int code = cmd_tune(&c);
+    config_clear(&c);
+    return code;
+}
+
+/* One weight at a time, since the budget is over at once; then what was written is loaded. */
+static void test_command(void **state)
+{
+    static const char path[] = "build/test_tune.json", log[] = "build/test_tune.json.timings.jsonl";
+    static const char *const none[] = {NULL}, *const resume[] = {"--resume", NULL},
+                             *const verify[] = {"--verify", NULL};
+    struct device_options o = {.gpu_config = path, .strict = true, .cublaslt = "none"};
+    struct device_info info;
+    char *first, *second;
+    size_t n_first, n_second;
+    (void)state;
+    assert_int_equal(tune(none), 0);
+    assert_int_equal(file_read(log, 1 << 24, &first, &n_first), OK);
+    assert_int_equal(tune(resume), 0);
+    assert_int_equal(file_read(log, 1 << 24, &second, &n_second), OK);
+    assert_true(n_second > n_first && memcmp(first, second, n_first) == 0);
+    assert_int_equal(backend_cuda.open(&o, &dev), OK);
+    backend_cuda.info(dev, &info);
+    assert_int_equal(info.gpu->how, GPU_FILE);
+    assert_int_equal(info.gpu->config.from.kind, GPU_MEASURED);
+    char sha[65];
+    sha256_hex(second, n_second, sha);
+    assert_string_equal(info.gpu->config.from.raw_sha256, sha);
+    backend_cuda.close(dev);
+    assert_int_equal(tune(verify), 0); /* of what is built in, where nothing was measured */
+    xfree(first);
+    xfree(second);
+    remove(path);
+    remove(log);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_run, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_check, set_up, tear_down),
+        cmocka_unit_test(test_command),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
