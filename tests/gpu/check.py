@@ -262,14 +262,13 @@ def run_steps(c, model, fmt, decode, prefill, seconds):
     each = max(0.1, (seconds - 4) / (len(decode) + len(prefill)))
     command = [c.path('gpu_step'), '--shape', model, '--format', fmt, '--seconds', f'{each:.2f}'] + c.library()
     command += (['--decode', ','.join(decode)] if decode else []) + (['--prefill', ','.join(prefill)] if prefill else [])
-    begin = time.monotonic()
     with watch.Watch() as w:
         code, out, err = c.run(command + c.tiny(), 2 * seconds + 10)
-        clocks = w.since(begin)
     lines = json_lines(out)
-    rows = [dict(x, clocks=clocks) for x in lines if x['kind'] == 'row']
+    rows = [x for x in lines if x['kind'] == 'row']
     for row in rows:
-        row.update({'throttled': clocks['throttled']} if 'throttled' in clocks else {})
+        clocks = w.between(row.get('from', 0), row.get('to', 0))
+        row.update({'clocks': clocks, 'throttled': clocks.get('throttled')})
     made = next((x for x in lines if x['kind'] == 'load'), {})
     why = err.strip().splitlines()[-1] if code and err.strip() else f'exit {code}'
     return {'rows': rows, 'load': made, 'failed': why if code != 0 else None}

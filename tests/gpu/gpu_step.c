@@ -5,9 +5,9 @@
  * Decode B:C: B sequences, each with C tokens before the one computed, in pages that lie scattered;
  * keys and values are random. Forward and sampler are captured into a graph, which is replayed.
  * Prefill M: one prompt of M tokens in one step. Each case is a line: its time, the bytes it must
- * read, the operations it must do. A case whose keys and values do not fit is a line that says so.
- * Other options: --seconds N (a case), --kv TYPE, --cublaslt FILE, --tiny (for the emulator). */
-#include <errno.h>
+ * read, the operations it must do, and when it was measured, by the monotonic clock. A case whose
+ * keys and values do not fit is a line that says so. Other options: --seconds N (a case),
+ * --kv TYPE, --cublaslt FILE, --tiny (for the emulator). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -281,7 +281,8 @@ static void weight_work(const struct step_bench *s, double *bytes, double *param
         *bytes -= (double)dtype_row_bytes((enum dtype)net->embed.dtype, hp->n_embd) * hp->n_vocab;
 }
 
-static void print_row(const struct step_bench *s, const struct step_case *c, struct figure f)
+static void print_row(const struct step_bench *s, const struct step_case *c, struct figure f,
+                      double begin)
 {
     const struct hparams *hp = &s->m->net.hp;
     double bytes, params, head, rows = (double)c->seqs * c->rows;
@@ -296,8 +297,9 @@ static void print_row(const struct step_bench *s, const struct step_case *c, str
            c->rows == 1 ? "decode" : "prefill", s->random.shape, s->random.format,
            dtype_info(s->limits.kv_dtype)->name, c->seqs, c->rows, c->past);
     if (f.us > 0)
-        printf("\"us\": %.3f, \"lo\": %.3f, \"hi\": %.3f, \"tok_s\": %.2f, ", f.us, f.lo, f.hi,
-               rows * 1e6 / f.us);
+        printf("\"us\": %.3f, \"lo\": %.3f, \"hi\": %.3f, \"tok_s\": %.2f, \"from\": %.3f, \"to\": "
+               "%.3f, ",
+               f.us, f.lo, f.hi, rows * 1e6 / f.us, begin, clock_now());
     else
         printf("\"skip\": \"keys and values need %d pages, there are %d\", ",
                c->seqs * pages_of(s, c), s->need.n_pages);
@@ -311,6 +313,7 @@ static void run_case(struct step_bench *s, const struct step_case *c)
 {
     struct ready r;
     struct figure f = {0};
+    double begin = 0;
     if ((int64_t)c->seqs * pages_of(s, c) <= s->need.n_pages) {
         prepare(&r, s, c);
         submit(&r); /* kernels are loaded by their first launch, which no graph may hold */
@@ -320,10 +323,11 @@ static void run_case(struct step_bench *s, const struct step_case *c)
             submit(&r);
             check(s->b->capture(s->q, false, &r.graph));
         }
+        begin = clock_now();
         f = measure(((struct cuda_queue *)s->q)->stream, &s->e, repeat, &r);
         check_tokens(s, c->seqs);
     }
-    print_row(s, c, f);
+    print_row(s, c, f, begin);
 }
 
 int main(int argc, char **argv)

@@ -46,9 +46,12 @@ class Watch:
         for line in self.child.stdout:
             self.samples.append((time.monotonic(), parse(line)))
 
+    def between(self, begin, end):
+        """Of the samples of this time: medians, and what slowed the GPU down, if anything."""
+        return summary([s for t, s in self.samples if s and begin <= t <= end])
+
     def since(self, begin):
-        """Of the samples from `begin` on: medians, and what slowed the GPU down, if anything."""
-        return summary([s for t, s in self.samples if s and t >= begin])
+        return self.between(begin, time.monotonic())
 
 
 def parse(line):
