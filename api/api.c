@@ -172,8 +172,6 @@ void api_refuse(struct api *a, struct call *c, enum status s)
     call_init(c);
     if (s == ERR_TOO_LARGE)
         too_large(a);
-    else
-        fail(s, "the request is not understood");
     errors_reply(c, s);
     c->sent = c->out.len;
 }

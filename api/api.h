@@ -91,7 +91,7 @@ bool api_suspend(struct api *a, struct call *c, void (*suspend)(void *), void *c
 void api_end(struct api *a, struct call *c);
 size_t api_max_body(const struct api *a);
 /* The reply for a request that never became a call (malformed HTTP, body over the limit while
- * streaming). */
+ * streaming): what the caller has just recorded by fail(). */
 void api_refuse(struct api *a, struct call *c, enum status s);
 
 #endif

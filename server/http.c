@@ -61,6 +61,7 @@ struct exchange {
     uint64_t n_body; /* received, kept or not */
     size_t sent;     /* bytes of call.out that libmicrohttpd has */
     bool bad_path;
+    bool last;    /* the connection ends with this reply */
     bool known;   /* api has seen the call and gets its api_end */
     bool refused; /* the reply is there before the body */
     bool begun;
@@ -162,6 +163,22 @@ static int64_t body_length(struct exchange *x)
     return n ? strtoll(n, NULL, 10) : 0; /* libmicrohttpd has checked the digits */
 }
 
+/* Whether the headers say in two ways where the body ends: someone between the client and us may
+ * have believed the other, and what is a body to one of us is a request to the other. */
+static bool two_lengths(const struct call *c)
+{
+    const char *length = NULL;
+    bool chunked = false, two = false;
+    for (int i = 0; i < c->n_head; i++) {
+        chunked |= !strcasecmp(c->head[i].name, "Transfer-Encoding");
+        if (strcasecmp(c->head[i].name, "Content-Length"))
+            continue;
+        two |= length && strcmp(length, c->head[i].value) != 0;
+        length = c->head[i].value;
+    }
+    return two || (length && chunked);
+}
+
 static bool expects_continue(struct exchange *x)
 {
     const char *e = MHD_lookup_connection_value(x->conn, MHD_HEADER_KIND, "Expect");
@@ -177,7 +194,7 @@ static enum MHD_Result queue(struct exchange *x, struct MHD_Response *r)
         MHD_add_response_header(r, "Content-Type", c->type);
     for (int i = 0; i < c->n_reply; i++)
         MHD_add_response_header(r, c->reply[i].name, c->reply[i].value);
-    if (atomic_load(&x->http->closing))
+    if (x->last || atomic_load(&x->http->closing))
         MHD_add_response_header(r, "Connection", "close");
     enum MHD_Result ok = MHD_queue_response(x->conn, (unsigned)c->status, r);
     MHD_destroy_response(r);
@@ -289,6 +306,13 @@ static enum MHD_Result on_head(struct exchange *x, const char *method)
     MHD_get_connection_values(x->conn, MHD_HEADER_KIND, add_header, x);
     c->peer = peer_name(x);
     x->known = true;
+    x->last = two_lengths(c);
+    if (x->last) {
+        fail(ERR_INVALID, "the headers give two different lengths of the body");
+        api_refuse(x->http->api, c, ERR_INVALID);
+        x->refused = true;
+        return queue_reply(x);
+    }
     if (x->bad_path) {
         fail_field(ERR_INVALID, "path", "the path holds a broken percent escape");
         api_refuse(x->http->api, c, ERR_INVALID);
