@@ -1,5 +1,5 @@
-/* linear.cu - y = x W^T + bias: brings x into the form that the kernels of linear.cuh want and runs
- * them; and the plain kernel for f32 weights.
+/* linear.cu - y = x W^T + bias: brings x into the form that the kernels of linear.cuh want, unless
+ * rows are so few that each block does it, and runs them; and the plain kernel for f32 weights.
  *
  * linear_x: M K floats read, half (or a quarter) of that written; a few microseconds, to be fused
  * into the op before. linear_plain: one warp a weight row, 8 rows of x at a time; f32 weights are
@@ -8,7 +8,7 @@
 
 #include "kernels/cuda/cuda.h"
 
-enum { PLAIN_ROWS = 8, THREADS = 256 };
+enum { PLAIN_ROWS = 8, THREADS = 256, OWN_BYTES = 64 << 10 };
 
 struct x_args {
     const char *x; /* [m, k] f32 */
@@ -20,29 +20,21 @@ struct x_args {
     int first, m, m_tiles, chunks; /* rows [first, first + m) of the op */
 };
 
-GPU_FN float x_at(const x_args &a, int row, int64_t k, int m)
+/* Its rows as far as they are live. */
+GPU_FN linear_rows rows_of(const x_args &a)
 {
-    return row < m && k < a.k ? reinterpret_cast<const float *>(a.x + row * a.stride)[k] : 0.0f;
-}
-
-GPU_FN uint32_t bits_of(__nv_bfloat162 v)
-{
-    return *reinterpret_cast<uint32_t *>(&v);
-}
-GPU_FN uint32_t bits_of(__half2 v)
-{
-    return *reinterpret_cast<uint32_t *>(&v);
+    return {a.x, a.stride, a.k, linear_live(a.live, a.first, a.m)};
 }
 
 /* One block a row: the power of two, divided by which its largest is in [2^14, 2^15). */
 __global__ void __launch_bounds__(THREADS) linear_x_scale(x_args a)
 {
     GPU_DYN_SHARED(float, part); /* [warps] */
-    const int m = linear_rows(a.live, a.first, a.m), row = blockIdx.x;
-    const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+    const linear_rows x = rows_of(a);
+    const int row = blockIdx.x, lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
     float top = 0;
     for (int64_t k = threadIdx.x; k < a.k; k += THREADS)
-        top = fmaxf(top, fabsf(x_at(a, row, k, m)));
+        top = fmaxf(top, fabsf(linear_x_at(x, row, k)));
     GPU_UNROLL
     for (int o = 16; o > 0; o >>= 1)
         top = fmaxf(top, __shfl_xor_sync(GPU_ALL, top, o));
@@ -58,82 +50,30 @@ __global__ void __launch_bounds__(THREADS) linear_x_scale(x_args a)
     a.scale[row] = __uint_as_float(static_cast<uint32_t>(up < -126 ? 1 : 127 + up) << 23);
 }
 
-/* One warp a piece (8 rows x 64 columns): lane 4 g + t holds columns 16 t ... 16 t + 15 of row g,
- * the first eight in the first half. */
 template <bool BF16> __global__ void __launch_bounds__(THREADS) linear_x_half(x_args a)
 {
-    const int m = linear_rows(a.live, a.first, a.m);
-    const int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
     const int64_t piece = (static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x) >> 5;
     if (piece >= static_cast<int64_t>(a.chunks) * a.m_tiles)
         return;
-    const int row = static_cast<int>(piece % a.m_tiles) * 8 + g;
-    const int64_t k0 = piece / a.m_tiles * PANEL_COLS + 16 * t;
-    const float down = BF16 ? 1.0f : 1.0f / a.scale[row];
-    uint32_t out[8];
-    GPU_UNROLL
-    for (int i = 0; i < 8; i++) {
-        const int64_t k = k0 + 2 * i;
-        const float u = x_at(a, row, k, m) * down, v = x_at(a, row, k + 1, m) * down;
-        out[i] = BF16 ? bits_of(__floats2bfloat162_rn(u, v)) : bits_of(__floats2half2_rn(u, v));
-    }
-    uint4 *to = reinterpret_cast<uint4 *>(a.out + piece * X_BYTES_HALF);
-    to[lane] = make_uint4(out[0], out[1], out[2], out[3]);
-    to[32 + lane] = make_uint4(out[4], out[5], out[6], out[7]);
+    const int tile = static_cast<int>(piece % a.m_tiles), g = (threadIdx.x & 31) >> 2;
+    linear_piece_half<BF16>(rows_of(a), tile, static_cast<int>(piece / a.m_tiles),
+                            BF16 ? 1.0f : 1.0f / a.scale[tile * 8 + g],
+                            a.out + piece * X_BYTES_HALF);
 }
 
-/* One warp a piece, in the order of m16n8k32: lane 4 g + t holds columns 4 t ... 4 t + 3 and 16
- * more of row g, for two groups of 32; then d of [2 groups][8 rows], then d * sum, then
- * the sums of both halves. Integers as
- * kernels/cpu/naive_linear.c defines them. */
 __global__ void __launch_bounds__(THREADS) linear_x_ints(x_args a)
 {
-    const int m = linear_rows(a.live, a.first, a.m);
-    const int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
     const int64_t piece = (static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x) >> 5;
     if (piece >= static_cast<int64_t>(a.chunks) * a.m_tiles)
         return;
-    const int row = static_cast<int>(piece % a.m_tiles) * 8 + g;
-    const int64_t k0 = piece / a.m_tiles * PANEL_COLS + 4 * t;
-    uint8_t *to = a.out + piece * X_BYTES_INT;
-    for (int group = 0; group < 2; group++) {
-        float v[8], top = 0;
-        GPU_UNROLL
-        for (int i = 0; i < 8; i++) {
-            v[i] = x_at(a, row, k0 + group * 32 + i / 4 * 16 + i % 4, m);
-            top = fmaxf(top, fabsf(v[i]));
-        }
-        top = fmaxf(top, __shfl_xor_sync(GPU_ALL, top, 1));
-        top = fmaxf(top, __shfl_xor_sync(GPU_ALL, top, 2));
-        const float inv = top >= 0x1p-100f ? 127 / top : 0;
-        uint32_t q[2] = {0, 0};
-        int sum[2] = {0, 0}; /* of the halves */
-        GPU_UNROLL
-        for (int i = 0; i < 8; i++) {
-            const int n = __float2int_rn(v[i] * inv);
-            sum[i / 4] += n;
-            q[i / 4] |= (static_cast<uint32_t>(n) & 255) << 8 * (i % 4);
-        }
-        GPU_UNROLL
-        for (int i = 0; i < 2; i++) {
-            sum[i] += __shfl_xor_sync(GPU_ALL, sum[i], 1);
-            sum[i] += __shfl_xor_sync(GPU_ALL, sum[i], 2);
-        }
-        const float d = inv > 0 ? top / 127 : 0;
-        reinterpret_cast<uint2 *>(to)[group * 32 + lane] = make_uint2(q[0], q[1]);
-        if (t == 0) {
-            reinterpret_cast<float *>(to + 512)[group * 8 + g] = d;
-            reinterpret_cast<float *>(to + 576)[group * 8 + g] =
-                d * static_cast<float>(sum[0] + sum[1]);
-            reinterpret_cast<short2 *>(to + 640)[group * 8 + g] = make_short2(sum[0], sum[1]);
-        }
-    }
+    linear_piece_ints(rows_of(a), static_cast<int>(piece % a.m_tiles),
+                      static_cast<int>(piece / a.m_tiles), a.out + piece * X_BYTES_INT);
 }
 
 /* f32 weights in rows: lane i takes columns i, i + 32 ..., then the lanes fold in halves. */
 __global__ void __launch_bounds__(THREADS) linear_plain(x_args a, const float *w, linear_args o)
 {
-    const int m = linear_rows(a.live, a.first, a.m), lane = threadIdx.x & 31;
+    const int m = linear_live(a.live, a.first, a.m), lane = threadIdx.x & 31;
     const int64_t col = (static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x) >> 5;
     const int row0 = blockIdx.y * PLAIN_ROWS;
     if (col >= o.n || row0 >= m)
@@ -219,6 +159,17 @@ static bool is_half(enum dtype t)
     return t == DT_BF16 || t == DT_F16;
 }
 
+/* Whether each block makes its pieces of x: a launch less, for reading x as f32 in every block,
+ * which is to stay an eighth of its weights' bytes. */
+static bool makes_own(const cuda_queue *q, enum dtype t, int m, int per_split, int stages)
+{
+    const struct panel_format *f = cuda_panel_format(t);
+    const int rows = !f ? 4 : f->bits == 8 ? 2 : 1, tile = f ? f->tile_bytes : 2048;
+    const int bytes =
+        stages * LINEAR_WARPS * tile + per_split * (f ? int(X_BYTES_INT) : int(X_BYTES_HALF));
+    return t != DT_F16 && m <= rows && bytes <= (q->smem_max < OWN_BYTES ? q->smem_max : OWN_BYTES);
+}
+
 /* Rows [first, first + m) of an op whose weight is in panels, or halves in rows. */
 static cudaError_t skinny(const cuda_queue *q, const struct op_linear *a, int64_t first, int m)
 {
@@ -267,6 +218,12 @@ static cudaError_t skinny(const cuda_queue *q, const struct op_linear *a, int64_
     o.per_split = (chunks + splits - 1) / splits;
     const int real = (chunks + o.per_split - 1) / o.per_split; /* the last one may be empty */
     const linear_shape s = {real, launch.nt, fold, launch.stages, q->stream};
+    if (!fold && s.nt == 1 && makes_own(q, t, m, o.per_split, s.stages)) {
+        o.x = nullptr;
+        o.x_rows = x.x;
+        o.x_stride = x.stride;
+        return (ints ? linear_run_ints : linear_run_half)(t, o, s);
+    }
     cudaError_t e = convert(q, x, ints, t);
     return e == cudaSuccess ? (ints ? linear_run_ints : linear_run_half)(t, o, s) : e;
 }

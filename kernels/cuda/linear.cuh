@@ -23,7 +23,7 @@
 #ifndef KERNELS_CUDA_LINEAR_CUH
 #define KERNELS_CUDA_LINEAR_CUH
 
-#include "kernels/cuda/gpu.cuh"
+#include "kernels/cuda/linear_x.cuh"
 
 extern "C" {
 #include "kernels/gpu/registry.h"
@@ -34,7 +34,9 @@ enum { LINEAR_WARPS = GPU_WARPS, LINEAR_NT_MAX = 8 };
 
 /* What a launch needs. Rows of x are padded to tiles of 8, their number is m_tiles. */
 struct linear_args {
-    const uint8_t *w, *x; /* panels or rows; of x [chunks][m_tiles][bytes of a piece] */
+    const uint8_t *w, *x; /* panels or rows; pieces of x: [chunks][m_tiles], or NULL: */
+    const char *x_rows;   /* each block makes its own of [m, k] f32 */
+    int64_t x_stride;
     int64_t w_stride, k;  /* of rows: bytes from one to the next, columns */
     const float *x_scale; /* [8 m_tiles], f16 only: what a row was divided by */
     const float *bias;    /* [n], or NULL */
@@ -50,13 +52,10 @@ struct linear_args {
 };
 
 /* Of m rows from `first` on, those that are live. */
-GPU_FN int linear_rows(const int32_t *live, int first, int m)
+GPU_FN int linear_live(const int32_t *live, int first, int m)
 {
     return live && *live - first < m ? *live - first : m;
 }
-
-/* One piece of x: 8 rows x 64 columns. */
-enum { X_BYTES_HALF = GPU_PIECE_HALF, X_BYTES_INT = GPU_PIECE_INT };
 
 /* --- a format: bytes, and how a warp multiplies a tile of it with NT pieces of x */
 
@@ -85,6 +84,11 @@ template <bool BF16> struct linear_half {
                            left ? a.w + n * a.w_stride + k * 2 : a.w,
                            left < 16 ? static_cast<int>(left) : 16);
         }
+    }
+
+    GPU_FN void piece(const linear_rows &x, int chunk, uint8_t *to)
+    {
+        linear_piece_half<BF16>(x, 0, chunk, 1.0f, to);
     }
 
     template <int NT>
@@ -143,6 +147,10 @@ template <int BITS, bool SIGN, panel_scales SCALES> struct linear_ints {
     GPU_FN void load(uint8_t *to, const linear_args &a, int tile, int chunk)
     {
         linear_copy<TILE>(to, a, tile, chunk);
+    }
+    GPU_FN void piece(const linear_rows &x, int chunk, uint8_t *to)
+    {
+        linear_piece_ints(x, 0, chunk, to);
     }
 
     GPU_FN void unpack(const uint8_t *tile, int lane, int group, uint32_t (&a)[4])
@@ -285,6 +293,10 @@ struct linear_any {
     {
         linear_copy<TILE>(to, a, tile, chunk);
     }
+    GPU_FN void piece(const linear_rows &x, int chunk, uint8_t *to)
+    {
+        linear_piece_ints(x, 0, chunk, to);
+    }
 
     GPU_FN void numbers(const uint8_t *tile, int lane, int group, float (&v)[4][4])
     {
@@ -346,7 +358,7 @@ struct linear_any {
 /* --- the kernel */
 
 /* The copies of one stage: this warp's R tiles, and the block's share of x. */
-template <class F, int NT, int R>
+template <class F, int NT, int R, bool OWN>
 GPU_FN void linear_load(const linear_args &a, uint8_t *stage, int chunk, int n_tile, int m_tile)
 {
     const int warp = threadIdx.x >> 5;
@@ -356,6 +368,8 @@ GPU_FN void linear_load(const linear_args &a, uint8_t *stage, int chunk, int n_t
         if (tile < a.n_tiles)
             F::load(stage + (warp * R + r) * F::TILE, a, tile, chunk);
     }
+    if (OWN)
+        return;
     const int pieces = a.m_tiles - m_tile < NT ? a.m_tiles - m_tile : NT;
     const uint8_t *from = a.x + (static_cast<int64_t>(chunk) * a.m_tiles + m_tile) * F::X;
     uint8_t *to = stage + LINEAR_WARPS * R * F::TILE;
@@ -452,17 +466,19 @@ GPU_FN bool linear_join(const linear_args &a, float (&acc)[R][NT][4], int n_tile
 #endif
 
 /* Grid: x tiles of 8 NT rows of x, y tiles of 64 R rows of W, z splits. FOLD: one block computes
- * all splits and adds them in the order that linear_join has. */
-template <class F, int NT, int R, int STAGES, bool FOLD>
+ * all splits and adds them in the order that linear_join has. OWN: a block makes the pieces of its
+ * split itself, for few rows, while its first weights are on their way. */
+template <class F, int NT, int R, int STAGES, bool FOLD, bool OWN>
 __global__ void __launch_bounds__(LINEAR_WARPS * 32, NT <= 2 ? 4 : 2) linear_skinny(linear_args a)
 {
     if constexpr (!LINEAR_STAGES_HERE(STAGES)) {
         __trap();
         return;
     }
-    constexpr int BYTES = LINEAR_WARPS * R * F::TILE + NT * F::X;
-    GPU_DYN_SHARED(uint8_t, ring); /* [STAGES][LINEAR_WARPS * R tiles | NT pieces of x] */
-    const int m = linear_rows(a.live, a.first, a.m);
+    constexpr int BYTES = LINEAR_WARPS * R * F::TILE + (OWN ? 0 : NT * F::X);
+    GPU_DYN_SHARED(uint8_t,
+                   ring); /* [STAGES][LINEAR_WARPS * R tiles | NT pieces of x]; OWN: pieces */
+    const int m = linear_live(a.live, a.first, a.m);
     const int m_tile = blockIdx.x * NT, n_tile = blockIdx.y * LINEAR_WARPS * R;
     if (m_tile * 8 >= m)
         return;
@@ -472,22 +488,26 @@ __global__ void __launch_bounds__(LINEAR_WARPS * 32, NT <= 2 ? 4 : 2) linear_ski
     float acc[R][NT][4] = {};
     for (int s = 0; s < STAGES - 1; s++) {
         if (first + s < last)
-            linear_load<F, NT, R>(a, ring + s * BYTES, first + s, n_tile, m_tile);
+            linear_load<F, NT, R, OWN>(a, ring + s * BYTES, first + s, n_tile, m_tile);
         gpu_cp_async_commit();
     }
+    uint8_t *own = ring + STAGES * BYTES;
+    if constexpr (OWN)
+        for (int c = first + warp; c < last; c += LINEAR_WARPS)
+            F::piece({a.x_rows, a.x_stride, a.k, m}, c, own + (c - first) * F::X);
     for (int c = first; c < last; c++) {
         gpu_cp_async_wait<STAGES - 2>();
         __syncthreads(); /* chunk c is here, and everybody is done with chunk c - 1 */
         if (c + STAGES - 1 < last)
-            linear_load<F, NT, R>(a, ring + (c - first + STAGES - 1) % STAGES * BYTES,
-                                  c + STAGES - 1, n_tile, m_tile);
+            linear_load<F, NT, R, OWN>(a, ring + (c - first + STAGES - 1) % STAGES * BYTES,
+                                       c + STAGES - 1, n_tile, m_tile);
         gpu_cp_async_commit();
         const uint8_t *stage = ring + (c - first) % STAGES * BYTES;
+        const uint8_t *x = OWN ? own + (c - first) * F::X : stage + LINEAR_WARPS * R * F::TILE;
         GPU_UNROLL
         for (int r = 0; r < R; r++)
             if (n_tile + warp * R + r < a.n_tiles)
-                F::template multiply<NT>(stage + (warp * R + r) * F::TILE,
-                                         stage + LINEAR_WARPS * R * F::TILE, lane, acc[r]);
+                F::template multiply<NT>(stage + (warp * R + r) * F::TILE, x, lane, acc[r]);
         if (!FOLD || (c + 1 < last && (c + 1) % a.per_split != 0))
             continue;
         linear_flush<F>(a, acc, {n_tile + warp * R, m_tile, m, c >= a.per_split, c + 1 == last});
@@ -506,36 +526,40 @@ struct linear_shape {
     cudaStream_t stream;
 };
 
-template <class F, int NT, int R, int STAGES, bool FOLD>
+template <class F, int NT, int R, int STAGES, bool FOLD, bool OWN>
 static cudaError_t linear_launch(const linear_args &a, const linear_shape &s)
 {
-    constexpr int BYTES = LINEAR_WARPS * R * F::TILE + NT * F::X;
+    const int bytes = OWN ? LINEAR_WARPS * R * F::TILE * STAGES + a.per_split * F::X
+                          : (LINEAR_WARPS * R * F::TILE + NT * F::X) * STAGES;
     const dim3 grid((a.m_tiles + NT - 1) / NT,
                     (a.n_tiles + LINEAR_WARPS * R - 1) / (LINEAR_WARPS * R), FOLD ? 1 : s.splits);
-    auto kernel = linear_skinny<F, NT, R, STAGES, FOLD>;
-    if (BYTES * STAGES > 48 << 10) {
-        cudaError_t e = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                             BYTES * STAGES);
+    auto kernel = linear_skinny<F, NT, R, STAGES, FOLD, OWN>;
+    if (bytes > 48 << 10) {
+        cudaError_t e =
+            cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
         if (e != cudaSuccess)
             return e;
     }
-    return gpu_launch(kernel, grid, LINEAR_WARPS * 32, BYTES * STAGES, s.stream, a);
+    return gpu_launch(kernel, grid, LINEAR_WARPS * 32, bytes, s.stream, a);
 }
 
 template <class F, int STAGES>
 static cudaError_t linear_pick(const linear_args &a, const linear_shape &s)
 {
     if (s.fold)
-        return linear_launch<F, 8, 2, STAGES, true>(a, s);
+        return linear_launch<F, 8, 2, STAGES, true, false>(a, s);
+    if constexpr (!F::ROW_SCALE)
+        if (!a.x)
+            return linear_launch<F, 1, 1, STAGES, false, true>(a, s);
     switch (s.nt) {
     case 1:
-        return linear_launch<F, 1, 1, STAGES, false>(a, s);
+        return linear_launch<F, 1, 1, STAGES, false, false>(a, s);
     case 2:
-        return linear_launch<F, 2, 1, STAGES, false>(a, s);
+        return linear_launch<F, 2, 1, STAGES, false, false>(a, s);
     case 4:
-        return linear_launch<F, 4, 2, STAGES, false>(a, s);
+        return linear_launch<F, 4, 2, STAGES, false, false>(a, s);
     default:
-        return linear_launch<F, 8, 2, STAGES, false>(a, s);
+        return linear_launch<F, 8, 2, STAGES, false, false>(a, s);
     }
 }
 

@@ -67,7 +67,7 @@ template <class From, class T> __global__ void __launch_bounds__(THREADS) lt_row
     if (k >= a.width)
         return;
     const From *x = reinterpret_cast<const From *>(a.from + row * a.stride);
-    const bool live = row < linear_rows(a.live, a.first, a.m);
+    const bool live = row < linear_live(a.live, a.first, a.m);
     const float down = a.scale && live ? 1.0f / a.scale[row] : 1.0f;
     float v[EIGHT];
     GPU_UNROLL

@@ -1,0 +1,95 @@
+/* linear_x.cuh - rows of x in the form that linear.cuh multiplies: pieces of 8 rows x 64 columns,
+ * made by a warp each, either by a kernel for all of x (linear.cu) or by each block for itself.
+ *
+ * half: 1024 bytes; lane 4 g + t holds columns 16 t ... 16 t + 15 of row g, the first eight in the
+ * first half. ints: lane 4 g + t holds columns 4 t ... 4 t + 3 and 16 more of row g, for two groups
+ * of 32 (the order of m16n8k32); then d of [2 groups][8 rows], then d * sum, then the sums of both
+ * halves. Integers as kernels/cpu/naive_linear.c defines them. */
+#ifndef KERNELS_CUDA_LINEAR_X_CUH
+#define KERNELS_CUDA_LINEAR_X_CUH
+
+#include "kernels/cuda/gpu.cuh"
+
+extern "C" {
+#include "kernels/gpu/registry.h"
+}
+
+enum { X_BYTES_HALF = GPU_PIECE_HALF, X_BYTES_INT = GPU_PIECE_INT };
+
+struct linear_rows {
+    const char *x; /* [m, k] f32; zeros where it ends */
+    int64_t stride, k;
+    int m;
+};
+
+GPU_FN float linear_x_at(const linear_rows &x, int row, int64_t k)
+{
+    return row < x.m && k < x.k ? reinterpret_cast<const float *>(x.x + row * x.stride)[k] : 0.0f;
+}
+
+GPU_FN uint32_t linear_bits(__nv_bfloat162 v)
+{
+    return *reinterpret_cast<uint32_t *>(&v);
+}
+GPU_FN uint32_t linear_bits(__half2 v)
+{
+    return *reinterpret_cast<uint32_t *>(&v);
+}
+
+/* `down` multiplies this lane's row. */
+template <bool BF16>
+GPU_FN void linear_piece_half(const linear_rows &x, int m_tile, int chunk, float down, uint8_t *to)
+{
+    const int lane = threadIdx.x & 31, row = m_tile * 8 + (lane >> 2);
+    const int64_t k0 = static_cast<int64_t>(chunk) * 64 + 16 * (lane & 3);
+    uint32_t out[8];
+    GPU_UNROLL
+    for (int i = 0; i < 8; i++) {
+        const float u = linear_x_at(x, row, k0 + 2 * i) * down;
+        const float v = linear_x_at(x, row, k0 + 2 * i + 1) * down;
+        out[i] =
+            BF16 ? linear_bits(__floats2bfloat162_rn(u, v)) : linear_bits(__floats2half2_rn(u, v));
+    }
+    reinterpret_cast<uint4 *>(to)[lane] = make_uint4(out[0], out[1], out[2], out[3]);
+    reinterpret_cast<uint4 *>(to)[32 + lane] = make_uint4(out[4], out[5], out[6], out[7]);
+}
+
+GPU_FN void linear_piece_ints(const linear_rows &x, int m_tile, int chunk, uint8_t *to)
+{
+    const int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3, row = m_tile * 8 + g;
+    const int64_t k0 = static_cast<int64_t>(chunk) * 64 + 4 * t;
+    for (int group = 0; group < 2; group++) {
+        float v[8], top = 0;
+        GPU_UNROLL
+        for (int i = 0; i < 8; i++) {
+            v[i] = linear_x_at(x, row, k0 + group * 32 + i / 4 * 16 + i % 4);
+            top = fmaxf(top, fabsf(v[i]));
+        }
+        top = fmaxf(top, __shfl_xor_sync(GPU_ALL, top, 1));
+        top = fmaxf(top, __shfl_xor_sync(GPU_ALL, top, 2));
+        const float inv = top >= 0x1p-100f ? 127 / top : 0;
+        uint32_t q[2] = {0, 0};
+        int sum[2] = {0, 0}; /* of the halves */
+        GPU_UNROLL
+        for (int i = 0; i < 8; i++) {
+            const int n = __float2int_rn(v[i] * inv);
+            sum[i / 4] += n;
+            q[i / 4] |= (static_cast<uint32_t>(n) & 255) << 8 * (i % 4);
+        }
+        GPU_UNROLL
+        for (int i = 0; i < 2; i++) {
+            sum[i] += __shfl_xor_sync(GPU_ALL, sum[i], 1);
+            sum[i] += __shfl_xor_sync(GPU_ALL, sum[i], 2);
+        }
+        const float d = inv > 0 ? top / 127 : 0;
+        reinterpret_cast<uint2 *>(to)[group * 32 + lane] = make_uint2(q[0], q[1]);
+        if (t == 0) {
+            reinterpret_cast<float *>(to + 512)[group * 8 + g] = d;
+            reinterpret_cast<float *>(to + 576)[group * 8 + g] =
+                d * static_cast<float>(sum[0] + sum[1]);
+            reinterpret_cast<short2 *>(to + 640)[group * 8 + g] = make_short2(sum[0], sum[1]);
+        }
+    }
+}
+
+#endif
