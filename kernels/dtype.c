@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "kernels/half.h"
+#include "kernels/quant/f8_e4m3.h"
 #include "kernels/quant/iq1_m.h"
 #include "kernels/quant/iq1_s.h"
 #include "kernels/quant/iq2_s.h"
@@ -18,6 +19,7 @@
 #include "kernels/quant/iq4_nl.h"
 #include "kernels/quant/iq4_xs.h"
 #include "kernels/quant/mxfp4.h"
+#include "kernels/quant/nf4.h"
 #include "kernels/quant/nvfp4.h"
 #include "kernels/quant/q1_0.h"
 #include "kernels/quant/q2_0.h"
@@ -71,6 +73,45 @@ PLAIN_FORMAT(i16, int16_t)
 PLAIN_FORMAT(i32, int32_t)
 PLAIN_FORMAT(i64, int64_t)
 #undef PLAIN_FORMAT
+
+const float nf4_value[16] = {
+    -1.0f,
+    -0.6961928009986877f,
+    -0.5250730514526367f,
+    -0.39491748809814453f,
+    -0.28444138169288635f,
+    -0.18477343022823334f,
+    -0.09105003625154495f,
+    0.0f,
+    0.07958029955625534f,
+    0.16093020141124725f,
+    0.24611230194568634f,
+    0.33791524171829224f,
+    0.44070982933044434f,
+    0.5626170039176941f,
+    0.7229568362236023f,
+    1.0f,
+};
+
+static void decode_f8_e4m3(const void *block, float *out)
+{
+    const uint8_t *b = block;
+    float d;
+
+    memcpy(&d, b, sizeof d);
+    for (int i = 0; i < F8_E4M3_BLOCK; i++)
+        out[i] = d * f8_e4m3_value(b[4 + i]);
+}
+
+static void decode_nf4(const void *block, float *out)
+{
+    const uint8_t *b = block;
+    float d;
+
+    memcpy(&d, b, sizeof d);
+    for (int i = 0; i < NF4_BLOCK; i++)
+        out[i] = d * nf4_value[b[4 + i / 2] >> i % 2 * 4 & 15];
+}
 
 typedef void ints_fn(const void *block, int group, struct quant_ints *out);
 
@@ -265,6 +306,8 @@ static const struct dtype_info table[N_DTYPE] = {
     [DT_TQ2_0]   = {"tq2_0",    256,   66,   35, decode_tq2_0,   NULL,        ints_tq2_0},
     [DT_MXFP4]   = {"mxfp4",     32,   17,   39, decode_mxfp4,   NULL,        ints_mxfp4},
     [DT_NVFP4]   = {"nvfp4",     64,   36,   40, decode_nvfp4,   NULL,        ints_nvfp4},
+    [DT_F8_E4M3] = {"f8_e4m3",   64,   68,   -1, decode_f8_e4m3, NULL,        NULL},
+    [DT_NF4]     = {"nf4",       64,   36,   -1, decode_nf4,     NULL,        NULL},
 };
 
 /* All type numbers a GGUF file can have (ggml.h, enum ggml_type), also the withdrawn ones, which
@@ -325,5 +368,5 @@ const char *dtype_list(void)
 {
     return "f32 f16 bf16 f64 i8 i16 i32 i64 q1_0 q2_0 q4_0 q4_1 q5_0 q5_1 q8_0 q8_1 q2_k q3_k q4_k "
            "q5_k q6_k q8_k iq1_s iq1_m iq2_xxs iq2_xs iq2_s iq3_xxs iq3_s iq4_nl iq4_xs tq1_0 "
-           "tq2_0 mxfp4 nvfp4";
+           "tq2_0 mxfp4 nvfp4 f8_e4m3 nf4";
 }

@@ -46,6 +46,8 @@ enum dtype {
     DT_TQ2_0,
     DT_MXFP4,
     DT_NVFP4,
+    DT_F8_E4M3, /* of no GGUF file: made from other checkpoints */
+    DT_NF4,
     N_DTYPE
 };
 
@@ -61,7 +63,7 @@ struct dtype_info {
                    void *block); /* round to nearest as the reference quantizer; NULL: not built */
     void (*ints)(const void *block, int group,
                  struct quant_ints *out); /* the integers of 32 weights (quant/quant.h); NULL: a
-                                             plain type */
+                                             plain type, or a code that is a float's */
 };
 
 const struct dtype_info *dtype_info(enum dtype t);

@@ -150,15 +150,18 @@ enum status made_sort(struct checkpoint *c, struct made *m)
     return OK;
 }
 
-void made_read_scales(const struct checkpoint *c, const struct made *m, int64_t row, float *out)
+float made_scale(const struct checkpoint *c, const struct made *m, int64_t row, int64_t group)
 {
     int64_t r = row / m->scale_n, rows = (m->n + m->scale_n - 1) / m->scale_n;
+    int64_t i = m->scale_k_rows ? group * rows + r : r * m->n_groups + group;
 
-    for (int64_t g = 0; g < m->n_groups; g++) {
-        int64_t i = m->scale_k_rows ? g * rows + r : r * m->n_groups + g;
+    return (m->scale ? made_number(c, m->scale, i) * m->scale_by : 1) * m->up;
+}
 
-        out[g] = (m->scale ? made_number(c, m->scale, i) * m->scale_by : 1) * m->up;
-    }
+void made_read_scales(const struct checkpoint *c, const struct made *m, int64_t row, float *out)
+{
+    for (int64_t g = 0; g < m->n_groups; g++)
+        out[g] = made_scale(c, m, row, g);
 }
 
 /* ---- blocks ---------------------------------------------------------------------------------- */
@@ -237,16 +240,17 @@ struct filling {
 static void fill_tile(struct filling *f, int64_t first, int count, struct made_rows *rows)
 {
     const struct made *m = f->m;
+    bool blocks = m->scheme->blocks && f->dtype != DT_F16;
 
-    if (f->dtype == DT_F16 || !m->scheme->blocks)
+    if (!blocks)
         m->scheme->rows(f->c, m, first, count, rows);
     for (int i = 0; i < count; i++) {
         uint8_t *out = f->out + (size_t)(first + i) * f->row_bytes;
+        bool fits = blocks ? m->scheme->blocks(f->c, m, first + i, out)
+                           : put_row(f->c, m, f->dtype, rows->code + i * m->k,
+                                     rows->scale + i * m->n_groups, out);
 
-        if (f->dtype != DT_F16 && m->scheme->blocks)
-            m->scheme->blocks(f->c, m, first + i, out);
-        else if (!put_row(f->c, m, f->dtype, rows->code + i * m->k, rows->scale + i * m->n_groups,
-                          out))
+        if (!fits)
             f->bad = true;
     }
 }

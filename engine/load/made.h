@@ -6,11 +6,10 @@
  * format and says the same to the last bit:
  *
  *   code -8 .. 7       q4_0        any group that is a multiple of 32
- *
  *   code -16 .. 15     q5_0        (4 bits less a zero point of 4 bits are 5 with a sign)
- *
  *   code -128 .. 127   q8_0
- *
+ *   FP8 (E4M3)         f8_e4m3, groups that are multiples of 64
+ *   bitsandbytes' nf4  nf4
  *   all others         f16, the product rounded once: 2^-12 of it
  *
  * Where groups are scattered over K (GPTQ's desc_act) columns are sorted by group, and
@@ -18,7 +17,8 @@
  *
  * A block's scale is f16. Scales of type f16 are kept; of bf16 they are as long as they are at
  * least 2^-25 (ckpt_tensor.global moves the range of f16 down by 2^8); of f32 they round by 2^-12.
- * MXFP4 and NVFP4 keep their own formats. */
+ * MXFP4 and NVFP4 keep their own formats. f8_e4m3 and nf4 have scales in f32; a device without
+ * kernels for them gets f16 (repack.c). */
 #ifndef ENGINE_LOAD_MADE_H
 #define ENGINE_LOAD_MADE_H
 
@@ -74,8 +74,9 @@ struct scheme {
     enum status (*look)(struct checkpoint *c, struct made *m, struct ckpt_tensor *t);
     void (*rows)(const struct checkpoint *c, const struct made *m, int64_t first, int count,
                  struct made_rows *out);
-    /* Instead of `rows`: row i, in the result's own blocks. */
-    void (*blocks)(const struct checkpoint *c, const struct made *m, int64_t i, uint8_t *out);
+    /* For results of other formats than f16: row i, in the result's own blocks; false: it holds
+     * what is no number. */
+    bool (*blocks)(const struct checkpoint *c, const struct made *m, int64_t i, uint8_t *out);
 };
 
 extern const struct scheme *const made_ints[], *const made_floats[]; /* up to a NULL */
@@ -94,6 +95,7 @@ enum status made_scales(struct made *m, const struct ckpt_tensor *t);
 void made_fit(struct made *m, double lo, double hi, struct ckpt_tensor *t);
 /* Sorts the columns by g_idx: where the groups then are even `order` takes its place. */
 enum status made_sort(struct checkpoint *c, struct made *m);
+float made_scale(const struct checkpoint *c, const struct made *m, int64_t row, int64_t group);
 void made_read_scales(const struct checkpoint *c, const struct made *m, int64_t row, float *out);
 enum status made_fill(const struct checkpoint *c, const struct ckpt_tensor *t, void *out);
 

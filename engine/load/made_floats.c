@@ -1,12 +1,14 @@
 /* made_floats.c - packings whose codes stand for floats: FP8 (per tensor, row, group, or square
  * block), FP4 with scales of 16 (NVFP4) or 32 (MXFP4), and bitsandbytes' codes of 4 bits.
  *
- *   fp8     w = e4m3 * scale: one scale is the weight's `global` and f16 holds the codes exactly;
- *           other scales are multiplied in, rounded once to f16
+ *   fp8     w = e4m3 * scale: f8_e4m3 with the scale of each 64, where that is possible; else one
+ *           scale is the weight's `global` and f16 holds the codes exactly, and others are
+ *           multiplied in, rounded once to f16
  *   nvfp4   w = e2m1 * e4m3 scale / global (compressed-tensors), * weight_scale_2 (ModelOpt)
  *   mxfp4   w = e2m1 * 2^(e - 127)
  *   4 bits  w = map[code] * absmax[i / 64], i counting over the whole weight; absmax may itself be
- *           codes: nested_map[a] * nested_absmax[j / 256] + offset. Rounded once to f16
+ *           codes: nested_map[a] * nested_absmax[j / 256] + offset. nf4 where the map is the usual
+ *           one, else rounded once to f16
  *
  * FP4 stays in our blocks of the same name: the nibbles move, nothing is computed. */
 #include "engine/load/made.h"
@@ -16,6 +18,8 @@
 
 #include "engine/load/safetensors.h"
 #include "kernels/base/json.h"
+#include "kernels/quant/f8_e4m3.h"
+#include "kernels/quant/nf4.h"
 
 static const float e2m1[16] = {0,     0.5f,  1,     1.5f,  2,  3,  4,  6,
                                -0.0f, -0.5f, -1.0f, -1.5f, -2, -3, -4, -6};
@@ -68,27 +72,54 @@ static void whole(struct made *m, struct ckpt_tensor *t)
     t->dtype = DT_F16;
 }
 
+static bool blocks_fp8(const struct checkpoint *c, const struct made *m, int64_t i, uint8_t *out)
+{
+    const unsigned char *q = made_bytes(c, m->part[0]) + i * m->k;
+    bool fits = true;
+
+    for (int64_t k = 0; k < m->k; k += F8_E4M3_BLOCK, out += F8_E4M3_BYTES) {
+        float d = made_scale(c, m, i, k / m->group);
+
+        memcpy(out, &d, sizeof d);
+        memcpy(out + sizeof d, q + k, F8_E4M3_BLOCK);
+        for (int j = 0; j < F8_E4M3_BLOCK; j++)
+            fits &= (q[k + j] & 0x7f) != 0x7f;
+        fits &= isfinite(d) != 0;
+    }
+    return fits;
+}
+
 static enum status look_fp8(struct checkpoint *c, struct made *m, struct ckpt_tensor *t)
 {
     const struct ckpt_tensor *scale =
         m->part[FP8_SCALE] ? m->part[FP8_SCALE] : m->part[FP8_SCALE_INV];
+    bool one = !scale || made_count(scale) == 1;
     int64_t size[2];
 
     m->k = t->shape[t->ndim - 1];
     m->n = m->k ? made_count(t) / m->k : 0;
     whole(m, t);
-    if (!scale)
-        return OK;
-    if (made_count(scale) == 1)
-        return one_number(c, scale, &t->global);
-    m->group = 0;
-    if (scale->shape[0] != m->n && scale->ndim == 2) {
-        block_size(c, size);
-        m->scale_n = size[0];
-        m->group = size[1];
+    if (!one) {
+        m->group = 0;
+        if (scale->shape[0] != m->n && scale->ndim == 2) {
+            block_size(c, size);
+            m->scale_n = size[0];
+            m->group = size[1];
+        }
+    } else {
+        m->scale_n = m->n > 1 ? m->n : 2;
     }
-    TRY(made_scales(m, scale));
-    made_fit(m, -1e9, 1e9, t);
+    if (scale)
+        TRY(made_scales(m, scale));
+    if (m->k % F8_E4M3_BLOCK == 0 && (m->group % F8_E4M3_BLOCK == 0 || m->n_groups == 1) &&
+        t->ndim == 2 && t->type_number == ST_F8_E4M3) {
+        t->dtype = DT_F8_E4M3;
+    } else if (!one) {
+        made_fit(m, -1e9, 1e9, t);
+    } else if (scale) { /* f16 holds the codes exactly */
+        m->scale = NULL;
+        return one_number(c, scale, &t->global);
+    }
     return OK;
 }
 
@@ -124,7 +155,7 @@ static void rows_fp4(const struct checkpoint *c, const struct made *m, int64_t f
 }
 
 /* Groups of 16: bytes of E4M3, whose sign moves into the codes; then element j low, j + 8 high. */
-static void blocks_nvfp4(const struct checkpoint *c, const struct made *m, int64_t i, uint8_t *out)
+static bool blocks_nvfp4(const struct checkpoint *c, const struct made *m, int64_t i, uint8_t *out)
 {
     const unsigned char *row = code_row(c, m, i), *scale = scale_row(c, m, i);
 
@@ -137,10 +168,11 @@ static void blocks_nvfp4(const struct checkpoint *c, const struct made *m, int64
             codes[j] =
                 (uint8_t)((nibble(row, 16 * g + j) | nibble(row, 16 * g + j + 8) << 4) ^ flip);
     }
+    return true;
 }
 
 /* Groups of 32: the exponent, then element j low, j + 16 high. */
-static void blocks_mxfp4(const struct checkpoint *c, const struct made *m, int64_t i, uint8_t *out)
+static bool blocks_mxfp4(const struct checkpoint *c, const struct made *m, int64_t i, uint8_t *out)
 {
     const unsigned char *row = code_row(c, m, i), *scale = scale_row(c, m, i);
 
@@ -149,6 +181,7 @@ static void blocks_mxfp4(const struct checkpoint *c, const struct made *m, int64
         for (int j = 0; j < 16; j++)
             out[1 + j] = (uint8_t)(nibble(row, 32 * g + j) | nibble(row, 32 * g + j + 16) << 4);
     }
+    return true;
 }
 
 /* Codes [N, K / 2] with scales [N, K / group]; further dimensions in front belong to N. */
@@ -246,6 +279,31 @@ static void rows_bnb(const struct checkpoint *c, const struct made *m, int64_t f
         made_read_scales(c, m, first + i, out->scale + i);
 }
 
+static bool is_nf4(const struct checkpoint *c, const struct ckpt_tensor *map)
+{
+    for (int i = 0; i < 16; i++) {
+        if (made_number(c, map, i) != nf4_value[i])
+            return false;
+    }
+    return true;
+}
+
+static bool blocks_nf4(const struct checkpoint *c, const struct made *m, int64_t i, uint8_t *out)
+{
+    const unsigned char *q = made_bytes(c, m->part[0]) + i * m->k / 2;
+    bool fits = true;
+
+    for (int64_t k = 0; k < m->k; k += NF4_BLOCK, out += NF4_BYTES) {
+        float d = absmax(c, m, (i * m->k + k) / m->block);
+
+        memcpy(out, &d, sizeof d);
+        for (int j = 0; j < NF4_BLOCK / 2; j++)
+            out[sizeof d + (size_t)j] = (uint8_t)(q[k / 2 + j] >> 4 | q[k / 2 + j] << 4);
+        fits &= isfinite(d) != 0;
+    }
+    return fits;
+}
+
 static int64_t count_of(const struct json *v, int64_t absent)
 {
     int64_t n;
@@ -318,14 +376,17 @@ static enum status look_bnb(struct checkpoint *c, struct made *m, struct ckpt_te
     t->shape[0] = m->n;
     t->shape[1] = m->k;
     whole(m, t);
-    made_fit(m, -1e9, 1e9, t);
+    if (m->k % NF4_BLOCK == 0 && m->block % NF4_BLOCK == 0 && is_nf4(c, m->part[BNB_MAP]))
+        t->dtype = DT_NF4;
+    else
+        made_fit(m, -1e9, 1e9, t);
     return OK;
 }
 
 /* clang-format off */
 static const struct scheme e4m3 = {
     .name = "FP8", .part = {".weight", ".weight_scale", ".weight_scale_inv"},
-    .needed = 1, .type = ST_F8_E4M3, .scale = -1, .look = look_fp8, .rows = rows_fp8,
+    .needed = 1, .type = ST_F8_E4M3, .scale = -1, .look = look_fp8, .rows = rows_fp8, .blocks = blocks_fp8,
 };
 static const struct scheme e5m2 = {
     .name = "FP8", .part = {".weight", ".weight_scale", ".weight_scale_inv"},
@@ -351,7 +412,7 @@ static const struct scheme bnb = {
     .name = "bitsandbytes 4 bit",
     .part = {".weight", ".weight.absmax", ".weight.quant_map", ".weight.nested_absmax", ".weight.nested_quant_map",
              ".weight.quant_state.bitsandbytes__nf4", ".weight.quant_state.bitsandbytes__fp4"},
-    .needed = 3, .type = ST_U8, .scale = -1, .look = look_bnb, .rows = rows_bnb,
+    .needed = 3, .type = ST_U8, .scale = -1, .look = look_bnb, .rows = rows_bnb, .blocks = blocks_nf4,
 };
 /* clang-format on */
 

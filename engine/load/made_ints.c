@@ -2,11 +2,8 @@
  * the int8 of bitsandbytes. They differ in where a code stands; what is made of it is the same.
  *
  *   gptq   qweight [K b / 32, N], qzeros [G, N b / 32]: w = s (q - (z + 1)), version 2: s (q - z)
- *
  *   awq    qweight [K, N / 8],    qzeros [G, N / 8]:    w = s (q - z)
- *
  *   packed weight_packed [N, K b / 32], weight_zero_point [N b / 32, G]: both plus 2^(b - 1)
- *
  *   int8   weight [N, K];  bitsandbytes: w = q SCB / 127
  *
  * Declared activation quantisation is left out: activations are quantised here as ours are. */

@@ -26,8 +26,20 @@ static bool is_vector(const struct bound *b)
     return b->kind == WEIGHT_VECTOR || b->kind == WEIGHT_BIAS;
 }
 
+/* A device without kernels for blocks of floats gets such weights as f16: their bytes are made
+ * anyway. */
+static void settle_format(struct bound *b, struct device *dev)
+{
+    struct op_case multiply = {OP_linear, DT_F32, b->dtype, 0, b->n, b->k};
+    bool floats = b->dtype == DT_F8_E4M3 || b->dtype == DT_NF4;
+
+    if (floats && !dev->backend->can(dev, &multiply, &b->choice))
+        b->dtype = DT_F16;
+}
+
 static enum status choose(struct bound *b, struct device *dev)
 {
+    settle_format(b, dev);
     struct op_case look = {OP_embed, DT_F32, b->dtype, 0, b->n, b->k};
     struct op_case multiply = {OP_linear, DT_F32, b->dtype, 0, b->n, b->k};
     bool table = b->kind == WEIGHT_TABLE;
@@ -105,6 +117,19 @@ void repack_plan(const struct placement *p, const struct device *dev, char *weig
         set_view(p, &p->bound[i], dev, view_of(&p->bound[i], weights + p->bound[i].offset));
 }
 
+/* A source tensor in the format that the weight has on the device: `t` itself, or in `own` what is
+ * made in another one. */
+static const struct ckpt_tensor *as_bound(const struct bound *b, const struct ckpt_tensor *t,
+                                          struct ckpt_tensor *own)
+{
+    if (!t->made || is_vector(b) || t->dtype == (int)b->dtype)
+        return t;
+    *own = *t;
+    own->dtype = (int)b->dtype;
+    own->bytes = dtype_row_bytes(b->dtype, b->k) * (size_t)t->shape[0];
+    return own;
+}
+
 /* The bytes of a source tensor: in the file, or made into `scratch`. */
 static enum status source(const struct checkpoint *c, const struct ckpt_tensor *t, void *scratch,
                           struct tensor *out)
@@ -128,10 +153,11 @@ static size_t source_bytes(const struct bound *b)
 
 static size_t made_bytes(const struct bound *b)
 {
+    struct ckpt_tensor own;
     size_t n = 0;
 
     for (int i = 0; i < b->n_src; i++)
-        n += b->src[i]->made ? b->src[i]->bytes : 0;
+        n += b->src[i]->made ? as_bound(b, b->src[i], &own)->bytes : 0;
     return n;
 }
 
@@ -210,8 +236,11 @@ static enum status list_items(const struct loading *l, int first, int last, stru
         dst[*n] = view_of(b, l->weights + b->offset);
         item[*n] = (struct pack_item){src, b->n_src, &b->choice, &dst[*n]};
         for (int j = 0; j < b->n_src; j++, src++) {
-            TRY(source(l->c, b->src[j], scratch, src));
-            scratch += b->src[j]->made ? b->src[j]->bytes : 0;
+            struct ckpt_tensor own;
+            const struct ckpt_tensor *t = as_bound(b, b->src[j], &own);
+
+            TRY(source(l->c, t, scratch, src));
+            scratch += t->made ? t->bytes : 0;
         }
         ++*n;
     }

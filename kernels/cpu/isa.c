@@ -70,7 +70,8 @@ static int level(void)
     [DT_IQ2_XXS] = kernel(IQ4_XS), [DT_IQ2_XS] = kernel(Q3_K),    [DT_IQ2_S] = kernel(Q3_K), \
     [DT_IQ3_XXS] = kernel(IQ4_XS), [DT_IQ3_S] = kernel(IQ4_XS),   [DT_IQ4_NL] = kernel(IQ4_NL), \
     [DT_IQ4_XS] = kernel(IQ4_XS),  [DT_TQ1_0] = kernel(IQ4_XS),   [DT_TQ2_0] = kernel(IQ4_XS), \
-    [DT_MXFP4] = kernel(IQ4_NL),   [DT_NVFP4] = kernel(NVFP4),
+    [DT_MXFP4] = kernel(IQ4_NL),   [DT_NVFP4] = kernel(NVFP4), \
+    [DT_F8_E4M3] = kernel(F8_E4M3), [DT_NF4] = kernel(NF4),
 /* Packing waits for memory; 256 bits are as fast as 512. */
 #define PACKERS .pack = { \
     [DT_F32] = pack_avx2_F32,   [DT_F16] = pack_avx2_F16,    [DT_BF16] = pack_avx2_BF16, \

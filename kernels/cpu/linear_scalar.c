@@ -86,10 +86,7 @@ static void plain(const struct linear_job *j, const uint8_t *panel, int r, int64
         const char *x = (const char *)j->x + (size_t)(i0 + i) * j->xs;
         for (int64_t c = 0; c < k; c++) {
             float xv = j->type == DT_BF16 ? half_of(x, c, true) : float_at(x, c);
-            float wv = j->type == DT_F16    ? half_of(panel, c * 16 + r, false)
-                       : j->type == DT_BF16 ? half_of(panel, c / 2 * 32 + 2 * r + c % 2, true)
-                                            : float_at(panel, c * 16 + r);
-            f[i] = fmaf(xv, wv, f[i]);
+            f[i] = fmaf(xv, panel_plain(j->type, panel, c, r), f[i]);
         }
     }
 }

@@ -3,18 +3,25 @@
  * Block formats: both sides are integers in groups of 32 with float scales. A group of activations
  * is top = max|x|, q = round(x * (127 / top)) to nearest even, d = top / 127; it is all zero when
  * top < 2^-100, where 127 / top would end. In ascending groups, with sums exact in int32:
+ *
  *     f = fma((float)sum(qa * qw) * d_a, d_w, f)
+ *
  *     f = fma(m, d_a * (float)sum(qa), f)                formats with a minimum (w = d q + m)
+ *
  * Every block format has this view (quant.h); they differ in how a group's scales enter:
+ *
  *   whole   sum(qa * qw) as above, d_w = d * sc; m is weighed by 1
+ *
  *   halves  sc0 * low half + sc1 * high half in place of sum(qa * qw), d_w = d; likewise
+ *
  *           mn0 * low + mn1 * high half of sum(qa): both exact in int32 and below 2^24
+ *
  *   apart   two steps f = fma((float)half * d_a, d * sc, f), low half first (NVFP4)
  *
- * Plain types: one chain f = fma(x[k], w[k], f) in ascending k, with w of f64 and integers rounded
- * to f32; bf16 weights round x to bf16 first.
- * At the end y = f * global, where the weight has one, then y + bias.
- * Any order inside an exact sum gives the same bits, so vector code may choose it freely. */
+ * Plain types, and blocks of floats (f8_e4m3, nf4): one chain f = fma(x[k], w[k], f) in ascending
+ * k, with w of f64 and integers rounded to f32; bf16 weights round x to bf16 first. At the end y =
+ * f * global, where the weight has one, then y + bias. Any order inside an exact sum gives the same
+ * bits, so vector code may choose it freely. */
 #include "kernels/cpu/naive.h"
 
 #include <math.h>
@@ -103,7 +110,7 @@ static void tile_plain(const struct op_linear *a, int64_t row, int rows, int64_t
                        struct tile *t)
 {
     enum dtype type = (enum dtype)a->w.dtype;
-    int size = dtype_info(type)->bytes;
+    int size = dtype_info(type)->bytes, block = dtype_info(type)->block;
     float w[CHUNK], x[ROWS][CHUNK];
     for (int64_t k = 0; k < a->w.shape[1]; k += CHUNK) {
         int n = a->w.shape[1] - k < CHUNK ? (int)(a->w.shape[1] - k) : CHUNK;
@@ -113,7 +120,7 @@ static void tile_plain(const struct op_linear *a, int64_t row, int rows, int64_t
                 x[r][i] = type == DT_BF16 ? half_bf16(half_to_bf16(from[i])) : from[i];
         }
         for (int c = 0; c < cols; c++) {
-            dtype_decode(type, (const char *)tensor_row(&a->w, col + c) + k * size, w, n);
+            dtype_decode(type, (const char *)tensor_row(&a->w, col + c) + k / block * size, w, n);
             for (int r = 0; r < rows; r++)
                 for (int i = 0; i < n; i++)
                     t->f[r][c] = fmaf(x[r][i], w[i], t->f[r][c]);

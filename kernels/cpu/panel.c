@@ -10,6 +10,8 @@
 
 #include "kernels/cpu/codes.h"
 #include "kernels/half.h"
+#include "kernels/quant/f8_e4m3.h"
+#include "kernels/quant/nf4.h"
 
 enum { LINE = 64, PLANES = 512 /* of a pair: behind its 8 nibble lines */ };
 static const uint32_t LOW = 0x0f0f0f0fu, ONES = 0x01010101u;
@@ -39,6 +41,8 @@ static const struct panel_format formats[N_DTYPE] = {
     [DT_Q1_0]    = { 64,  576,  64,  512,   1, QUANT_WHOLE, codes_ternary},
     [DT_Q2_0]    = { 64,  576,  64,  512,   1, QUANT_WHOLE, codes_ternary},
     [DT_NVFP4]   = { 64,  640, 128,  512,  12, QUANT_APART, codes_fp4},
+    [DT_F8_E4M3] = { 64, 1088,  64,    0,   0, QUANT_WHOLE, NULL},
+    [DT_NF4]     = { 64,  576,  64,    0,   0, QUANT_WHOLE, NULL},
     [DT_IQ1_S]   = {256, 2240, 192,  512,   9, QUANT_WHOLE, codes_iq1},
     [DT_IQ2_XXS] = {256, 2240, 192,  512,  43, QUANT_WHOLE, codes_iq2},
     [DT_IQ3_XXS] = {256, 2240, 192,  512,  62, QUANT_WHOLE, codes_iq3_xxs},
@@ -262,12 +266,34 @@ static void pack_f32(const uint8_t *s, int n, int r, uint8_t *d)
         memcpy(d + k * LINE + 4 * r, s + 4 * k, 4);
 }
 
+/* The scale of the kernels is 2^8 times the block's: see f8_e4m3.h. */
+static void pack_f8_e4m3(const uint8_t *s, int n, int r, uint8_t *d)
+{
+    float scale;
+
+    (void)n;
+    memcpy(&scale, s, sizeof scale);
+    scale *= 256;
+    memcpy(d + 4 * r, &scale, sizeof scale);
+    for (int k = 0; k < 64; k++)
+        d[LINE + k * 16 + r] = s[4 + k];
+}
+
+static void pack_nf4(const uint8_t *s, int n, int r, uint8_t *d)
+{
+    (void)n;
+    memcpy(d + 4 * r, s, 4);
+    for (int i = 0; i < 32; i++)
+        d[LINE + i * 16 + r] = s[4 + i];
+}
+
 /* clang-format off */
 static pack_fn *const packers[N_DTYPE] = {
     [DT_F32]  = pack_f32,  [DT_F16]  = pack_f16,  [DT_BF16] = pack_bf16, [DT_Q8_0] = pack_q8_0,
     [DT_Q4_0] = pack_q4_0, [DT_Q4_1] = pack_q4_1, [DT_Q5_0] = pack_q5_0, [DT_Q5_1] = pack_q5_1,
     [DT_Q4_K] = pack_q4_k, [DT_Q5_K] = pack_q5_k, [DT_Q6_K] = pack_q6_k, [DT_Q8_1] = pack_q8_1,
     [DT_IQ4_NL] = pack_q4_0, /* its nibbles are the codes */
+    [DT_F8_E4M3] = pack_f8_e4m3, [DT_NF4] = pack_nf4,
 };
 /* clang-format on */
 
@@ -379,7 +405,7 @@ void panel_block(enum dtype t, const uint8_t *panel, int64_t b, int r, struct pa
     out->m = -(half_f16(half_at(s + 32 + 2 * r)) * (float)s[192 + in_step * 16 + r]);
 }
 
-static float plain_value(enum dtype t, const uint8_t *panel, int64_t k, int r)
+float panel_plain(enum dtype t, const uint8_t *panel, int64_t k, int r)
 {
     const uint8_t *s = panel + k / formats[t].step * formats[t].bytes;
     int in_step = (int)(k % formats[t].step);
@@ -389,6 +415,12 @@ static float plain_value(enum dtype t, const uint8_t *panel, int64_t k, int r)
         return half_bf16(half_at(s + in_step / 2 * LINE + 4 * r + in_step % 2 * 2));
     if (t == DT_F16)
         return half_f16(half_at(s + in_step * 32 + 2 * r));
+    if (t == DT_F8_E4M3 || t == DT_NF4) {
+        memcpy(&f, s + 4 * r, sizeof f);
+        if (t == DT_NF4)
+            return f * nf4_value[s[LINE + in_step / 2 * 16 + r] >> in_step % 2 * 4 & 15];
+        return f * (f8_e4m3_value(s[LINE + in_step * 16 + r]) * 0x1p-8f);
+    }
     memcpy(&f, s + in_step * LINE + 4 * r, sizeof f);
     return f;
 }
@@ -405,7 +437,7 @@ void panel_row(const struct tensor *w, int64_t row, float *out)
 
     if (!f->pair)
         for (int64_t i = 0; i < k; i++)
-            out[i] = plain_value(t, panel, i, r);
+            out[i] = panel_plain(t, panel, i, r);
     for (int64_t i = 0; f->pair && i < k; i += ACT_GROUP) {
         panel_block(t, panel, i / ACT_GROUP, r, &b);
         for (int j = 0; j < ACT_GROUP; j++) {

@@ -7,36 +7,60 @@
  * Block formats (step of 64 k, K-quants 256). A value line holds 4 consecutive k of each row: byte
  * 4 * r + k % 4 belongs to row r; 8 lines are a block of 32 k. Every 64 k ("pair" of blocks h = 0,
  * 1) take 8 nibble lines, low nibble block 0 and high nibble block 1, then bit planes:
+ *
  *   q8_0       f16 d[2][16]                                   | 16 lines, byte = q + 128
+ *
  *   q4_0       f16 d[2][16]                                   | 8 lines
+ *
  *   q4_1       f16 d[2][16], m[2][16]                         | 8 lines
+ *
  *   q5_0, q5_1 as q4_0, q4_1                                  | 8 lines, 2 planes of 1 bit
+ *
  *   q4_k       f16 d[16], dmin[16], u8 sc[8][16], mn[8][16]   | 4 x 8 lines
+ *
  *   q5_k       the same                                       | 4 x (8 lines, 2 planes of 1 bit)
+ *
  *   q6_k       f16 d[16], 32 bytes 0, s8 sc[16][16]           | 4 x (8 lines, 4 planes of 2 bits)
+ *
  *   q8_1       as q8_0, its sum dropped
+ *
  * All other block formats have at most 16 different values: a nibble is a code, its value stands in
  * a table of the format (codes.h). 8 lines a pair, no planes; what differs is the head:
+ *
  *   iq4_nl, mxfp4, q1_0, q2_0               f16 d[2][16], mxfp4 bf16
+ *
  *   nvfp4                                   f16 d[2][2][16]: of 16 k
+ *
  *   iq1_s iq2_xxs iq3_xxs iq3_s iq4_xs tq*  step 256: f32 d[16], s8 sc[8][16]
+ *
  *   q3_k iq1_m iq2_xs iq2_s                 step 256: f32 d[16], s8 sc[16][16]
+ *
  *   q2_k                    step 256: f16 d[16], dmin[16], u8 sc[16][16], mn[16][16]
+ *
  * Plane of 1 bit: line h, bit g of a byte is the fifth bit of that byte's value in line g of block
- * h. Plane of 2 bits: line 2 h + g / 4, bits 2 (g % 4) and the next.
- * Plain formats: bf16 a line = 16 rows x 2 k, byte 4 r + 2 (k % 2); f16 a line = 16 rows of k, then
- * 16 rows of k + 1; f32 a line = 16 rows of one k; f64 and integers are packed as f32.
- * N is padded to 16 with rows of zero bytes, K to a step with zero scales and values.
+ * h. Plane of 2 bits: line 2 h + g / 4, bits 2 (g % 4) and the next. Plain formats: bf16 a line =
+ * 16 rows x 2 k, byte 4 r + 2 (k % 2); f16 a line = 16 rows of k, then 16 rows of k + 1; f32 a line
+ * = 16 rows of one k; f64 and integers are packed as f32. f8_e4m3 and nf4, step of 64: f32 d[16]
+ * (f8_e4m3: 2^8 d), then for each k, of nf4 for each pair of k, a byte of 16 rows; their values are
+ * floats, and so is the arithmetic. N is padded to 16 with rows of zero bytes, K to a step with
+ * zero scales and values.
  *
  * The arithmetic is that of naive_linear.c, bit for bit on every ISA: per output f = 0, then for
  * groups of 32 k ascending, with a the group of x, all sums exact in int32:
+ *
  *   q8_0, q4_0, q5_0   f = fma((float)sum(q a) * a.d, d, f)                    q signed
+ *
  *   q4_1, q5_1         the same, q unsigned; then f = fma(m, a.ds, f)
+ *
  *   q4_k, q5_k         the same with d = d * sc, m = -(dmin * mn)
+ *
  *   q6_k               sc0 * sum16(q a) + sc1 * sum16'(q a), below 2^24, in place of sum(q a)
+ *
  *   codes              as one of these by enum quant_sum; nvfp4 has a step for each 16
- * f32, f16: f = fma(x, w, f) over k ascending; bf16: the same with x rounded to bf16, except on
- * AVX512_BF16, where vdpbf16ps adds pairs. Then y = f + bias when there is one. */
+ *
+ * f32, f16, f8_e4m3, nf4: f = fma(x, w, f) over k ascending, w = fl(d value); bf16: the same with x
+ * rounded to bf16, except on AVX512_BF16, where vdpbf16ps adds pairs. Then y = f + bias when there
+ * is one. */
 #ifndef KERNELS_CPU_PANEL_H
 #define KERNELS_CPU_PANEL_H
 
@@ -90,6 +114,9 @@ void panel_pack(const struct panel_work *w, int64_t first, int64_t last);
 
 /* One row of a packed weight as f32: the same bits as dtype_decode of the row it was made of. */
 void panel_row(const struct tensor *w, int64_t row, float *out);
+
+/* Weight k of row r of a panel of floats. */
+float panel_plain(enum dtype t, const uint8_t *panel, int64_t k, int r);
 
 /* 32 k of one row as numbers, for the scalar kernel and panel_row. Block formats only. */
 struct panel_block {

@@ -61,18 +61,18 @@ static const struct { const char *name, *module, *format; float bound; } packed[
     {"ct-int",    "mlp.up_proj",      "q4_0",  0},        /* 3 bits */
     {"ct-int",    "mlp.down_proj",    "q4_0",  0x1p-11f},
     {"ct-float",  "self_attn.q_proj", "nvfp4", 0x1p-22f}, /* 1 / global in f32 */
-    {"ct-float",  "self_attn.o_proj", "f16",   0},
-    {"ct-float",  "mlp.gate_proj",    "f16",   0x1p-11f},
-    {"ct-float",  "mlp.up_proj",      "f16",   0x1p-11f},
+    {"ct-float",  "self_attn.o_proj", "f8_e4m3", 0},
+    {"ct-float",  "mlp.gate_proj",    "f8_e4m3", 0},
+    {"ct-float",  "mlp.up_proj",      "f8_e4m3", 0},
     {"ct-float",  "mlp.down_proj",    "mxfp4", 0},
     {"fp8-block", "self_attn.q_proj", "f16",   0x1p-11f},
     {"fp8-block", "mlp.down_proj",    "f16",   0x1p-11f},
-    {"modelopt",  "self_attn.q_proj", "f16",   0},
+    {"modelopt",  "self_attn.q_proj", "f8_e4m3", 0},
     {"modelopt",  "mlp.down_proj",    "nvfp4", 0x1p-22f}, /* products in f32 in another order */
-    {"bnb",       "self_attn.q_proj", "f16",   0x1p-11f},
+    {"bnb",       "self_attn.q_proj", "nf4",   0},
     {"bnb",       "mlp.gate_proj",    "f16",   0x1p-11f},
     {"bnb",       "mlp.up_proj",      "q8_0",  0x1p-11f},
-    {"bnb",       "mlp.down_proj",    "f16",   0x1p-11f},
+    {"bnb",       "mlp.down_proj",    "nf4",   0},
 };
 /* clang-format on */
 enum { N_MODELS = sizeof models / sizeof models[0], N_PACKED = sizeof packed / sizeof packed[0] };
