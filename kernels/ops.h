@@ -35,6 +35,8 @@ struct ragged {
         *seq_slot; /* [seqs] slot of each sequence: row of the page table, of `last`, of `counts` */
     const int32_t *span; /* [rows] last position a row may see, for bidirectional spans; NULL:
                             causal (its own) */
+    int longest;         /* every position is below; 0: below the end of the page table */
+    bool singles;        /* no sequence has more than one row */
 };
 
 /* Keys and values of one layer in pages of `page_tokens` positions. Page p begins at base + p *

@@ -315,7 +315,19 @@ static enum status upload(struct task_state *g, const struct step *step, const s
 
 struct sizes { /* of a step's launches */
     int rows, seqs, want;
+    int longest; /* as in struct ragged */
+    bool singles;
 };
+
+/* Positions of a step are below it: a power of two, so that few graphs are enough. */
+static int longest(const struct step_plan *p)
+{
+    int most = 256;
+    for (int i = 0; i < p->n_parts; i++)
+        while (most < p->part[i].pos + p->part[i].n)
+            most *= 2;
+    return most;
+}
 
 /* The forward and the sampler, of so many rows of whatever the arrays on the device hold. */
 static enum status compute(struct task_state *g, struct sizes n)
@@ -328,7 +340,9 @@ static enum status compute(struct task_state *g, struct sizes n)
                        .pos = dev.pos,
                        .row_seq = dev.row_seq,
                        .seq_start = dev.seq_start,
-                       .seq_slot = dev.seq_slot};
+                       .seq_slot = dev.seq_slot,
+                       .longest = n.longest,
+                       .singles = n.singles};
     struct batch b = {.r = r,
                       .token = dev.token,
                       .last = g->pack.last,
@@ -374,19 +388,19 @@ static enum status capture(struct task_state *g, struct sizes n, struct graph **
     return ERR_UNSUPPORTED;
 }
 
-/* A step of `rows` single rows: launched the first time, captured the second, replayed since. */
-static enum status compute_singles(struct task_state *g, int rows)
+/* A step of single rows: launched the first time, captured the second, replayed since. */
+static enum status compute_singles(struct task_state *g, struct sizes n)
 {
     const struct backend *b = g->w->opt.backend;
-    struct sizes n = {rows, rows, rows};
+    const struct gen_graph *at = g->graph;
     int i = 0;
-    while (i < GRAPHS && g->graph[i].rows && g->graph[i].rows != rows)
+    while (i < GRAPHS && at[i].rows && (at[i].rows != n.rows || at[i].longest != n.longest))
         i++;
     if (!b->capture || g->no_graphs || i == GRAPHS)
         return compute(g, n);
     struct gen_graph *e = &g->graph[i];
     if (!e->rows) {
-        e->rows = rows;
+        *e = (struct gen_graph){n.rows, n.longest, NULL};
         return compute(g, n);
     }
     if (!e->graph && capture(g, n, &e->graph) != OK)
@@ -400,12 +414,17 @@ static enum status gen_launch(struct task_state *g, struct step *step)
     struct pack_arrays host = pack_host(&g->pack, step->ring);
     fill_rows(g, p, &host);
     TRY(upload(g, step, p));
-    if (p->want == p->rows && p->n_parts == p->rows)
-        TRY(compute_singles(g, bucket(g, p->rows, g->max.seqs)));
-    else
-        TRY(compute(g, (struct sizes){bucket(g, p->rows, g->max.rows),
-                                      bucket(g, p->n_parts, g->max.seqs),
-                                      bucket(g, p->want, g->max.want)}));
+    struct sizes n = {.rows = bucket(g, p->rows, g->max.rows),
+                      .seqs = bucket(g, p->n_parts, g->max.seqs),
+                      .want = bucket(g, p->want, g->max.want),
+                      .longest = longest(p)};
+    if (p->want == p->rows && p->n_parts == p->rows) {
+        n.rows = n.want = n.seqs; /* the same bucket, where there are no more sequences than that */
+        n.singles = true;
+        TRY(compute_singles(g, n));
+    } else {
+        TRY(compute(g, n));
+    }
     return p->want ? pack_download(&g->pack, step->ring, g->w->queue, p->want) : OK;
 }
 

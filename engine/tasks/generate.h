@@ -84,12 +84,12 @@ struct step_plan {
     bool prefill;
 };
 
-/* A step of single rows as a graph: all that its launches depend on is their number. */
+/* A step of single rows as a graph: its launches depend on these two alone. */
 struct gen_graph {
-    int rows;            /* 0: unused */
+    int rows, longest;   /* rows 0: unused */
     struct graph *graph; /* NULL: seen once */
 };
-enum { GRAPHS = 32 };
+enum { GRAPHS = 128 };
 
 struct task_state {
     struct worker *w;

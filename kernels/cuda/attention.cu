@@ -6,8 +6,8 @@
  * Bytes: 4 D bytes a position and KV head, read once by a sequence with one row, once for each 64
  * (row, head) pairs by a longer chunk.
  * Two kernels share one step (attn_step: scores, online softmax, product with V, all by mma.sync):
- *   split   sequences with one row in this step (decoding). A block has one KV head and a part of
- *           the row's positions, its warps take 16 positions of each block of 64; the parts are
+ *   split   sequences with one row in this step (decoding). A block has one KV head and one part of
+ *           the row's positions; each warp has all scores and a share of V's columns; the parts are
  *           merged by attn_merge. Expected (not measured): 80-90 % of the memory's rate from 64 MB
  *           of keys and values on.
  *   tile    sequences with more rows: 64 (row, head) pairs a block, 16 a warp, positions 64 at a
@@ -17,8 +17,10 @@
  * the shared memory take attn_plain, which is correct and slow.
  *
  * Numbers as naive_attn.c: q scaled and rounded to bf16, p rounded for the product with V but not
- * for its sum. How a row's positions are cut depends on its own range alone, and which kernel takes
- * it on its sequence's rows in the step: its bits do not depend on other sequences. */
+ * for its sum. Positions are cut into parts whose limits are fixed (attn_part): within a part the
+ * softmax is online over blocks of 64, the parts are folded in ascending order, in both kernels by
+ * the same operations. So a row has the same bits whichever kernel takes it: they depend neither on
+ * other sequences nor on how a text was cut into steps. */
 #include "kernels/cuda/gpu.cuh"
 
 #include "kernels/cuda/cuda.h"
@@ -31,6 +33,56 @@ enum {
 };
 static constexpr float LOG2E = 1.4426950408889634f, LOWEST = -1e30f;
 
+/* --- parts: `first` of `chunk` positions each, then twice as long as far as four times the
+ * positions, and so on: fixed limits, so that they depend on no row and no step. */
+
+struct attn_cut {
+    int chunk, first; /* the configuration's; chunk: a multiple of 64 */
+};
+
+struct attn_tier { /* positions [from, to) in parts of `each`, the first of number `before` */
+    int64_t from, to, each;
+    int before;
+};
+
+GPU_BOTH attn_tier attn_first_tier(const attn_cut &c)
+{
+    const attn_tier t = {0, static_cast<int64_t>(c.chunk) * c.first, c.chunk, 0};
+    return t;
+}
+
+GPU_BOTH int attn_tier_parts(const attn_tier &t)
+{
+    return static_cast<int>((t.to - t.from + t.each - 1) / t.each);
+}
+
+GPU_BOTH void attn_next_tier(attn_tier &t)
+{
+    t.before += attn_tier_parts(t);
+    t.from = t.to;
+    t.to *= 4;
+    t.each *= 2;
+}
+
+/* The part that holds a position. */
+GPU_BOTH int attn_part(const attn_cut &c, int pos)
+{
+    attn_tier t = attn_first_tier(c);
+    while (pos >= t.to)
+        attn_next_tier(t);
+    return t.before + static_cast<int>((pos - t.from) / t.each);
+}
+
+/* Its first position. */
+GPU_BOTH int attn_part_start(const attn_cut &c, int part)
+{
+    attn_tier t = attn_first_tier(c);
+    while (part - t.before >= attn_tier_parts(t))
+        attn_next_tier(t);
+    const int64_t at = t.from + (part - t.before) * t.each;
+    return at < INT32_MAX ? static_cast<int>(at) : INT32_MAX;
+}
+
 struct attn_args {
     const char *q;
     char *y;
@@ -41,8 +93,15 @@ struct attn_args {
     float *part; /* [seqs][heads][splits][D + 2]: o, m, l */
     float scale, softcap;
     int heads, group, splits;
-    int chunk, most; /* a row's parts: least positions of one, most of them (the configuration's) */
+    attn_cut cut;
 };
+
+/* A sum x under the largest score of before, with a part y under its own: u and v bring both under
+ * the larger. Spelled out, or compilers would contract it here and not there. */
+GPU_FN float attn_fold(float x, float u, float y, float v)
+{
+    return fmaf(x, u, __fmul_rn(y, v));
+}
 
 /* Positions a row may see. */
 struct attn_range {
@@ -74,7 +133,7 @@ GPU_FN const char *attn_key(const attn_args &a, int slot, int pos, int head)
 
 GPU_FN float attn_cap(const attn_args &a, float s)
 {
-    return a.softcap != 0 ? a.softcap * tanhf(s / a.softcap) * LOG2E : s;
+    return a.softcap != 0 ? __fmul_rn(a.softcap * tanhf(s / a.softcap), LOG2E) : s;
 }
 
 GPU_FN uint32_t attn_pair(float u, float v)
@@ -85,11 +144,13 @@ GPU_FN uint32_t attn_pair(float u, float v)
 
 /* --- one warp: 16 rows of q against TOKENS positions in shared memory */
 
-template <int D> struct attn_state {
-    float o[D / 8][4], m[2], l[2]; /* rows g and g + 8; l of this lane's columns */
+/* 16-column chunks of V and o go round among SHARES warps. */
+template <int D, int N> struct attn_state {
+    enum { SHARES = N, CHUNKS = (D / 16 + SHARES - 1) / SHARES };
+    float o[2 * CHUNKS][4], m[2], l[2]; /* rows g and g + 8; l of this lane's columns */
 };
 
-template <int D> GPU_FN void attn_begin(attn_state<D> &s)
+template <int D, int SHARES> GPU_FN void attn_begin(attn_state<D, SHARES> &s)
 {
     GPU_UNROLL
     for (int i = 0; i < 2; i++) {
@@ -97,19 +158,30 @@ template <int D> GPU_FN void attn_begin(attn_state<D> &s)
         s.l[i] = 0;
     }
     GPU_UNROLL
-    for (int i = 0; i < D / 8; i++)
+    for (int i = 0; i < 2 * s.CHUNKS; i++)
         GPU_UNROLL
     for (int j = 0; j < 4; j++)
         s.o[i][j] = 0;
 }
 
-/* q: 16 rows; k: TOKENS rows, the first of position t0, V_AT numbers before those of V; all D + 8
- * long. */
-template <int D, int TOKENS, int V_AT>
-GPU_FN void attn_step(const attn_args &a, const __nv_bfloat16 *q, const __nv_bfloat16 *k, int t0,
-                      const attn_range (&see)[2], attn_state<D> &st)
+/* A lane's l becomes its row's. */
+template <int D, int SHARES> GPU_FN void attn_end(attn_state<D, SHARES> &s)
 {
-    constexpr int ROW = D + 8;
+    GPU_UNROLL
+    for (int h = 0; h < 2; h++) {
+        s.l[h] += __shfl_xor_sync(GPU_ALL, s.l[h], 1);
+        s.l[h] += __shfl_xor_sync(GPU_ALL, s.l[h], 2);
+    }
+}
+
+/* q: 16 rows; k: TOKENS rows, the first of position t0, as many before those of V; all D + 8 long.
+ * This warp has chunks share, share + SHARES ... of V. */
+template <int D, int TOKENS, class State>
+GPU_FN void attn_step(const attn_args &a, const __nv_bfloat16 *q, const __nv_bfloat16 *k, int t0,
+                      const attn_range (&see)[2], State &st)
+{
+    constexpr int ROW = D + 8, V_AT = TOKENS * ROW;
+    const int share = st.SHARES > 1 ? threadIdx.x >> 5 : 0;
     const int lane = threadIdx.x & 31, t = lane & 3;
     float s[TOKENS / 8][4] = {};
     GPU_UNROLL
@@ -153,7 +225,7 @@ GPU_FN void attn_step(const attn_args &a, const __nv_bfloat16 *q, const __nv_bfl
         st.l[h] = st.l[h] * fix[h] + sum;
     }
     GPU_UNROLL
-    for (int i = 0; i < D / 8; i++)
+    for (int i = 0; i < 2 * st.CHUNKS; i++)
         GPU_UNROLL
     for (int j = 0; j < 4; j++)
         st.o[i][j] *= fix[j >> 1];
@@ -164,13 +236,16 @@ GPU_FN void attn_step(const attn_args &a, const __nv_bfloat16 *q, const __nv_bfl
                                attn_pair(s[2 * j + 1][0], s[2 * j + 1][1]),
                                attn_pair(s[2 * j + 1][2], s[2 * j + 1][3])};
         GPU_UNROLL
-        for (int d = 0; d < D; d += 16) {
+        for (int i = 0; i < st.CHUNKS; i++) {
+            const int d = (share + i * st.SHARES) * 16;
             uint32_t vb[4];
+            if (d >= D) /* D / 16 is no multiple of SHARES */
+                continue;
             gpu_ldmatrix_x4_trans(vb,
                                   k + V_AT + (j * 16 + (lane & 15)) * ROW + d + (lane >> 4) * 8);
             const uint32_t b0[2] = {vb[0], vb[1]}, b1[2] = {vb[2], vb[3]};
-            gpu_mma_bf16(st.o[d / 8], p, b0, st.o[d / 8]);
-            gpu_mma_bf16(st.o[d / 8 + 1], p, b1, st.o[d / 8 + 1]);
+            gpu_mma_bf16(st.o[2 * i], p, b0, st.o[2 * i]);
+            gpu_mma_bf16(st.o[2 * i + 1], p, b1, st.o[2 * i + 1]);
         }
     }
 }
@@ -181,12 +256,12 @@ template <int D, bool SPLIT> struct attn_shape {
     enum {
         ROW = D + 8,
         TOKENS = D > 128 ? 32 : 64, /* positions at once */
-        WARPS = SPLIT ? TOKENS / 16 : TILE_WARPS,
+        WARPS = TILE_WARPS,
+        SHARES = SPLIT ? WARPS : 1, /* of V's columns */
         THREADS = WARPS * 32,
         Q_ROWS = SPLIT ? 16 : TILE_ROWS,
         BYTES = (Q_ROWS + 4 * TOKENS) * ROW * 2 /* q | stage 0: K, V | stage 1: K, V */
     };
-    static_assert(!SPLIT || WARPS * 16 * (D + 2) * 4 <= 4 * TOKENS * ROW * 2, "room to merge");
 };
 
 /* Positions [t0, t0 + TOKENS) of K and V; those outside of `see` are zero. */
@@ -233,15 +308,17 @@ struct attn_view {
     attn_range all, mine[2];
 };
 
-/* All positions of a view, each warp its rows (tile) or its 16 of every TOKENS (split). */
-template <int D, bool SPLIT>
-GPU_FN void attn_run(const attn_args &a, __nv_bfloat16 *smem, const attn_view &w, attn_state<D> &st)
+/* All positions of a view, each warp its rows (tile) or its columns (split); `part_done(block)`
+ * after the last block of a part. */
+template <int D, bool SPLIT, class State, class F>
+GPU_FN void attn_run(const attn_args &a, __nv_bfloat16 *smem, const attn_view &w, State &st,
+                     F part_done)
 {
     using S = attn_shape<D, SPLIT>;
-    const int warp = threadIdx.x >> 5;
-    const __nv_bfloat16 *q = smem + (SPLIT ? 0 : warp * 16 * S::ROW);
+    const __nv_bfloat16 *q = smem + (SPLIT ? 0 : (threadIdx.x >> 5) * 16 * S::ROW);
     __nv_bfloat16 *kv = smem + S::Q_ROWS * S::ROW;
     const int first = w.all.lo / S::TOKENS, last = w.all.hi / S::TOKENS;
+    int part = attn_part(a.cut, first * S::TOKENS), stop = attn_part_start(a.cut, part + 1);
     attn_begin(st);
     attn_load<D, SPLIT>(a, kv, w.slot, w.head, first * S::TOKENS, w.all);
     gpu_cp_async_commit();
@@ -252,20 +329,56 @@ GPU_FN void attn_run(const attn_args &a, __nv_bfloat16 *smem, const attn_view &w
             attn_load<D, SPLIT>(a, kv + ((b - first + 1) & 1) * 2 * S::TOKENS * S::ROW, w.slot,
                                 w.head, (b + 1) * S::TOKENS, w.all);
         gpu_cp_async_commit();
-        const int skip = SPLIT ? warp * 16 : 0;
-        const __nv_bfloat16 *k = kv + (((b - first) & 1) * 2 * S::TOKENS + skip) * S::ROW;
-        attn_step<D, SPLIT ? 16 : S::TOKENS, S::TOKENS * S::ROW>(a, q, k, b * S::TOKENS + skip,
-                                                                 w.mine, st);
+        const __nv_bfloat16 *k = kv + ((b - first) & 1) * 2 * S::TOKENS * S::ROW;
+        attn_step<D, S::TOKENS>(a, q, k, b * S::TOKENS, w.mine, st);
+        if (b == last || (b + 1) * S::TOKENS == stop) {
+            attn_end(st);
+            part_done(b == last);
+            stop = attn_part_start(a.cut, ++part + 1);
+        }
     }
     __syncthreads(); /* shared memory is free again */
-    GPU_UNROLL
-    for (int h = 0; h < 2; h++) {
-        st.l[h] += __shfl_xor_sync(GPU_ALL, st.l[h], 1);
-        st.l[h] += __shfl_xor_sync(GPU_ALL, st.l[h], 2);
-    }
 }
 
 /* --- tile: rows of one sequence, several of them */
+
+/* Parts folded so far. What does not fit into registers lies in y. */
+template <int D> struct attn_total {
+    static constexpr bool KEPT = D <= 128;
+    float o[KEPT ? D / 8 : 1][4], m[2], l[2];
+};
+
+/* Folds the part in `st`; the last time the quotients go to y, of rows whose y is not NULL. */
+template <int D>
+GPU_FN void attn_add_part(attn_total<D> &sum, attn_state<D, 1> &st, float *const (&y)[2], bool last)
+{
+    const int t = threadIdx.x & 3;
+    GPU_UNROLL
+    for (int h = 0; h < 2; h++) {
+        const float top = fmaxf(sum.m[h], st.m[h]);
+        const float u = exp2f(sum.m[h] - top), v = exp2f(st.m[h] - top);
+        sum.m[h] = top;
+        sum.l[h] = attn_fold(sum.l[h], u, st.l[h], v);
+        const float scale = last ? 1 / sum.l[h] : 1;
+        float *to = y[h] + 2 * t;
+        const bool stored = y[h] && (last || !sum.KEPT);
+        GPU_UNROLL
+        for (int i = 0; i < D / 8; i++) {
+            if (!sum.KEPT && i % 4 == 0)
+                __syncwarp(); /* lets the compiler hold no more of y at once than registers take */
+            GPU_UNROLL
+            for (int e = 0; e < 2; e++) {
+                float own = 0, &o = sum.KEPT ? sum.o[i][2 * h + e] : own;
+                if (!sum.KEPT && stored)
+                    o = to[i * 8 + e];
+                o = attn_fold(o, u, st.o[i][2 * h + e], v);
+                if (stored)
+                    to[i * 8 + e] = o * scale;
+            }
+        }
+    }
+    attn_begin(st);
+}
 
 template <int D>
 GPU_FN void attn_segment(const attn_args &a, __nv_bfloat16 *smem, int seq, attn_rows w, int head)
@@ -278,32 +391,24 @@ GPU_FN void attn_segment(const attn_args &a, __nv_bfloat16 *smem, int seq, attn_
         see.lo = min(see.lo, r.lo);
         see.hi = max(see.hi, r.hi);
     }
-    GPU_UNROLL
-    for (int h = 0; h < 2; h++) {
-        const int v = warp * 16 + g + 8 * h, row = v / w.group;
-        view.mine[h] = attn_row_range(a, w.first + (row < w.rows ? row : 0));
-    }
-    attn_load_q<D, false>(a, smem, w);
-    attn_state<D> st;
-    attn_run<D, false>(a, smem, view, st);
+    attn_total<D> sum = {};
+    float *y[2];
     GPU_UNROLL
     for (int h = 0; h < 2; h++) {
         const int v = warp * 16 + g + 8 * h, row = v / w.group, hq = w.head0 + v % w.group;
-        if (row >= w.rows)
-            continue;
-        float l = st.l[h], fix = 1;
-        if (a.sinks) { /* a position without a value */
-            const float sink = a.sinks[hq] * LOG2E, m = fmaxf(st.m[h], sink);
-            fix = exp2f(st.m[h] - m);
-            l = l * fix + exp2f(sink - m);
-        }
-        float *y = reinterpret_cast<float *>(a.y + (w.first + row) * a.y_row + hq * a.y_head);
-        GPU_UNROLL
-        for (int d = 0; d < D / 8; d++) {
-            y[d * 8 + 2 * t] = st.o[d][2 * h] * fix / l;
-            y[d * 8 + 2 * t + 1] = st.o[d][2 * h + 1] * fix / l;
-        }
+        view.mine[h] = attn_row_range(a, w.first + (row < w.rows ? row : 0));
+        y[h] = nullptr;
+        if (row < w.rows)
+            y[h] = reinterpret_cast<float *>(a.y + (w.first + row) * a.y_row + hq * a.y_head);
+        /* A sink is a position without a value. */
+        sum.m[h] = a.sinks && row < w.rows ? a.sinks[hq] * LOG2E : LOWEST;
+        sum.l[h] = a.sinks ? 1 : 0;
+        for (int i = 0; !sum.KEPT && y[h] && i < D / 8; i++)
+            y[h][i * 8 + 2 * t] = y[h][i * 8 + 2 * t + 1] = 0;
     }
+    attn_load_q<D, false>(a, smem, w);
+    attn_state<D, 1> st;
+    attn_run<D, false>(a, smem, view, st, [&](bool last) { attn_add_part(sum, st, y, last); });
 }
 
 /* Grid: x windows of rows, last first (they see most), y KV heads. A window may hold rows of
@@ -326,20 +431,6 @@ template <int D> __global__ void __launch_bounds__(TILE_WARPS * 32, 2) attn_tile
 
 /* --- split: one row of a sequence, in parts of its positions */
 
-struct attn_part {
-    int from, tokens, parts; /* first position (a multiple of 64), positions of a part, parts */
-};
-
-GPU_FN attn_part attn_parts(const attn_args &a, attn_range see)
-{
-    attn_part p = {see.lo / 64 * 64, a.chunk, 0};
-    const int n = see.hi + 1 - p.from;
-    while (n > p.tokens * a.most)
-        p.tokens *= 2;
-    p.parts = (n + p.tokens - 1) / p.tokens;
-    return p;
-}
-
 /* The one row of a sequence, or -1 when it has none or more. */
 GPU_FN int attn_single(const attn_args &a, int seq)
 {
@@ -352,56 +443,46 @@ GPU_FN int attn_single(const attn_args &a, int seq)
 
 /* Grid: x parts, y KV heads x tiles of 16 query heads, z sequences. */
 template <int D>
-__global__ void __launch_bounds__(attn_shape<D, true>::THREADS, 2) attn_split(attn_args a, int seq0)
+__global__ void __launch_bounds__(attn_shape<D, true>::THREADS) attn_split(attn_args a, int seq0)
 {
     using S = attn_shape<D, true>;
     GPU_DYN_SHARED(__nv_bfloat16, smem);
-    const int seq = seq0 + blockIdx.z, row = attn_single(a, seq);
+    const int seq = seq0 + blockIdx.z, row = attn_single(a, seq), part = blockIdx.x;
     if (row < 0)
         return;
     attn_range see = attn_row_range(a, row);
-    const attn_part p = attn_parts(a, see);
-    const int part = blockIdx.x, from = p.from + part * p.tokens;
-    if (part >= p.parts)
+    see.lo = max(see.lo, attn_part_start(a.cut, part));
+    see.hi = min(see.hi, attn_part_start(a.cut, part + 1) - 1);
+    if (see.lo > see.hi)
         return;
-    see.lo = max(see.lo, from);
-    see.hi = min(see.hi, from + p.tokens - 1);
     const int head_tiles = (a.group + 15) / 16, head = blockIdx.y / head_tiles;
     const int in = blockIdx.y % head_tiles * 16, heads = min(a.group - in, 16);
     const attn_rows w = {row, 1, head * a.group + in, heads};
     const attn_view view = {a.r.seq_slot[seq], head, see, {see, see}};
     attn_load_q<D, true>(a, smem, w);
-    attn_state<D> st;
-    attn_run<D, true>(a, smem, view, st);
+    attn_state<D, S::SHARES> st;
+    attn_run<D, true>(a, smem, view, st, [](bool) {});
 
-    /* Merge the warps in ascending order: [warps][16 rows][D | m | l], where K and V were. */
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, t = lane & 3;
-    float *sums = reinterpret_cast<float *>(smem + S::Q_ROWS * S::ROW);
     GPU_UNROLL
     for (int h = 0; h < 2; h++) {
-        float *to = sums + (warp * 16 + g + 8 * h) * (D + 2);
+        const int v = g + 8 * h;
+        const int64_t at = static_cast<int64_t>(blockIdx.z) * a.heads + w.head0 + v;
+        float *to = a.part + (at * a.splits + part) * (D + 2); /* o, m, l */
+        if (v >= heads)
+            continue;
         GPU_UNROLL
-        for (int d = 0; d < D / 8; d++) {
-            to[d * 8 + 2 * t] = st.o[d][2 * h];
-            to[d * 8 + 2 * t + 1] = st.o[d][2 * h + 1];
+        for (int i = 0; i < 2 * st.CHUNKS; i++) {
+            const int d = (warp + i / 2 * S::SHARES) * 16 + i % 2 * 8 + 2 * t;
+            if (d >= D)
+                continue;
+            to[d] = st.o[i][2 * h];
+            to[d + 1] = st.o[i][2 * h + 1];
         }
-        if (t == 0) {
+        if (warp == 0 && t == 0) {
             to[D] = st.m[h];
             to[D + 1] = st.l[h];
         }
-    }
-    __syncthreads();
-    for (int i = threadIdx.x; i < heads * (D + 2); i += S::THREADS) {
-        const int v = i / (D + 2), d = i % (D + 2);
-        float m = LOWEST, sum = 0;
-        for (int k = 0; k < S::WARPS; k++)
-            m = fmaxf(m, sums[(k * 16 + v) * (D + 2) + D]);
-        for (int k = 0; k < S::WARPS; k++) {
-            const float *s = sums + (k * 16 + v) * (D + 2);
-            sum += s[d] * exp2f(s[D] - m);
-        }
-        const int64_t at = static_cast<int64_t>(blockIdx.z) * a.heads + w.head0 + v;
-        a.part[(at * a.splits + part) * (D + 2) + d] = d == D ? m : sum;
     }
 }
 
@@ -412,18 +493,19 @@ __global__ void attn_merge(attn_args a, int dim, int seq0)
     const int seq = seq0 + blockIdx.y, row = attn_single(a, seq), head = blockIdx.x;
     if (row < 0 || static_cast<int>(threadIdx.x) >= dim)
         return;
-    const attn_part p = attn_parts(a, attn_row_range(a, row));
+    const attn_range see = attn_row_range(a, row);
+    const int first = attn_part(a.cut, see.lo), last = attn_part(a.cut, see.hi);
     const int64_t at = static_cast<int64_t>(blockIdx.y) * a.heads + head;
-    const float *from = a.part + at * a.splits * (dim + 2);
+    const float *from = a.part + (at * a.splits + first) * (dim + 2);
     float m = a.sinks ? a.sinks[head] * LOG2E : LOWEST, l = a.sinks ? 1 : 0, o = 0;
-    for (int i = 0; i < p.parts; i++, from += dim + 2) {
+    for (int i = first; i <= last; i++, from += dim + 2) {
         const float top = fmaxf(m, from[dim]);
         const float u = exp2f(m - top), v = exp2f(from[dim] - top);
         m = top;
-        l = l * u + from[dim + 1] * v;
-        o = o * u + from[threadIdx.x] * v;
+        l = attn_fold(l, u, from[dim + 1], v);
+        o = attn_fold(o, u, from[threadIdx.x], v);
     }
-    reinterpret_cast<float *>(a.y + row * a.y_row + head * a.y_head)[threadIdx.x] = o / l;
+    reinterpret_cast<float *>(a.y + row * a.y_row + head * a.y_head)[threadIdx.x] = o * (1 / l);
 }
 
 /* --- plain: any head size, f32 pages too. Grid: x query heads, y rows. */
@@ -510,9 +592,9 @@ template <class... P> static cudaError_t room(void (*kernel)(P...), int bytes)
 template <int D> static cudaError_t run_split(const cuda_queue *q, attn_args a)
 {
     using S = attn_shape<D, true>;
-    const int64_t tokens = static_cast<int64_t>(a.kv.table_stride) * a.kv.page_tokens;
-    const int64_t parts = (tokens + a.chunk - 1) / a.chunk + 1;
-    a.splits = static_cast<int>(parts < a.most ? parts : a.most);
+    const int tokens = a.kv.table_stride * a.kv.page_tokens;
+    const int see = a.r.longest > 0 && a.r.longest < tokens ? a.r.longest : tokens;
+    a.splits = attn_part(a.cut, see - 1) + 1;
     a.part = static_cast<float *>(q->scratch);
     const size_t each = sizeof(float) * a.heads * a.splits * (D + 2);
     const int64_t fit = static_cast<int64_t>(q->scratch_bytes / each);
@@ -535,7 +617,7 @@ template <int D> static cudaError_t run(const cuda_queue *q, const attn_args &a)
 {
     using S = attn_shape<D, false>;
     cudaError_t e = run_split<D>(q, a);
-    if (e != cudaSuccess || a.r.rows == 1)
+    if (e != cudaSuccess || a.r.rows == 1 || a.r.singles)
         return e;
     const int rows = TILE_ROWS / a.group;
     e = room(attn_tile<D>, S::BYTES);
@@ -576,8 +658,8 @@ enum status cuda_attention(struct cuda_queue *q, const struct op_attention *o)
     a.softcap = o->softcap;
     a.heads = static_cast<int>(o->q.shape[1]);
     a.group = a.heads / o->kv.n_head;
-    a.chunk = q->plan.config->attn_chunk;
-    a.most = q->plan.config->attn_parts;
+    a.cut.chunk = q->plan.config->attn_chunk;
+    a.cut.first = q->plan.config->attn_parts > 1 ? q->plan.config->attn_parts / 2 : 1;
     for (auto &row : table)
         if (row.dim == o->kv.head_dim && o->kv.dtype == DT_BF16 && a.group <= TILE_ROWS &&
             row.bytes <= q->smem_max)

@@ -21,6 +21,7 @@
 /* --- nvcc */
 
 #define GPU_FN           static __device__ __forceinline__
+#define GPU_BOTH         static __host__ __device__ __forceinline__ /* for launchers too */
 #define GPU_UNROLL       _Pragma("unroll")
 #define GPU_PRAGMA(text) _Pragma(#text)
 #define GPU_UNROLL_BY(n) GPU_PRAGMA(unroll n)
@@ -238,7 +239,8 @@ GPU_FN void gpu_bar_arrive(int id, int threads)
 #elif defined(SIMT_EMU)
 /* --- the emulator: every wrapper knows its call site, for the reports */
 
-#define GPU_FN static inline
+#define GPU_FN   static inline
+#define GPU_BOTH static inline
 #define GPU_UNROLL
 #define GPU_UNROLL_BY(n)
 #define GPU_DYN_SHARED(T, name) T *name = reinterpret_cast<T *>(::simt::dyn_shared())

@@ -100,7 +100,8 @@ struct gpu_config {
     struct gpu_ceil ceil;
     struct gpu_eff eff[N_GPU_KERNEL];
     int skinny_max_m[GPU_SKINNY_ANY + 1]; /* by kernel: rows above which cuBLASLt is faster */
-    int attn_chunk, attn_parts;           /* split attention: least positions a part, most parts */
+    int attn_chunk; /* attention: positions of its first parts, of which there are */
+    int attn_parts; /* half so many; then they double, as far as four times the positions, ... */
     struct gpu_exception *gemm;
     int n_gemm;
     struct gpu_deny *deny;

@@ -1,5 +1,6 @@
 /* test_attention.c - CUDA attention on the emulator against the naive op: head sizes, groups,
- * windows, softcap, sinks, spans, f32 pages; and that a row's bits do not depend on its company. */
+ * windows, softcap, sinks, spans, f32 pages; and that a row's bits depend neither on its company
+ * nor on the chunk it comes in. */
 #include "kernels/cuda/cuda.h"
 
 #include <math.h>
@@ -12,7 +13,7 @@
 #include "tests/simt/product.h"
 #include "tests/support/test.h"
 
-enum { SEQS = 5, TABLE = 24, PAGE = 16, ROWS_MAX = 64 };
+enum { SEQS = 5, TABLE = 520, PAGES = 24, PAGE = 16, ROWS_MAX = 64 };
 
 static struct cuda_queue q;
 static uint32_t seed;
@@ -45,7 +46,7 @@ struct variant {
 
 struct world {
     struct variant v;
-    int rows, seqs;
+    int rows, seqs, longest;
     int32_t pos[ROWS_MAX], row_seq[ROWS_MAX], seq_start[SEQS + 1], seq_slot[SEQS], span[ROWS_MAX];
     int32_t table[SEQS * TABLE], live[2];
     float *q, *sinks, *want, *got;
@@ -81,7 +82,7 @@ static void fill_pages(struct world *w, const struct plan *plan)
                          .page_bytes = (int64_t)w->v.hkv * PAGE * 2 * dim * size,
                          .table = w->table,
                          .table_stride = TABLE};
-    w->bytes = kv.page_bytes * SEQS * TABLE;
+    w->bytes = kv.page_bytes * SEQS * PAGES;
     w->pages = xmalloc((size_t)w->bytes);
     w->panels = xmalloc((size_t)w->bytes);
     memset(w->pages, 0xff, (size_t)w->bytes);
@@ -112,8 +113,9 @@ static void world_open(struct world *w, struct variant v, const struct plan *pla
     memset(w, 0, sizeof *w);
     w->v = v;
     rows_of(w, plan, n);
+    /* 11 and 120 have no factor in common; a long text's pages come again and again */
     for (int i = 0; i < SEQS * TABLE; i++)
-        w->table[i] = i * 11 % (SEQS * TABLE); /* 11 and 120 have no factor in common */
+        w->table[i] = (i / TABLE * PAGES + i % TABLE % PAGES) * 11 % (SEQS * PAGES);
     fill_pages(w, plan);
     w->q = xmalloc(all * 4);
     w->want = xmalloc(all * 4);
@@ -125,6 +127,7 @@ static void world_open(struct world *w, struct variant v, const struct plan *pla
         w->sinks[h] = noise() * 4;
     w->live[0] = w->rows;
     w->live[1] = w->seqs;
+    w->longest = PAGES * PAGE;
 }
 
 static void world_close(struct world *w)
@@ -143,7 +146,7 @@ static struct op_attention op_of(struct world *w, float *qd, float *y)
                              .r = {w->rows, w->seqs, w->live, w->pos, w->row_seq, w->seq_start,
                                    w->seq_slot, w->v.span ? w->span : NULL},
                              .kv = {w->panels, w->v.f32 ? DT_F32 : DT_BF16, PAGE, w->v.hkv,
-                                    w->v.dim, w->bytes / (SEQS * TABLE), w->table, TABLE,
+                                    w->v.dim, w->bytes / (SEQS * PAGES), w->table, TABLE,
                                     w->v.window},
                              .scale = 1 / sqrtf((float)w->v.dim),
                              .softcap = w->v.softcap,
@@ -164,6 +167,8 @@ static void run_cuda(struct world *w, int rows, int seqs)
 #define UP(at, bytes) (at = mine[n++] = to_device(at, bytes))
     a.q.shape[0] = a.y.shape[0] = a.r.rows = rows;
     a.r.seqs = seqs;
+    a.r.longest = w->longest;
+    a.r.singles = rows == 1;
     UP(a.q.data, row * (size_t)rows);
     UP(a.y.data, row * (size_t)rows);
     UP(a.r.live, sizeof w->live);
@@ -276,6 +281,49 @@ static void test_company(void **state)
     world_close(&all);
 }
 
+/* A row alone has the bits that it has in a chunk, whichever kernel takes it: ranges that begin or
+ * end beside the limits of parts, within windows, with sinks. */
+static void a_chunk_and_its_rows(struct variant v, struct plan plan)
+{
+    struct world all, one;
+    const int wide = v.hq * v.dim;
+    world_open(&all, v, &plan, 1);
+    all.longest = 0;
+    run_cuda(&all, all.rows, 1);
+    for (int r = 0; r < all.rows; r++) {
+        world_open(&one, v, &plan, 1);
+        memcpy(one.pages, all.pages, (size_t)all.bytes);
+        memcpy(one.sinks, all.sinks, (size_t)v.hq * 4);
+        memcpy(one.q, all.q + r * wide, (size_t)wide * 4);
+        one.pos[0] = all.pos[r];
+        one.seq_start[1] = one.live[0] = 1;
+        one.longest = all.pos[r] + 1;
+        run_cuda(&one, 1, 1);
+        assert_memory_equal(one.got, all.got + r * wide, (size_t)wide * 4);
+        world_close(&one);
+    }
+    world_close(&all);
+}
+
+static void test_chunks(void **state)
+{
+    static const int dims[] = {64, 80, 96, 128, 256};
+    (void)state;
+    for (size_t i = 0; i < sizeof dims / sizeof *dims; i++)
+        a_chunk_and_its_rows((struct variant){dims[i], 4, 2, 0, 0, i % 2, false, false},
+                             (struct plan){122, 9});
+    a_chunk_and_its_rows((struct variant){64, 1, 1, 0, 0, false, false, false},
+                         (struct plan){0, 5});
+    a_chunk_and_its_rows((struct variant){64, 2, 1, 70, 0, true, false, false},
+                         (struct plan){190, 9});
+    a_chunk_and_its_rows((struct variant){128, 20, 1, 130, 3, false, false, false},
+                         (struct plan){254, 5});
+    a_chunk_and_its_rows((struct variant){64, 1, 1, 0, 0, false, false, false},
+                         (struct plan){2046, 4});
+    a_chunk_and_its_rows((struct variant){64, 1, 1, 200, 0, false, false, false},
+                         (struct plan){8190, 4});
+}
+
 /* Little scratch: sequences go in groups; none: an error. */
 static void test_scratch(void **state)
 {
@@ -316,6 +364,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_variants, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_plain, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_company, open_queue, close_queue),
+        cmocka_unit_test_setup_teardown(test_chunks, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_scratch, open_queue, close_queue),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,8 +2,8 @@
  *
  * Checkpoints of tests/data/models against Transformers' logits in float32, and random weights of
  * head size 64, which the tuned attention takes, against the CPU with the same KV type. Each runs
- * as one prefill, token by token, and as a ragged mix of chunks and single rows. Wherever the
- * reference's choice leads by more than twice the bound, ours is the same. */
+ * as one prefill, token by token, and as a ragged mix of chunks and single rows, with equal bits.
+ * Wherever the reference's choice leads by more than twice the bound, ours is the same. */
 #include <math.h>
 #include <string.h>
 
@@ -49,8 +49,8 @@ struct setup {
     struct stepper s;
     const char *name;
     const int32_t *token;
-    const float *expected; /* [N_TOKENS, V] */
-    float *got, bound;
+    const float *expected;     /* [N_TOKENS, V] */
+    float *got, *whole, bound; /* whole: logits of one prefill */
     int n_vocab;
 };
 
@@ -88,6 +88,9 @@ static void compare(const struct setup *u, const char *how, int first, int n, co
     for (int i = 0; i < N_TOKENS * u->n_vocab; i++)
         most = fmaxf(most, fabsf(u->expected[i]));
     const float allowed = u->bound * most;
+    const size_t row = (size_t)u->n_vocab;
+    if (memcmp(got, u->whole + (size_t)first * row, (size_t)n * row * sizeof *got) != 0)
+        fail_msg("%s, %s, row %d: other bits than in one piece", u->name, how, first);
     for (int r = 0; r < n; r++, got += u->n_vocab) {
         const float *want = u->expected + (size_t)(first + r) * (size_t)u->n_vocab;
         float worst = 0;
@@ -108,8 +111,8 @@ static void compare(const struct setup *u, const char *how, int first, int n, co
 static void prefill(struct setup *u)
 {
     struct step_seq all = {.slot = 1, .n = N_TOKENS, .token = u->token, .want = N_TOKENS};
-    run(u, &all, 1, u->got);
-    compare(u, "prefill", 0, N_TOKENS, u->got);
+    run(u, &all, 1, u->whole);
+    compare(u, "prefill", 0, N_TOKENS, u->whole);
 }
 
 static void token_by_token(struct setup *u)
@@ -152,10 +155,12 @@ static void ragged(struct setup *u)
 static void each_way(struct setup *u)
 {
     u->got = xmalloc(sizeof(float) * N_TOKENS * MAX_SEQS * (size_t)u->n_vocab);
+    u->whole = xmalloc(sizeof(float) * N_TOKENS * (size_t)u->n_vocab);
     prefill(u);
     token_by_token(u);
     ragged(u);
     xfree(u->got);
+    xfree(u->whole);
     step_close(&u->s);
 }
 

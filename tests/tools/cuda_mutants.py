@@ -56,10 +56,12 @@ MUTANTS = [
     ('attention-future', A, ' && pos <= see[h].hi ?', ' ?', 'attention', 'attention'),
     ('attention-window', A, 'pos - w + 1 : 0', 'pos - w : 0', 'attention', 'attention'),
     ('attention-no-rescale', A, 'st.o[i][j] *= fix[j >> 1];', '', 'attention', 'attention'),
-    ('attention-part-weight', A, 'l = l * u + from[dim + 1] * v;', 'l = l + from[dim + 1];', 'attention',
+    ('attention-part-weight', A, 'l = attn_fold(l, u, from[dim + 1], v);', 'l += from[dim + 1];', 'attention',
      'attention'),
-    ('attention-merge-no-barrier', A, '    __syncthreads();\n    for (int i = threadIdx.x; i < heads',
-     '    for (int i = threadIdx.x; i < heads', 'attention', 'attention'),
+    ('attention-total-weight', A, 'attn_fold(sum.l[h], u, st.l[h], v)', 'sum.l[h] + st.l[h]', 'attention',
+     'attention'),
+    ('attention-parts', A, '(pos - t.from) / t.each', '(pos - t.from) / t.each + (pos > 300)', 'attention',
+     'attention'),
 ]
 FLAGS = (
     'g++ -std=c++17 -D_GNU_SOURCE -g -O2 -fno-strict-aliasing -ffp-contract=off -pthread -w -I{tree} -I.'
