@@ -44,31 +44,64 @@ static void put_half(const struct bpe *b, struct bytes half, struct buf *out)
         buf_append(out, half.p, half.n);
 }
 
-static enum status add_merge(struct bpe *b, const struct bytes half[2], int32_t rank,
-                             struct buf *bytes)
+/* A merge on its way into the table. Finding its tokens and its slot are five looks at memory that
+ * is in no cache; so a few dozen merges go through each stage together, and what one needs is
+ * fetched while others are worked on. */
+enum { AHEAD = 32 };
+struct coming {
+    struct bytes half[2];
+    struct bytes piece[3]; /* left, right, result, as the vocabulary knows them */
+    size_t at[3];          /* where they begin among the spelled bytes */
+    uint64_t hash[3];
+    struct merge_pair pair;
+};
+
+static void spell_merge(const struct bpe *b, struct coming *m, struct buf *bytes)
 {
-    buf_reset(bytes);
-    put_half(b, half[0], bytes);
-    size_t cut = bytes->len, prefix = b->prefix ? strlen(b->prefix) : 0;
-    put_half(b, half[1], bytes);
-    struct merge_pair pair = {.left = vocab_find(b->v, bytes->data, cut),
-                              .right = vocab_find(b->v, bytes->data + cut, bytes->len - cut),
-                              .rank = rank,
-                              .merged = -1};
-    if (prefix > 0 && bytes->len - cut >= prefix) { /* of the result, which goes on with it */
-        memmove(bytes->data + cut, bytes->data + cut + prefix, bytes->len - cut - prefix);
-        bytes->len -= prefix;
+    size_t prefix = b->prefix ? strlen(b->prefix) : 0;
+    m->at[0] = bytes->len;
+    put_half(b, m->half[0], bytes);
+    m->at[1] = bytes->len;
+    put_half(b, m->half[1], bytes);
+    size_t n = bytes->len - m->at[1];
+    m->piece[0].n = m->at[1] - m->at[0];
+    m->piece[1].n = n;
+    m->at[2] = m->at[0]; /* the result is both, one behind the other */
+    m->piece[2].n = m->piece[0].n + n;
+    if (prefix == 0 || n < prefix)
+        return;
+    m->at[2] = bytes->len; /* but for the prefix of the right half, with which it goes on */
+    m->piece[2].n -= prefix;
+    buf_reserve(bytes, m->piece[0].n + n);
+    buf_append(bytes, bytes->data + m->at[0], m->piece[0].n);
+    buf_append(bytes, bytes->data + m->at[1] + prefix, n - prefix);
+}
+
+static void hash_merge(const struct bpe *b, struct coming *m, const struct buf *bytes)
+{
+    for (int i = 0; i < 3; i++) {
+        m->piece[i].p = bytes->data + m->at[i];
+        m->hash[i] = vocab_hash(b->v, m->piece[i].p, m->piece[i].n);
     }
-    pair.merged = vocab_find(b->v, bytes->data, bytes->len);
-    if (pair.left < 0 || pair.right < 0 || pair.merged < 0)
+}
+
+static enum status find_merge(const struct bpe *b, struct coming *m, int32_t rank)
+{
+    struct merge_pair *p = &m->pair;
+    const struct bytes *half = m->half;
+    *p = (struct merge_pair){.left = vocab_find_hashed(b->v, m->piece[0], m->hash[0]),
+                             .right = vocab_find_hashed(b->v, m->piece[1], m->hash[1]),
+                             .rank = rank,
+                             .merged = vocab_find_hashed(b->v, m->piece[2], m->hash[2])};
+    if (p->left < 0 || p->right < 0 || p->merged < 0)
         return fail(ERR_FORMAT,
                     "tokenizer: merge %d '%.*s %.*s': %s is not a token of the vocabulary", rank,
                     (int)(half[0].n < 64 ? half[0].n : 64), half[0].p,
                     (int)(half[1].n < 64 ? half[1].n : 64), half[1].p,
-                    pair.left < 0    ? "the left half"
-                    : pair.right < 0 ? "the right half"
-                                     : "the result");
-    merges_add(&b->merges, pair);
+                    p->left < 0    ? "the left half"
+                    : p->right < 0 ? "the right half"
+                                   : "the result");
+    merges_expect(&b->merges, p);
     return OK;
 }
 
@@ -84,6 +117,29 @@ static enum status cut_merge(struct bytes merge, int32_t rank, struct bytes half
     return OK;
 }
 
+/* The merges from `first` on, AHEAD at most. */
+static enum status add_some(struct bpe *b, const struct tokenizer_spec *spec, int32_t first,
+                            struct buf *bytes)
+{
+    struct coming m[AHEAD];
+    int n = spec->n_merges - first < AHEAD ? spec->n_merges - first : AHEAD;
+    buf_reset(bytes);
+    for (int i = 0; i < n; i++) {
+        if (spec->merge_halves)
+            memcpy(m[i].half, spec->merge + 2 * (first + i), sizeof m[i].half);
+        else
+            TRY(cut_merge(spec->merge[first + i], first + i, m[i].half));
+        spell_merge(b, &m[i], bytes);
+    }
+    for (int i = 0; i < n; i++)
+        hash_merge(b, &m[i], bytes);
+    for (int i = 0; i < n; i++)
+        TRY(find_merge(b, &m[i], first + i));
+    for (int i = 0; i < n; i++)
+        merges_add(&b->merges, m[i].pair);
+    return OK;
+}
+
 static enum status add_merges(struct bpe *b, const struct tokenizer_spec *spec)
 {
     struct buf bytes = {0};
@@ -93,15 +149,8 @@ static enum status add_merges(struct bpe *b, const struct tokenizer_spec *spec)
     merges_init(&b->merges, (size_t)spec->n_merges);
     b->merges.n_ranks = spec->n_merges;
     buf_reserve(&bytes, 64);
-    for (int32_t i = 0; i < spec->n_merges && s == OK; i++) {
-        struct bytes half[2];
-        if (spec->merge_halves)
-            memcpy(half, spec->merge + 2 * i, sizeof half);
-        else
-            s = cut_merge(spec->merge[i], i, half);
-        if (s == OK)
-            s = add_merge(b, half, i, &bytes);
-    }
+    for (int32_t i = 0; i < spec->n_merges && s == OK; i += AHEAD)
+        s = add_some(b, spec, i, &bytes);
     buf_clear(&bytes);
     return s;
 }

@@ -98,17 +98,18 @@ void alphabet_append(struct buf *out, unsigned char byte)
 
 bool alphabet_decode(struct bytes s, struct buf *out)
 {
-    size_t begin = out->len;
+    buf_reserve(out, s.n);
+    size_t n = out->len; /* a byte is written as one or two */
     for (size_t i = 0; i < s.n;) {
-        uint32_t cp;
-        i += (size_t)utf8_decode(s.p + i, s.n - i, &cp);
+        uint32_t cp = (unsigned char)s.p[i];
+        i += cp < 0x80 ? 1 : (size_t)utf8_decode(s.p + i, s.n - i, &cp);
         int byte = alphabet_byte(cp);
-        if (byte < 0) {
-            out->len = begin;
+        if (byte < 0)
             return false;
-        }
-        buf_putc(out, (char)byte);
+        out->data[n++] = (char)byte;
     }
+    out->data[n] = '\0';
+    out->len = n;
     return true;
 }
 

@@ -81,6 +81,11 @@ void merges_clear(struct merges *m)
     *m = (struct merges){0};
 }
 
+void merges_expect(const struct merges *m, const struct merge_pair *pair)
+{
+    __builtin_prefetch(&m->slot[pair_hash(pair->left, pair->right) & m->mask]);
+}
+
 void merges_add(struct merges *m, struct merge_pair pair)
 {
     uint32_t i = pair_hash(pair.left, pair.right) & m->mask;

@@ -23,6 +23,8 @@ void merges_init(struct merges *m, size_t n_pairs); /* room for this many */
 void merges_clear(struct merges *m);
 /* Adds a pair; of one given twice the first stays. All ranks must be below the later n_ranks. */
 void merges_add(struct merges *m, struct merge_pair pair);
+/* Fetches the memory that adding the pair will want. */
+void merges_expect(const struct merges *m, const struct merge_pair *pair);
 
 /* What one call of tokenizer_encode keeps: a cache of words and the memory for long ones. */
 struct merge_work;

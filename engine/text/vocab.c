@@ -53,13 +53,26 @@ int32_t vocab_find(const struct vocab *v, const char *p, size_t n)
 }
 
 /* Of two tokens with the same bytes the first stays. */
-static void add(struct vocab *v, int32_t id)
+static void add(struct vocab *v, int32_t id, uint64_t hash)
 {
     struct bytes piece = vocab_piece(v, id);
-    uint64_t hash = hash_bytes(piece.p, piece.n, 0);
     struct vocab_slot *s = piece.n ? find(v, piece, hash) : NULL;
     if (s && !s->id)
         *s = (struct vocab_slot){(uint32_t)id + 1, (uint32_t)(hash >> 32)};
+}
+
+/* All tokens of a type. Slots are fetched some tokens ahead: they lie all over the table. */
+static void add_type(struct vocab *v, uint8_t type)
+{
+    enum { AHEAD = 16 };
+    uint64_t hash[AHEAD] = {0};
+    for (int32_t i = 0; i < v->n + AHEAD; i++) {
+        int32_t id = i - AHEAD;
+        if (id >= 0 && v->type[id] == type)
+            add(v, id, hash[id % AHEAD]);
+        if (i < v->n && v->type[i] == type)
+            hash[i % AHEAD] = vocab_hash(v, vocab_piece(v, i).p, vocab_piece(v, i).n);
+    }
 }
 
 /* A file without token types still says which ids are special. */
@@ -113,9 +126,7 @@ enum status vocab_init(struct vocab *v, const struct tokenizer_spec *spec, vocab
     v->mask = slots - 1;
     TRY(spell_all(v, spec, spell));
     for (size_t pass = 0; pass < sizeof findable; pass++)
-        for (int32_t id = 0; id < v->n; id++)
-            if (v->type[id] == findable[pass])
-                add(v, id);
+        add_type(v, findable[pass]);
     return OK;
 }
 
