@@ -16,7 +16,8 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 MODEL = 1  # version of the cost model (kernels/gpu/cost.c) that the efficiencies are for
 # Numbers of rows that are tuned and planned for; cross-overs are rounded to one of them.
-BUCKETS = [1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 160, 192, 256, 384, 512, 1024, 2048, 4096, 8192]
+BUCKETS = [1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072]
+BUCKETS += [4096, 6144, 8192]
 # Bytes of a weight in each class, and the ceiling that its multiplications have.
 CLASSES = {
     '16': (2.0, 'mma_bf16_tflops'),

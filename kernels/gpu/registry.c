@@ -46,8 +46,8 @@ enum { N_LIMITS = sizeof limits / sizeof *limits, N_FORMATS = sizeof formats / s
 const struct gpu_tile gpu_tiles[] = {{1, 1}, {2, 1}, {4, 2}, {8, 2}};
 enum { N_TILES = sizeof gpu_tiles / sizeof *gpu_tiles };
 
-const int gpu_buckets[] = {1,   2,   4,   8,   16,  24,  32,   48,   64,   96,
-                           128, 160, 192, 256, 384, 512, 1024, 2048, 4096, 8192};
+const int gpu_buckets[] = {1,   2,   4,   8,   12,  16,   24,   32,   48,   64,   96,   128,
+                           192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192};
 enum { N_BUCKETS = sizeof gpu_buckets / sizeof *gpu_buckets };
 
 const struct gpu_limits *gpu_limits_of(int cc)

@@ -39,7 +39,8 @@ enum status gpu_legal(int cc, enum dtype w, const struct gpu_params *p);
 /* Sixteen hexadecimal digits of the domain. */
 const char *gpu_kernel_abi(void);
 
-/* Numbers of rows that are planned and tuned for: the least bucket that holds m, or the last. */
+/* Numbers of rows that are planned and tuned for, those that the engine rounds its steps to
+ * (engine/tasks/generate.c): the least that holds m, or the last. */
 int gpu_bucket(int64_t m);
 extern const int gpu_buckets[];
 int gpu_n_buckets(void);

@@ -27,7 +27,7 @@
 enum { WEIGHTS_MAX = 512, QUICK_WEIGHTS = 6, LOG_MAX = 256 << 20 };
 static const double QUICK_SECONDS = 20, FULL_SECONDS = 480;
 
-static const int rows_full[] = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512};
+static const int rows_full[] = {1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512};
 static const int rows_quick[] = {1, 8, 32, 256};
 
 /* Without a model: matrices of 0.5B to 8B networks, in the usual formats. */

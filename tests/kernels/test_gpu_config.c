@@ -214,6 +214,7 @@ static void test_buckets(void **state)
     assert_int_equal(gpu_bucket(1), 1);
     assert_int_equal(gpu_bucket(3), 4);
     assert_int_equal(gpu_bucket(64), 64);
+    assert_int_equal(gpu_bucket(9), 12);
     assert_int_equal(gpu_bucket(65), 96);
     assert_int_equal(gpu_bucket(100000), 8192);
     assert_int_equal(strlen(gpu_kernel_abi()), 16);
