@@ -29,6 +29,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import socket
 import struct
 import subprocess
@@ -125,7 +126,7 @@ def python_folders():
 def json_lines(text):
     out = []
     for line in text.splitlines():
-        if line.startswith('{'):
+        if line.startswith('{') and line.endswith('}'):  # the last may be half a line
             out.append(json.loads(line))
     return out
 
@@ -422,6 +423,9 @@ def write_result(c, result):
         os.makedirs(os.path.dirname(golden), exist_ok=True)
         with open(golden, 'w', encoding='utf-8') as f:
             f.write(c.state['done']['wrappers'])
+    if not c.o.golden:  # everything goes to one folder
+        for capture in result['ncu'].get('captures', []):
+            shutil.copy(capture, c.o.out)
     return path
 
 

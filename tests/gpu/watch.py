@@ -18,7 +18,10 @@ def query(fields):
     command = ['nvidia-smi', '-i', '0', '--query-gpu=' + ','.join(fields), '--format=csv,noheader,nounits']
     r = subprocess.run(command, capture_output=True, text=True)
     values = [v.strip() for v in r.stdout.split('\n')[0].split(',')]
-    return dict(zip(fields, values)) if r.returncode == 0 and len(values) == len(fields) else {}
+    if r.returncode == 0 and len(values) == len(fields):
+        return dict(zip(fields, values))
+    # One field that this driver does not know fails them all.
+    return {k: v for f in fields for k, v in query([f]).items()} if len(fields) > 1 else {}
 
 
 class Watch:
@@ -28,7 +31,7 @@ class Watch:
         self.samples, self.child = [], None
 
     def __enter__(self):
-        if query(FIELDS):
+        if len(query(FIELDS)) == len(FIELDS):
             self.child = subprocess.Popen(
                 ['nvidia-smi', '-i', '0', '--query-gpu=' + ','.join(FIELDS),
                  '--format=csv,noheader,nounits', '-lms', '100'],
