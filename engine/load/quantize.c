@@ -88,7 +88,7 @@ static void record(struct team *t, enum status s)
     pthread_mutex_unlock(&t->lock);
 }
 
-/* One row as floats, checked; *top grows to its largest magnitude. */
+/* One row as floats, checked; *top grows to its largest magnitude. x has room for two rows. */
 static enum status read_row(const struct team *t, int64_t row, float *x, float *top)
 {
     const struct job *j = t->j;
@@ -98,7 +98,9 @@ static enum status read_row(const struct team *t, int64_t row, float *x, float *
         t->data + (size_t)outline_row(j->from, row) * dtype_row_bytes(type, j->columns);
     float most = 0;
 
-    dtype_decode(type, at, x, j->columns);
+    dtype_decode(type, at, src->order ? x + j->columns : x, j->columns);
+    for (int64_t i = 0; src->order && i < j->columns; i++)
+        x[src->order[i]] = x[j->columns + i];
     for (int64_t i = 0; i < j->columns; i++) {
         x[i] *= j->from->factor;
         most = fabsf(x[i]) > most ? fabsf(x[i]) : most;
@@ -144,7 +146,7 @@ static void *work(void *arg)
 {
     struct team *t = arg;
     int64_t first, n;
-    float *x = xmalloc((size_t)t->j->columns * sizeof *x);
+    float *x = xmalloc(2 * (size_t)t->j->columns * sizeof *x);
     char *out = xmalloc((size_t)t->slice_rows * dtype_row_bytes(t->j->type, t->j->columns));
 
     while (next_slice(t, &first, &n)) {
@@ -191,7 +193,7 @@ static enum status write_factors(const struct maker *m, const struct job *j, con
 /* The bytes of a source tensor as they are, for tensors that keep their format. */
 static bool is_copy(const struct job *j)
 {
-    return (int)j->type == j->from->src->dtype && !j->from->heads &&
+    return (int)j->type == j->from->src->dtype && !j->from->heads && !j->from->src->order &&
            (j->from->factor == 1 || j->type == DT_NVFP4);
 }
 

@@ -33,9 +33,10 @@ static const struct command commands[] = {
      "Measures a model file, or with --random weights made in memory, beside the memory bandwidth\n"
      "read in the same second."},
     {"quantize", CMD_QUANTIZE, cmd_quantize, true,  "IN OUT --type TYPE", "write a model file in another number format",
-     "IN is a GGUF file or a Hugging Face directory; OUT is written whole or not at all. Types: f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 q2_k\n"
-     "q2_k_s q3_k_s q3_k_m q3_k_l q4_k_s q4_k_m q5_k_s q5_k_m q6_k iq4_nl iq4_xs mxfp4 nvfp4. Those with\n"
-     "_s, _m and _l mix formats: tensors whose errors cost more get a larger one."},
+     "IN is a GGUF file or a Hugging Face directory; OUT is written whole or not at all. Types:\n"
+     "f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 q2_k q2_k_s q3_k_s q3_k_m q3_k_l q4_k_s q4_k_m q5_k_s\n"
+     "q5_k_m q6_k iq4_nl iq4_xs mxfp4 nvfp4. Those with _s, _m and _l mix formats: tensors whose\n"
+     "errors cost more get a larger one."},
     {"perplexity", CMD_PERPLEXITY, cmd_perplexity, true, "FILE TEXT", "how well a model predicts a text",
      "Scores the second half of each window of --ctx tokens, on the processor. With --save-logits and\n"
      "--reference two files of one model are compared: divergence, same likeliest token, logits."},
