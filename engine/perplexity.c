@@ -227,6 +227,26 @@ static enum status run_all(struct run *r)
     return r->save ? gguf_commit(r->save) : OK;
 }
 
+static struct perplexity_result result_of(const struct run *r)
+{
+    struct perplexity_result out = {.tokens = r->all.n,
+                                    .windows = r->windows,
+                                    .scored = r->nll.n,
+                                    .window = r->window,
+                                    .nll = mean_of(&r->nll),
+                                    .divergence = mean_of(&r->divergence),
+                                    .divergence_most = r->divergence_most,
+                                    .top = mean_of(&r->top),
+                                    .log_ratio = mean_of(&r->ratio),
+                                    .logit_most = r->logit_most};
+
+    out.perplexity.value = exp(out.nll.value);
+    out.perplexity.error = out.perplexity.value * out.nll.error;
+    if (r->divergence.n)
+        out.logit_mean = r->logit_sum / ((double)r->divergence.n * (double)r->n_vocab);
+    return out;
+}
+
 enum status perplexity_run(const struct perplexity_options *o, struct perplexity_result *out)
 {
     struct run r = {.o = o};
@@ -234,19 +254,9 @@ enum status perplexity_run(const struct perplexity_options *o, struct perplexity
 
     arena_init(&r.arena, 0);
     s = run_all(&r);
-    *out = (struct perplexity_result){.tokens = r.all.n,
-                                      .windows = r.windows,
-                                      .scored = r.nll.n,
-                                      .nll = mean_of(&r.nll),
-                                      .divergence = mean_of(&r.divergence),
-                                      .divergence_most = r.divergence_most,
-                                      .top = mean_of(&r.top),
-                                      .log_ratio = mean_of(&r.ratio),
-                                      .logit_most = r.logit_most};
-    out->perplexity.value = exp(out->nll.value);
-    out->perplexity.error = out->perplexity.value * out->nll.error;
-    if (r.divergence.n)
-        out->logit_mean = r.logit_sum / ((double)r.divergence.n * (double)r.n_vocab);
+    *out = result_of(&r);
+    if (s == OK && o->after)
+        s = o->after(o->ctx, score_model(r.scorer), out);
     gguf_close(r.save);
     checkpoint_close(r.reference);
     score_close(r.scorer);

@@ -11,23 +11,13 @@
 
 #include "engine/score.h"
 
-struct perplexity_options {
-    struct score_options model; /* its progress and ctx are ours; window: 0 means 512 */
-    struct bytes text;
-    int64_t windows;          /* at most so many; 0: all */
-    const char *save;         /* file for the logits, or NULL */
-    const char *reference;    /* file of another run's, or NULL */
-    const _Atomic bool *stop; /* becomes true: ERR_CANCELLED */
-    void (*progress)(void *ctx, const char *stage, double done);
-    void *ctx;
-};
-
 struct mean { /* with the standard error of the mean */
     double value, error;
 };
 
 struct perplexity_result {
     int64_t tokens, windows, scored;
+    int window;             /* tokens of one */
     struct mean nll;        /* of a token, natural logarithm */
     struct mean perplexity; /* exp of it */
     /* Against the reference, when one was given: */
@@ -36,6 +26,19 @@ struct perplexity_result {
     struct mean top;               /* share of tokens whose likeliest is the same */
     struct mean log_ratio;         /* nll minus the reference's */
     double logit_mean, logit_most; /* |difference| over all logits */
+};
+
+struct perplexity_options {
+    struct score_options model; /* its progress and ctx are ours; window: 0 means 512 */
+    struct bytes text;
+    int64_t windows;          /* at most so many; 0: all */
+    const char *save;         /* file for the logits, or NULL */
+    const char *reference;    /* file of another run's, or NULL */
+    const _Atomic bool *stop; /* becomes true: ERR_CANCELLED */
+    void (*progress)(void *ctx, const char *stage, double done);
+    /* After the last window, while the model is there; may be NULL. */
+    enum status (*after)(void *ctx, const struct model *m, const struct perplexity_result *r);
+    void *ctx;
 };
 
 enum status perplexity_run(const struct perplexity_options *o, struct perplexity_result *out);

@@ -21,6 +21,8 @@ struct scorer {
     struct memory mem[N_MEMORY_KIND];
     void *region[N_REGION];
     float *logits; /* [STEP_ROWS, n_vocab] */
+    void (*tap)(void *ctx, const struct tensor *x, const struct tensor *w, const int32_t *live);
+    void *tap_ctx;
 };
 
 static enum status settle(struct scorer *s, const struct score_options *o)
@@ -137,10 +139,11 @@ static enum status upload_pages(struct scorer *s)
 static enum status open_all(struct scorer *s, const struct score_options *o)
 {
     struct device_options d = {.threads = o->threads, .isa = o->isa};
-    const struct backend *b = o->backend ? o->backend : &backend_cpu;
 
-    TRY(b->open(&d, &s->dev));
-    b->info(s->dev, &s->info);
+    s->tap = o->tap;
+    s->tap_ctx = o->tap_ctx;
+    TRY(backend_cpu.open(&d, &s->dev));
+    backend_cpu.info(s->dev, &s->info);
     TRY(model_open(o->path, NULL, &s->m));
     TRY(model_place(s->m, s->dev));
     TRY(settle(s, o));
@@ -226,6 +229,8 @@ static enum status compute(struct scorer *s, struct stretch p)
 
     pass_begin(&pass, q, s->region[REGION_WORK], s->need.bytes[REGION_WORK]);
     pass.b = &b;
+    pass.tap = s->tap;
+    pass.tap_ctx = s->tap_ctx;
     if (be->step)
         be->step(q, true);
     s->m->net.arch->forward(&s->m->net, &pass, &(struct input){.batch = &b}, &out);

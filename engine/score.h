@@ -11,11 +11,13 @@
 struct scorer;
 struct score_options {
     const char *path;
-    const char *kv_type;                      /* NULL: the device's default */
-    const char *isa;                          /* NULL: the best */
-    int threads;                              /* 0: as many as this process may use */
-    int window;                               /* tokens of the longest text */
-    const struct backend *backend;            /* NULL: the CPU; a test's or a collector's over it */
+    const char *kv_type; /* NULL: the device's default */
+    const char *isa;     /* NULL: the best */
+    int threads;         /* 0: as many as this process may use */
+    int window;          /* tokens of the longest text */
+    /* Sees the inputs of all matrices, see struct pass; may be NULL. */
+    void (*tap)(void *ctx, const struct tensor *x, const struct tensor *w, const int32_t *live);
+    void *tap_ctx;
     void (*progress)(void *ctx, double done); /* of packing the weights; may be NULL */
     void *ctx;
 };

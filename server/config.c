@@ -49,16 +49,16 @@ static const struct option table[] = {
     {"api-key-file",      OPT_TEXT,   AT(api_key_file),      NULL,        0, 0,     "FILE",  CMD_SERVE, NULL, "file of accepted keys, one a line, # for comments"},
     {"served-model-name", OPT_LIST,   AT(served_model_name), NULL,        0, 0,     "NAME",  CMD_SERVE, "NIM_SERVED_MODEL_NAME", "id of the model, then further names for it"},
     {"strict-model",      OPT_FLAG,   AT(strict_model),      NULL,        0, 0,     NULL,    CMD_SERVE, NULL, "answer 404 when a request names another model"},
-    {"ctx",               OPT_SIZE,   AT(ctx),               NULL,        0, 1<<30, "N",     RUNS | CMD_PERPLEXITY, "NIM_MAX_MODEL_LEN", "tokens a sequence may have [least of the model's, 32768 and what fits; perplexity: 512]"},
+    {"ctx",               OPT_SIZE,   AT(ctx),               NULL,        0, 1<<30, "N",     RUNS | CMD_PERPLEXITY | CMD_IMATRIX, "NIM_MAX_MODEL_LEN", "tokens a sequence may have [least of the model's, 32768 and what fits; perplexity: 512]"},
     {"max-seqs",          OPT_INT,    AT(max_seqs),          "16",        1, 4096,  "N",     RUNS, "NIM_MAX_NUM_SEQS NIM_MAX_BATCH_SIZE", "sequences computed at once"},
     {"max-queue",         OPT_INT,    AT(max_queue),         "512",       1, 1e6,   "N",     CMD_SERVE, "NIM_SERVER_MAX_QUEUE_SIZE", "requests that may wait; above: 429"},
     {"max-rows",          OPT_INT,    AT(max_rows),          NULL,        0, 65536, "N",     RUNS, NULL, "rows of one step [so many that a step takes about 50 ms]"},
-    {"kv-type",           OPT_TEXT,   AT(kv_type),           NULL,        0, 0,     "TYPE",  RUNS | CMD_PERPLEXITY, NULL, "number format of the KV cache, f32 or bf16 [the device's]"},
+    {"kv-type",           OPT_TEXT,   AT(kv_type),           NULL,        0, 0,     "TYPE",  RUNS | CMD_PERPLEXITY | CMD_IMATRIX, NULL, "number format of the KV cache, f32 or bf16 [the device's]"},
     {"kv-bytes",          OPT_SIZE,   AT(kv_bytes),          NULL,        0, BIG,   "SIZE",  RUNS, NULL, "memory for the KV cache, as 2G [from what is free]"},
     {"prefix-cache",      OPT_FLAG,   AT(prefix_cache),      "1",         0, 0,     NULL,    CMD_SERVE | CMD_CHAT | CMD_PLAN, "NIM_ENABLE_KV_CACHE_REUSE", "keep the KV pages of finished requests for reuse"},
     {"device",            OPT_TEXT,   AT(device),            "auto",      0, 0,     "NAME",  RUNS | CMD_TUNE, NULL, "where to compute: auto, cuda, cuda:N (the N-th GPU) or cpu"},
-    {"threads",           OPT_INT,    AT(threads),           NULL,        0, 1024,  "N",     RUNS | CMD_QUANTIZE | CMD_PERPLEXITY, NULL, "threads that compute [the processors we may use]"},
-    {"isa",               OPT_TEXT,   AT(isa),               NULL,        0, 0,     "NAME",  RUNS | CMD_PERPLEXITY, NULL, "force an instruction set, for tests: scalar, avx2, avx512"},
+    {"threads",           OPT_INT,    AT(threads),           NULL,        0, 1024,  "N",     RUNS | CMD_QUANTIZE | CMD_PERPLEXITY | CMD_IMATRIX, NULL, "threads that compute [the processors we may use]"},
+    {"isa",               OPT_TEXT,   AT(isa),               NULL,        0, 0,     "NAME",  RUNS | CMD_PERPLEXITY | CMD_IMATRIX, NULL, "force an instruction set, for tests: scalar, avx2, avx512"},
     {"cublaslt",          OPT_TEXT,   AT(cublaslt),          NULL,        0, 0,     "PATH",  RUNS | CMD_TUNE, NULL, "libcublasLt.so.13 or its folder, or none [beside the program, as installed]"},
     {"gpu-config",        OPT_TEXT,   AT(gpu_config),        NULL,        0, 0,     "FILE",  RUNS | CMD_GPUS | CMD_TUNE, NULL, "GPU: choices of kernels, before all others (docs/gpus.md)"},
     {"gpu-cache",         OPT_TEXT,   AT(gpu_cache),         NULL,        0, 0,     "DIR",   RUNS | CMD_GPUS | CMD_TUNE, NULL, "GPU: where tuned configurations lie [$XDG_CACHE_HOME/inferd]"},
@@ -85,13 +85,13 @@ static const struct option table[] = {
     {"generate",          OPT_INT,    AT(generate),          "128",       2, 1e6,   "N",     CMD_BENCH, NULL, "tokens of the decode rows"},
     {"streams",           OPT_TEXT,   AT(streams),           "4,16",      0, 0,     "N,N",   CMD_BENCH, NULL, "numbers of streams at once"},
     {"rounds",            OPT_INT,    AT(rounds),            "3",         1, 1000,  "N",     CMD_BENCH, NULL, "times each row is measured; the median counts"},
-    {"output",            OPT_TEXT,   AT(output),            NULL,        0, 0,     "FILE",  CMD_QUANTIZE | CMD_TUNE, NULL, "file to write; of quantize it may stand without --output"},
+    {"output",            OPT_TEXT,   AT(output),            NULL,        0, 0,     "FILE",  CMD_QUANTIZE | CMD_TUNE | CMD_IMATRIX, NULL, "file to write; of quantize and imatrix it may stand without --output"},
     {"type",              OPT_TEXT,   AT(type),              NULL,        0, 0,     "TYPE",  CMD_QUANTIZE, NULL, "number format or mix of the output, as q8_0 or q4_k_m"},
-    {"imatrix",           OPT_TEXT,   AT(imatrix),           NULL,        0, 0,     "FILE",  CMD_QUANTIZE, NULL, "importance of the weights' columns, as llama.cpp's tools write it"},
+    {"imatrix",           OPT_TEXT,   AT(imatrix),           NULL,        0, 0,     "FILE",  CMD_QUANTIZE, NULL, "importance of the weights' columns, from inferd imatrix or llama.cpp"},
     {"allow-requantize",  OPT_FLAG,   AT(allow_requantize),  NULL,        0, 0,     NULL,    CMD_QUANTIZE, NULL, "quantise what is quantised already; its errors add up"},
     {"pure",              OPT_FLAG,   AT(pure),              NULL,        0, 0,     NULL,    CMD_QUANTIZE, NULL, "one format for all matrices, without the mix's rules"},
-    {"text",              OPT_TEXT,   AT(text),              NULL,        0, 0,     "FILE",  CMD_PERPLEXITY, NULL, "text to score; may stand without --text"},
-    {"chunks",            OPT_INT,    AT(chunks),            NULL,        0, 1e9,   "N",     CMD_PERPLEXITY, NULL, "windows to score; 0: all"},
+    {"text",              OPT_TEXT,   AT(text),              NULL,        0, 0,     "FILE",  CMD_PERPLEXITY | CMD_IMATRIX, NULL, "text to score; may stand without --text"},
+    {"chunks",            OPT_INT,    AT(chunks),            NULL,        0, 1e9,   "N",     CMD_PERPLEXITY | CMD_IMATRIX, NULL, "windows to score; 0: all"},
     {"save-logits",       OPT_TEXT,   AT(save_logits),       NULL,        0, 0,     "FILE",  CMD_PERPLEXITY, NULL, "write the logits of all scored tokens, for --reference"},
     {"reference",         OPT_TEXT,   AT(reference),         NULL,        0, 0,     "FILE",  CMD_PERPLEXITY, NULL, "logits of another run over the same text, to compare with"},
     {"json",              OPT_FLAG,   AT(json),              NULL,        0, 0,     NULL,    CMD_PERPLEXITY | CMD_BENCH | CMD_VERSION | CMD_GPUS, NULL, "print JSON"},
@@ -113,11 +113,12 @@ static const struct { const char *option, *from, *to; } spelling[] = {
 
 enum { N_OPTIONS = sizeof table / sizeof *table };
 
-/* The first argument that is no option is the model; the second, where there is one: */
+/* The first argument that is no option is the model; what follows it, where there is more: */
 static const struct {
     unsigned command;
-    const char *option;
-} second[] = {{CMD_QUANTIZE, "output"}, {CMD_PERPLEXITY, "text"}};
+    const char *option[2];
+} further[] = {
+    {CMD_QUANTIZE, {"output"}}, {CMD_PERPLEXITY, {"text"}}, {CMD_IMATRIX, {"text", "output"}}};
 
 /* ---- one value ------------------------------------------------------------------------------- */
 
@@ -356,9 +357,9 @@ static const char *user_cache(struct config *c)
 static enum status take_argument(struct config *c, unsigned command, const char *word, int n)
 {
     const struct option *o = n == 0 ? option_find("model", 5) : NULL;
-    for (size_t i = 0; n == 1 && i < sizeof second / sizeof *second; i++)
-        if (second[i].command == command)
-            o = option_find(second[i].option, strlen(second[i].option));
+    for (size_t i = 0; i < sizeof further / sizeof *further; i++)
+        if (further[i].command == command && (n == 1 || n == 2) && further[i].option[n - 1])
+            o = option_find(further[i].option[n - 1], strlen(further[i].option[n - 1]));
     if (!o || !(o->commands & command))
         return fail(ERR_INVALID, "unexpected argument \"%s\"", word);
     return option_set(c, o, o->name, word);

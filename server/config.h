@@ -27,6 +27,7 @@ enum command_bit {
     CMD_GPUS = 1 << 10,
     CMD_TUNE = 1 << 11,
     CMD_PERPLEXITY = 1 << 12,
+    CMD_IMATRIX = 1 << 13,
 };
 
 struct names { /* a list option: given several times, or with commas */
@@ -35,7 +36,7 @@ struct names { /* a list option: given several times, or with commas */
 };
 
 struct config {
-    const char *model; /* FILE, or NULL: the first argument; the second is `output` or `text` */
+    const char *model; /* FILE, or NULL: the first argument; others are `text` and `output` */
     bool help;
     /* where to listen */
     const char *host;

@@ -90,6 +90,8 @@ void nn_linear_into(struct pass *p, const struct weight *w, struct tensor x, str
 
         if (w->bias.data)
             a.bias = tensor_1d((float *)w->bias.data + first, DT_F32, n);
+        if (p->tap)
+            p->tap(p->tap_ctx, &x, &w->part[i], p->live);
         RUN(p, op_linear(p->q, &a));
         pass_release(p, mark);
         first += n;

@@ -20,6 +20,10 @@ struct pass {
     size_t size, used, peak;
     const struct batch *b;
     const int32_t *live; /* device: rows really used of the activations at hand; NULL: all */
+    /* Sees the input of each matrix before it is used, for measuring on a synchronous device;
+     * `live` as above. NULL: nobody looks. */
+    void (*tap)(void *ctx, const struct tensor *x, const struct tensor *w, const int32_t *live);
+    void *tap_ctx;
 };
 
 void pass_begin(struct pass *p, struct queue *q, void *work, size_t size);

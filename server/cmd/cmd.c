@@ -37,6 +37,9 @@ static const struct command commands[] = {
      "f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 q2_k q2_k_s q3_k_s q3_k_m q3_k_l q4_k_s q4_k_m q5_k_s\n"
      "q5_k_m q6_k iq4_nl iq4_xs mxfp4 nvfp4. Those with _s, _m and _l mix formats: tensors whose\n"
      "errors cost more get a larger one."},
+    {"imatrix",  CMD_IMATRIX,  cmd_imatrix,  true,  "FILE TEXT OUT", "how important a model's columns are for a text",
+     "Writes the sums of squares of all matrices' inputs, for `inferd quantize --imatrix`. FILE is\n"
+     "best the model before it is quantised."},
     {"perplexity", CMD_PERPLEXITY, cmd_perplexity, true, "FILE TEXT", "how well a model predicts a text",
      "Scores the second half of each window of --ctx tokens, on the processor. With --save-logits and\n"
      "--reference two files of one model are compared: divergence, same likeliest token, logits."},

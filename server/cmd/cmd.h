@@ -26,6 +26,7 @@ int cmd_render(const struct config *c);
 int cmd_bench(const struct config *c);
 int cmd_health(const struct config *c);
 int cmd_quantize(const struct config *c);
+int cmd_imatrix(const struct config *c);
 int cmd_perplexity(const struct config *c);
 int cmd_version(const struct config *c);
 int cmd_gpus(const struct config *c);
