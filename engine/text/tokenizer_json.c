@@ -26,6 +26,7 @@ struct reading {
     const struct tokenizer_files *files;
     struct arena arena;
     const struct json *root, *model, *config, *special;
+    bool hides_nul;  /* see hide_nul */
     struct map *ids; /* token -> id */
     struct tokenizer_spec spec;
     struct pipeline_spec parts;
@@ -36,6 +37,42 @@ struct reading {
     int32_t before[TOKENIZER_MAX_AROUND], behind[TOKENIZER_MAX_AROUND];
 };
 
+/* --- NUL --- */
+
+/* A token may be, or have, a NUL, which JSON trees here do not take: it goes in as U+FFFE, which is
+ * no character, and is itself again in tokens and merges. */
+static const char NUL_AS[] = "\xef\xbf\xbe";
+
+static char *hide_nul(struct bytes text)
+{
+    char *copy = xmalloc(text.n + 1), *p = copy;
+    memcpy(copy, text.p, text.n);
+    copy[text.n] = 0;
+    while ((p = memmem(p, text.n - (size_t)(p - copy), "\\u0000", 6))) {
+        size_t slashes = 1;
+        while (p - copy >= (ptrdiff_t)slashes && p[-(ptrdiff_t)slashes] == '\\')
+            slashes++;
+        if (slashes % 2 == 1)
+            memcpy(p, "\\ufffe", 6);
+        p += 6;
+    }
+    return copy;
+}
+
+static struct bytes show_nul(struct reading *r, struct bytes s)
+{
+    if (!r->hides_nul || !memmem(s.p, s.n, NUL_AS, 3))
+        return s;
+    char *copy = arena_strndup(&r->arena, s.p, s.n);
+    size_t n = 0;
+    for (size_t i = 0; i < s.n; n++) {
+        bool nul = s.n - i >= 3 && memcmp(s.p + i, NUL_AS, 3) == 0;
+        copy[n] = nul ? 0 : s.p[i];
+        i += nul ? 3 : 1;
+    }
+    return (struct bytes){copy, n};
+}
+
 /* --- the vocabulary --- */
 
 static enum status set_token(struct reading *r, struct bytes text, int64_t id, enum token_type type)
@@ -43,6 +80,7 @@ static enum status set_token(struct reading *r, struct bytes text, int64_t id, e
     if (id < 0 || id >= r->spec.n_vocab)
         return fail(ERR_FORMAT, "token '%.*s' has id %lld, which is not 0 to %d",
                     (int)(text.n < 64 ? text.n : 64), text.p, (long long)id, r->spec.n_vocab - 1);
+    text = show_nul(r, text);
     r->token[id] = text;
     r->type[id] = type;
     map_put(r->ids, text.p, text.n, (int32_t)id, -1);
@@ -186,9 +224,9 @@ static enum status read_merges(struct reading *r)
         const struct json *left = halves ? json_at(v, 0) : v, *right = halves ? json_at(v, 1) : v;
         if (!json_is(left, JSON_STRING) || !json_is(right, JSON_STRING))
             return fail(ERR_FORMAT, "merge %zu is not two tokens", halves ? n / 2 : n);
-        r->merge[n++] = left->text;
+        r->merge[n++] = show_nul(r, left->text);
         if (halves)
-            r->merge[n++] = right->text;
+            r->merge[n++] = show_nul(r, right->text);
     }
     r->spec.merge = r->merge;
     r->spec.merge_halves = halves;
@@ -395,7 +433,10 @@ static enum status parse(struct reading *r, struct bytes text, const char *name,
 {
     if (text.n == 0)
         return OK;
-    enum status s = json_parse(&r->arena, text.p, text.n, out);
+    char *copy = memmem(text.p, text.n, "\\u0000", 6) ? hide_nul(text) : NULL;
+    r->hides_nul = r->hides_nul || copy;
+    enum status s = json_parse(&r->arena, copy ? copy : text.p, text.n, out);
+    xfree(copy);
     return s == OK ? OK : fail_in(s, "%s", name);
 }
 

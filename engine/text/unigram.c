@@ -30,18 +30,19 @@ struct unigram {
     bool fallback, cuts;
     int32_t *node; /* [n_nodes] the token that ends here, -1: none; node 0 is the root */
     int32_t n_nodes;
+    size_t window; /* a power of two, more than a token's bytes */
     struct edge *edge;
     uint32_t mask;
     struct merges none; /* there are no merges; the cache of words is merge.c's */
 };
-struct best { /* of the paths that end at a place */
-    double score;
+struct best {      /* of the paths that end at a place */
     int32_t begin; /* of their last token, -1: none ends here */
     int32_t id;
 };
 struct unigram_run {
     const struct unigram *u;
     struct merge_work *cache;
+    double *score; /* [window] of the best paths that end at the places a token can reach */
     struct best *best;
     size_t cap;
 };
@@ -95,8 +96,13 @@ static enum status build_trie(struct unigram *u, const struct tokenizer_spec *sp
 {
     size_t n_bytes = 1;
     u->cuts = true;
-    for (int32_t id = 0; id < u->v->n; id++)
-        n_bytes += is_word(u->v, id) ? vocab_piece(u->v, id).n : 0;
+    u->window = 8; /* more than a character's bytes */
+    for (int32_t id = 0; id < u->v->n; id++) {
+        size_t n = is_word(u->v, id) ? vocab_piece(u->v, id).n : 0;
+        n_bytes += n;
+        while (u->window <= n)
+            u->window *= 2;
+    }
     if (n_bytes > 1 << 28)
         return fail(ERR_FORMAT, "tokenizer: the tokens have %zu bytes", n_bytes);
     size_t slots = 16;
@@ -160,6 +166,7 @@ static void *begin_unigram(const void *model, size_t text_bytes)
 {
     struct unigram_run *r = xcalloc(1, sizeof *r);
     r->u = model;
+    r->score = xcalloc(r->u->window, sizeof *r->score);
     r->cache = merge_work_new(&r->u->none, text_bytes);
     return r;
 }
@@ -169,23 +176,28 @@ static void end_unigram(void *run)
     struct unigram_run *r = run;
     merge_work_free(r->cache);
     xfree(r->best);
+    xfree(r->score);
     xfree(r);
 }
 
-static void offer(struct best *b, double score, size_t begin, int32_t id)
+static void offer(struct unigram_run *r, size_t end, double score, size_t begin, int32_t id)
 {
-    if (b->begin < 0 || score > b->score)
-        *b = (struct best){score, (int32_t)begin, id};
+    double *best = &r->score[end & (r->u->window - 1)];
+    if (r->best[end].begin >= 0 && score <= *best)
+        return;
+    *best = score;
+    r->best[end] = (struct best){(int32_t)begin, id};
 }
 
 /* Fills best[1 .. n]; id -1 stands for an unknown character. */
-static void find_best(const struct unigram *u, struct bytes word, struct best *best)
+static void find_best(struct unigram_run *r, struct bytes word)
 {
-    for (size_t i = 0; i <= word.n; i++)
-        best[i] = (struct best){0, -1, -1};
+    const struct unigram *u = r->u;
+    memset(r->best, -1, (word.n + 1) * sizeof *r->best);
+    r->score[0] = 0;
     for (size_t at = 0, len; at < word.n; at += len) {
         uint32_t cp;
-        double so_far = best[at].score;
+        double so_far = r->score[at & (u->window - 1)];
         bool single = false;
         int32_t node = 0;
         len = (size_t)utf8_decode(word.p + at, word.n - at, &cp);
@@ -197,11 +209,11 @@ static void find_best(const struct unigram *u, struct bytes word, struct best *b
             int32_t id = u->node[node];
             if (id < 0)
                 continue;
-            offer(&best[i + 1], so_far + u->score[id], at, id);
+            offer(r, i + 1, so_far + u->score[id], at, id);
             single = single || i + 1 == at + len;
         }
         if (!single)
-            offer(&best[at + len], so_far + u->unknown, at, -1);
+            offer(r, at + len, so_far + u->unknown, at, -1);
     }
 }
 
@@ -253,7 +265,7 @@ static void encode_word(struct unigram_run *r, struct bytes word, struct tokens 
         r->best = xrealloc(r->best, r->cap * sizeof *r->best);
     }
     int from = out->n;
-    find_best(r->u, word, r->best);
+    find_best(r, word);
     put_path(r->u, word, r->best, out);
     word_cache_put(r->cache, word, out->id + from, out->n - from);
 }

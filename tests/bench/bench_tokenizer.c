@@ -1,6 +1,6 @@
 /* bench_tokenizer.c - speed of the tokenizers on one core: English, mixed text and long runs.
  *
- *   bench_tokenizer VOCAB.gguf [TEXT]
+ *   bench_tokenizer VOCAB.gguf|tokenizer.json [TEXT]
  *
  * The English is made from a fixed list of words and of names that no cache has seen; TEXT names a
  * file to measure besides. Each line: what, bytes, seconds of processor time (best of three), MB/s,
@@ -145,7 +145,7 @@ int main(int argc, char **argv)
     struct buf text = {0};
     struct tokenizer *t = argc > 1 ? load(argv[1]) : NULL;
     if (!t) {
-        fprintf(stderr, "usage: bench_tokenizer VOCAB.gguf [TEXT]\n");
+        fprintf(stderr, "usage: bench_tokenizer VOCAB.gguf|tokenizer.json [TEXT]\n");
         return 1;
     }
     if (argc > 2) {

@@ -187,6 +187,24 @@ static void test_policy(void **state)
            (int32_t[]){1});
 }
 
+/* A vocabulary may have NUL; "\\\\u0000" is a backslash and letters. */
+static void test_nul(void **state)
+{
+    (void)state;
+    struct tokenizer *t = read_json(
+        bytes_of("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"\\u0000\":0,\"a\":1,\"a\\u0000\":2,"
+                 "\"\\\\u0000\":3},\"merges\":[[\"a\",\"\\u0000\"]]}}"),
+        (struct bytes){0});
+    struct tokens got = {0};
+    assert_int_equal(tokenizer_encode(t, (struct bytes){"\0a\0", 3}, 0, &got), OK);
+    assert_int_equal(got.n, 2);
+    assert_int_equal(got.id[0], 0);
+    assert_int_equal(got.id[1], 2);
+    assert_int_equal(tokenizer_find(t, "\\u0000"), 3);
+    tokens_clear(&got);
+    tokenizer_free(t);
+}
+
 static void test_padding(void **state)
 {
     (void)state;
@@ -260,6 +278,7 @@ int main(void)
 #define ROW(id, name) cmocka_unit_test(test_##id),
     const struct CMUnitTest tests[] = {
         KINDS(ROW) cmocka_unit_test(test_policy),
+        cmocka_unit_test(test_nul),
         cmocka_unit_test(test_padding),
         cmocka_unit_test(test_refused),
     };

@@ -1,4 +1,4 @@
-/* vocab.h - tokenizers of GGUF files, for tests and benches. */
+/* vocab.h - tokenizers of GGUF files and tokenizer.json files, for tests and benches. */
 #ifndef TESTS_SUPPORT_VOCAB_H
 #define TESTS_SUPPORT_VOCAB_H
 
