@@ -76,15 +76,13 @@ static enum status decode_blanks(struct pipeline_spec *p, bool first_too)
     return decoder_add(p->decoder, DECODE_FALLBACK, 0, NONE, NONE);
 }
 
-/* BPE over characters, a blank being U+2581; no token has a line feed beside anything else. */
+/* BPE over characters, a blank being U+2581; the text is one word. */
 static enum status prepare_gemma4(const struct tokenizer_spec *spec, struct pipeline_spec *p)
 {
     (void)spec;
     p->byte_fallback = true;
     p->normalizer = normalizer_new();
-    p->splitter = splitter_new();
     TRY(normalizer_add(p->normalizer, NORMAL_REPLACE, 0, (struct bytes){" ", 1}, bytes_of(BLANK)));
-    TRY(splitter_add_regex(p->splitter, bytes_of("[^\\n]+|\\n+"), false, CUT_ISOLATED, false));
     return decode_blanks(p, true);
 }
 
@@ -108,15 +106,15 @@ static enum status prepare_t5(const struct tokenizer_spec *spec, struct pipeline
     p->kind = WORD_UNIGRAM;
     p->byte_fallback = true;
     p->normalizer = normalizer_new();
-    p->splitter = splitter_new();
     if (spec->charsmap.n > 0)
         TRY(normalizer_add(p->normalizer, NORMAL_CHARSMAP, 0, spec->charsmap, NONE));
     if (spec->one_space) {
-        TRY(normalizer_add(p->normalizer, NORMAL_STRIP, STRIP_LEFT | STRIP_RIGHT, NONE, NONE));
         TRY(normalizer_add_regex(p->normalizer, bytes_of(" {2,}"), blank));
+        TRY(normalizer_add_regex(p->normalizer, bytes_of("\\A | \\z"), NONE));
     }
-    TRY(splitter_add_meta(p->splitter, bytes_of(BLANK),
-                          spec->add_space_prefix ? PREPEND_ALWAYS : PREPEND_NEVER));
+    if (spec->add_space_prefix)
+        TRY(normalizer_add(p->normalizer, NORMAL_PREPEND, 0, NONE, blank));
+    TRY(normalizer_add(p->normalizer, NORMAL_REPLACE, 0, blank, bytes_of(BLANK)));
     return decode_blanks(p, !spec->add_space_prefix);
 }
 

@@ -2,8 +2,11 @@
  * before blanks changes nothing. */
 #include "engine/text/spm.h"
 
+#include <stdlib.h>
 #include <string.h>
 
+#include "kernels/base/json.h"
+#include "kernels/base/mem.h"
 #include "tests/support/test.h"
 
 #define B(s)                                                                                       \
@@ -117,12 +120,97 @@ static void test_spelling(void **state)
     buf_clear(&out);
 }
 
+/* --- agreement with SentencePiece (tests/tools/gen_spm.py) --- */
+
+static struct bytes unhex(struct arena *a, struct bytes hex)
+{
+    char *p = arena_alloc(a, hex.n / 2 + 1);
+    for (size_t i = 0; i < hex.n / 2; i++) {
+        char byte[3] = {hex.p[2 * i], hex.p[2 * i + 1], 0};
+        p[i] = (char)strtol(byte, NULL, 16);
+    }
+    return (struct bytes){p, hex.n / 2};
+}
+
+static const struct json *load(struct arena *a, const char *path)
+{
+    const struct json *root;
+    char *text;
+    size_t n;
+    assert_int_equal(file_read(path, 1 << 22, &text, &n), OK);
+    assert_int_equal(json_parse(a, text, n, &root), OK);
+    xfree(text);
+    return root;
+}
+
+static struct tokenizer *trained(struct arena *a, const struct json *m)
+{
+    const struct json *pieces = json_get(m, "pieces");
+    struct bytes *piece = arena_alloc(a, (size_t)pieces->count * sizeof *piece);
+    float *scores = arena_alloc(a, (size_t)pieces->count * sizeof *scores);
+    int32_t *types = arena_alloc(a, (size_t)pieces->count * sizeof *types);
+    int n = 0;
+    for (const struct json *v = pieces->first; v; v = v->next, n++) {
+        piece[n] = json_at(v, 0)->text;
+        scores[n] = (float)json_at(v, 1)->number;
+        types[n] = (int32_t)json_at(v, 2)->number;
+    }
+    struct tokenizer_spec s = {.model = json_get(m, "model")->text.p,
+                               .n_vocab = n,
+                               .token = piece,
+                               .score = scores,
+                               .type = types,
+                               .bos = -1,
+                               .eos = -1,
+                               .unk = (int32_t)json_get(m, "unk")->number,
+                               .add_space_prefix = json_get(m, "add_space")->boolean,
+                               .one_space = json_get(m, "one_space")->boolean,
+                               .charsmap = unhex(a, json_get(m, "charsmap")->text)};
+    struct tokenizer *t = NULL;
+    assert_int_equal(tokenizer_new(&s, &t), OK);
+    return t;
+}
+
+static void test_sentencepiece(void **state)
+{
+    (void)state;
+    struct arena a = {0};
+    const struct json *models = load(&a, "tests/data/tokenizer/sentencepiece.json");
+    const struct json *texts = load(&a, "tests/data/tokenizer/json/texts.json");
+    assert_int_equal(models->count, 4);
+    for (const struct json *m = models->first; m; m = m->next) {
+        struct tokenizer *t = trained(&a, m);
+        const struct json *want = json_get(m, "ids")->first;
+        int i = 0, n = 0;
+        for (const struct json *v = texts->first; v; v = v->next, want = want->next, i++) {
+            struct tokens got = {0};
+            if (want->type == JSON_NULL)
+                continue;
+            assert_int_equal(tokenizer_encode(t, json_get(v, "text")->text, 0, &got), OK);
+            const struct json *id = want->first;
+            int k = 0;
+            while (k < got.n && id && (int)id->number == got.id[k]) {
+                id = id->next;
+                k++;
+            }
+            if (k < got.n || id)
+                print_message("%s: text %d differs at token %d of %d\n", m->key, i, k, got.n);
+            assert_true(k == got.n && !id);
+            tokens_clear(&got);
+            n++;
+        }
+        assert_true(n > 50);
+        tokenizer_free(t);
+    }
+    arena_clear(&a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_scores),       cmocka_unit_test(test_missing_characters),
-        cmocka_unit_test(test_space_prefix), cmocka_unit_test(test_words_that_join),
-        cmocka_unit_test(test_spelling),
+        cmocka_unit_test(test_sentencepiece),      cmocka_unit_test(test_scores),
+        cmocka_unit_test(test_missing_characters), cmocka_unit_test(test_space_prefix),
+        cmocka_unit_test(test_words_that_join),    cmocka_unit_test(test_spelling),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -147,6 +147,56 @@ static void agree(const char *name)
     }
 KINDS(TEST)
 
+/* The same vocabulary as a GGUF file of Gemma 4 has it, for which there is no file. */
+static void test_gemma4(void **state)
+{
+    (void)state;
+    enum { MAX = 2000 };
+    static struct bytes token[MAX], merge[2 * MAX];
+    static int32_t type[MAX];
+    struct arena a = {0};
+    const struct json *root = load(&a, DIRECTORY "gemma.json");
+    const struct json *texts = load(&a, DIRECTORY "texts.json");
+    const struct json *model = json_get(json_get(root, "tokenizer"), "model");
+    struct tokenizer_spec s = {.model = "gemma4", .token = token, .type = type, .merge = merge};
+    for (const struct json *v = json_get(model, "vocab")->first; v; v = v->next, s.n_vocab++) {
+        int id = (int)v->number;
+        assert_in_range(id, 0, MAX - 1);
+        token[id] = bytes_of(v->key);
+        type[id] = strncmp(v->key, "<0x", 3) == 0 ? TOKEN_BYTE : TOKEN_NORMAL;
+    }
+    for (const struct json *v = json_get(model, "merges")->first; v; v = v->next, s.n_merges++) {
+        assert_in_range(s.n_merges, 0, MAX - 1);
+        merge[2 * s.n_merges] = json_at(v, 0)->text;
+        merge[2 * s.n_merges + 1] = json_at(v, 1)->text;
+    }
+    type[0] = TOKEN_UNKNOWN;
+    type[1] = type[2] = TOKEN_CONTROL;
+    s.merge_halves = true;
+    s.bos = 1;
+    s.eos = 2;
+    s.add_bos = tokenizer_default_policy("gemma4", NULL).bos;
+    struct tokenizer *t = NULL;
+    assert_int_equal(tokenizer_new(&s, &t), OK);
+    const struct json *ids = json_get(root, "ids")->first;
+    const struct json *decoded = json_get(root, "decoded")->first;
+    int n = 0;
+    for (const struct json *v = texts->first; v;
+         v = v->next, ids = ids->next, decoded = decoded->next, n++) {
+        struct tokens got = {0};
+        if (ids->type == JSON_NULL)
+            continue;
+        assert_int_equal(tokenizer_encode(t, text_of(&a, v), ENCODE_BOS | ENCODE_SPECIAL, &got),
+                         OK);
+        check_ids("gemma4", n, &got, ids);
+        if (decoded->type == JSON_STRING)
+            check_decoded(t, &got, decoded);
+        tokens_clear(&got);
+    }
+    tokenizer_free(t);
+    arena_clear(&a);
+}
+
 /* --- what is around a text, and what is refused --- */
 
 #define WORDS(more)                                                                                \
@@ -277,7 +327,8 @@ int main(void)
 {
 #define ROW(id, name) cmocka_unit_test(test_##id),
     const struct CMUnitTest tests[] = {
-        KINDS(ROW) cmocka_unit_test(test_policy),
+        KINDS(ROW) cmocka_unit_test(test_gemma4),
+        cmocka_unit_test(test_policy),
         cmocka_unit_test(test_nul),
         cmocka_unit_test(test_padding),
         cmocka_unit_test(test_refused),

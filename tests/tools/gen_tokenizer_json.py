@@ -127,11 +127,12 @@ def fields(message):
     return out
 
 
-def charsmap():
+def charsmap(folder=None):
     """A compiled table from rules of our own: some of NFKC, one to many, many to one, deletion."""
     rules = {"\u00c4": "A", "\ufb01": "fi", "e\u0301": "\u00e9", "\uff21": "A", "\uff22": "B", "\u3000": " ", "\u2474": "(1)", "\u00a0": " ", "\t": " ",
              "\u200b": "", "\ufdfa": "\u0635 \u0639", "\u0928\u094d": "n", "\U0001f600": ":)", "\n": " ", "\u0085": " "}
     with tempfile.TemporaryDirectory() as d:
+        d = folder or d
         Path(d, "r.tsv").write_text("".join(" ".join("%04X" % ord(c) for c in a) + "\t" + " ".join("%04X" % ord(c) for c in b) + "\n"
                                             for a, b in rules.items()))
         Path(d, "t.txt").write_text("\n".join(WORDS * 20))
@@ -268,4 +269,5 @@ def main():
         print(name, t.get_vocab_size(), sum(i is not None for i in ids), (out / (name + ".json")).stat().st_size)
 
 
-main()
+if __name__ == "__main__":
+    main()
