@@ -20,7 +20,7 @@ struct simt_cublaslt {
     int64_t m, n, k;              /* of the last product, as row-major y [m, n] */
     int type;                     /* of its operands */
 };
-extern struct simt_cublaslt simt_cublaslt;
+extern struct simt_cublaslt simt_cublaslt; /* gpu.c */
 
 #ifdef __cplusplus
 }

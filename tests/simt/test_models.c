@@ -8,7 +8,9 @@
 #include <string.h>
 
 #include "kernels/base/mem.h"
+#include "tests/simt/cublaslt.h"
 #include "tests/simt/gpu.h"
+#include "tests/simt/product.h"
 #include "tests/support/fixture.h"
 #include "tests/support/step.h"
 #include "tests/support/test.h"
@@ -172,22 +174,54 @@ static bool takes(bool brief, int i)
     return brief || !simt_slow();
 }
 
+static void open_reference(struct setup *u, int i, struct fixture *f)
+{
+    char path[128];
+    *u = (struct setup){.name = models[i].name, .bound = models[i].bound};
+    snprintf(path, sizeof path, FOLDER "%s.bin", u->name);
+    fixture_load(f, path);
+    u->token = fixture_i32(f, "token");
+    u->expected = fixture_f32(f, "logits");
+    snprintf(path, sizeof path, FOLDER "%s.gguf", u->name);
+    open_model(u, &(struct step_options){.path = path, .kv = models[i].kv}, &backend_cuda);
+}
+
 static void test_reference(void **state)
 {
     (void)state;
     for (int i = 0; i < COUNT(models); i++) {
-        struct setup u = {.name = models[i].name, .bound = models[i].bound};
+        struct setup u;
         struct fixture f;
-        char path[128];
         if (!takes(models[i].brief, i))
             continue;
-        snprintf(path, sizeof path, FOLDER "%s.bin", u.name);
-        fixture_load(&f, path);
-        u.token = fixture_i32(&f, "token");
-        u.expected = fixture_f32(&f, "logits");
-        snprintf(path, sizeof path, FOLDER "%s.gguf", u.name);
-        open_model(&u, &(struct step_options){.path = path, .kv = models[i].kv}, &backend_cuda);
+        open_reference(&u, i, &f);
         each_way(&u);
+        fixture_clear(&f);
+    }
+}
+
+/* A prefill whose products all go to cuBLASLt: of what the GPU's configuration says only the
+ * cross-over is another. */
+static void test_many_rows(void **state)
+{
+    (void)state;
+    if (simt_real())
+        return; /* it counts the stand-in's products */
+    for (int i = 0; i < COUNT(models); i++) {
+        struct setup u;
+        struct fixture f;
+        if (!takes(models[i].brief, i) || !strchr(models[i].name, '-')) /* f32 */
+            continue;
+        open_reference(&u, i, &f);
+        struct cuda_queue *q = (struct cuda_queue *)backend_cuda.queue(u.s.dev);
+        gpu_plan_clear(&q->plan);
+        product_plan(q, N_TOKENS - 1, N_TOKENS - 1);
+        u.got = xmalloc(sizeof(float) * N_TOKENS * (size_t)u.n_vocab);
+        simt_cublaslt.products = 0;
+        prefill(&u);
+        assert_true(simt_cublaslt.products > 0);
+        xfree(u.got);
+        step_close(&u.s);
         fixture_clear(&f);
     }
 }
@@ -220,6 +254,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reference),
+        cmocka_unit_test(test_many_rows),
         cmocka_unit_test(test_against_cpu),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
