@@ -79,6 +79,7 @@ struct scheme {
     bool (*blocks)(const struct checkpoint *c, const struct made *m, int64_t i, uint8_t *out);
 };
 
+extern const struct scheme made_exl2;                                /* in made_ints */
 extern const struct scheme *const made_ints[], *const made_floats[]; /* up to a NULL */
 
 /* For schemes. A number of the quantization_config, or `absent`. */
@@ -89,6 +90,11 @@ float made_number(const struct checkpoint *c, const struct ckpt_tensor *t, int64
 float made_fp8(uint32_t type, unsigned code); /* ST_F8_E4M3 or ST_F8_E5M2 */
 int64_t made_count(const struct ckpt_tensor *t);
 bool made_is_float(const struct ckpt_tensor *t);
+/* Codes of so many bits one after the other in words that lie `step` bytes apart. */
+void made_run(const unsigned char *p, size_t step, int bits, int64_t count, float *out);
+/* Elements (n, 0), (n, 1) ... of `count` along K (or along groups, for zeros) as numbers. */
+void made_codes(const struct checkpoint *c, const struct packed *w, int64_t n, int64_t count,
+                float *out);
 /* The scales are `t`: one, or [n / scale_n, groups] (or its transpose); sets the group. */
 enum status made_scales(struct made *m, const struct ckpt_tensor *t);
 /* The result's format for codes in lo .. hi. */

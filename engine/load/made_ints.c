@@ -29,8 +29,7 @@ static uint32_t word_at(const unsigned char *p)
     return v;
 }
 
-/* Codes of so many bits one after the other in words that lie `step` bytes apart. */
-static void unpack_run(const unsigned char *p, size_t step, int bits, int64_t count, float *out)
+void made_run(const unsigned char *p, size_t step, int bits, int64_t count, float *out)
 {
     uint32_t mask = (1u << bits) - 1;
     int64_t per = 32 / bits, k = 0;
@@ -71,9 +70,8 @@ static void unpack_column(const unsigned char *p, size_t step, const struct pack
     }
 }
 
-/* Elements (n, 0), (n, 1) ... of `count` along K (or along groups, for zeros) as numbers. */
-static void read_codes(const struct checkpoint *c, const struct packed *w, int64_t n, int64_t count,
-                       float *out)
+void made_codes(const struct checkpoint *c, const struct packed *w, int64_t n, int64_t count,
+                float *out)
 {
     const unsigned char *p = made_bytes(c, w->t);
     size_t row = (size_t)w->t->shape[w->t->ndim - 1] * 4; /* bytes, of words */
@@ -85,8 +83,7 @@ static void read_codes(const struct checkpoint *c, const struct packed *w, int64
         for (int64_t k = 0; k < count; k++)
             out[k] = q[k];
     } else if (w->by_rows == w->k_rows) { /* packed along K */
-        unpack_run(p + (size_t)n * (w->by_rows ? 4 : row), w->by_rows ? row : 4, w->bits, count,
-                   out);
+        made_run(p + (size_t)n * (w->by_rows ? 4 : row), w->by_rows ? row : 4, w->bits, count, out);
     } else {
         unpack_column(p + (size_t)(bit / 32) * (w->by_rows ? row : 4), w->by_rows ? 4 : row, w, bit,
                       count, out);
@@ -127,9 +124,9 @@ static void rows(const struct checkpoint *c, const struct made *m, int64_t first
         float *code = out->code + i * m->k;
 
         made_read_scales(c, m, first + i, out->scale + i * m->n_groups);
-        read_codes(c, &m->code, first + i, m->k, code);
+        made_codes(c, &m->code, first + i, m->k, code);
         if (m->zero.t)
-            read_codes(c, &m->zero, first + i, m->n_groups, zero);
+            made_codes(c, &m->zero, first + i, m->n_groups, zero);
         for (int64_t g = 0; g < m->n_groups; g++)
             zero[g] = (m->zero.t ? zero[g] : 0) + (float)m->bias;
         subtract(m, index, zero, code);
@@ -200,7 +197,7 @@ static void zero_range(const struct checkpoint *c, const struct made *m, float *
     *lo = m->zero.t ? 1e9f : 0;
     *hi = m->zero.t ? -1e9f : 0;
     for (int64_t n = 0; n < m->n && m->zero.t; n++) {
-        read_codes(c, &m->zero, n, m->n_groups, zero);
+        made_codes(c, &m->zero, n, m->n_groups, zero);
         for (int64_t g = 0; g < m->n_groups; g++) {
             *lo = fminf(*lo, zero[g]);
             *hi = fmaxf(*hi, zero[g]);
@@ -396,4 +393,5 @@ static const struct scheme bitsandbytes = {
 };
 /* clang-format on */
 
-const struct scheme *const made_ints[] = {&gptq, &awq, &packed, &int8, &bitsandbytes, NULL};
+const struct scheme *const made_ints[] = {&gptq,         &awq,       &packed, &int8,
+                                          &bitsandbytes, &made_exl2, NULL};

@@ -34,6 +34,7 @@ static const struct { const char *name; float bound; } models[] = {
     {"ct-float",  4e-2f}, /* FP8 by tensor and by row, NVFP4, MXFP4 */
     {"fp8-block", 1e-3f},
     {"modelopt",  4e-2f}, /* FP8, NVFP4 */
+    {"exl2",      4e-2f}, /* 3, 4, 5, 6 and 8 bits */
     {"bnb",       4e-2f}, /* nf4 (nested and not), fp4, int8 */
 };
 
@@ -69,6 +70,9 @@ static const struct { const char *name, *module, *format; float bound; } packed[
     {"fp8-block", "mlp.down_proj",    "f16",   0x1p-11f},
     {"modelopt",  "self_attn.q_proj", "f8_e4m3", 0},
     {"modelopt",  "mlp.down_proj",    "nvfp4", 0x1p-22f}, /* products in f32 in another order */
+    {"exl2",      "self_attn.q_proj", "q4_0",  0},
+    {"exl2",      "mlp.gate_proj",    "q5_0",  0},
+    {"exl2",      "mlp.down_proj",    "q8_0",  0},
     {"bnb",       "self_attn.q_proj", "nf4",   0},
     {"bnb",       "mlp.gate_proj",    "f16",   0x1p-11f},
     {"bnb",       "mlp.up_proj",      "q8_0",  0x1p-11f},

@@ -98,6 +98,8 @@ PACKED = {
                            weight_scale_2=("F32", ()))),
     "mxfp4": ({}, dict(weight_packed=("U8", (32, 16)), weight_scale=("U8", (32, 1)))),
     "gpt_oss": ({}, {"x_blocks": ("U8", (2, 4, 1, 16)), "x_scales": ("U8", (2, 4, 1))}),
+    "exl2": ({}, dict(q_weight=("I32", (10, 32)), q_scale=("I32", (2, 4)),
+                      q_scale_max=("F16", (2, )), q_groups=("I16", (4, )), q_invperm=("I32", (64, )))),
     "bnb": ({}, {"weight": ("U8", (512, 1)), "weight.absmax": ("U8", (16, )),
                  "weight.quant_map": ("F32", (16, )), "weight.nested_absmax": ("F32", (1, )),
                  "weight.nested_quant_map": ("F32", (256, )),
@@ -119,6 +121,10 @@ def packed(name):
         elif t == "g_idx":
             data[end - n:end] = b"".join(
                 struct.pack("<i", i % 2 if n == 256 else 0) for i in range(n // 4))
+        elif t == "q_groups":
+            data[end - n:end] = struct.pack("<4h", 4, 0, 6, 4)
+        elif t == "q_invperm":
+            data[end - n:end] = b"".join(struct.pack("<i", 63 - i) for i in range(64))
         elif "quant_state" in t:
             data[end - n:end] = STATE
         end -= n

@@ -7,8 +7,8 @@ sixteenth row of those weights, for tests/engine/test_hf.c.
         bitsandbytes==0.50.2
     v/bin/python tests/tools/make_hf_quant.py [name ...]
 
-compressed-tensors and bitsandbytes pack and unpack their own formats. GPTQ, AWQ, DeepSeek's FP8,
-ModelOpt's NVFP4 are written here from their definitions: the weights come from the codes, scales and
+compressed-tensors and bitsandbytes pack and unpack their own formats. GPTQ, AWQ, EXL2,
+DeepSeek's FP8, ModelOpt's NVFP4 are written here from their definitions: the weights come from the codes, scales and
 zero points before they are packed.
 """
 
@@ -78,6 +78,39 @@ def gptq(rng, bits=4, group=32, sym=True, act=False, version=1):
 
     return pack, dict(quant_method="gptq", bits=bits, group_size=group, sym=sym, desc_act=act,
                       checkpoint_format="gptq" if version == 1 else "gptq_v2")
+
+
+def exl2(rng):
+    """Groups of 32 to 64 rows in 4, 6, 3 and 8 bits, in an order of their own."""
+    plan = [(8, 32), (6, 32)]
+
+    def pack(name, w):
+        k = w.shape[1]
+        perm = rng.permutation(k)  # row i of the file is k = perm[i]
+        x = w.T[perm]
+        groups, codes, scales, tops, exact, row = [], [], [], [], [], 0
+        for bits, rows in plan if "down" in name else ([(5, 32), (3, 32)] if "mlp" in name else [(4, 64)]):
+            part = x[row:row + rows]
+            want = np.abs(part).max(0) / (2**(bits - 1) - 0.5)
+            top = np.float16(want.max())
+            q = np.clip(np.ceil(np.sqrt(want / np.float32(top) * 256)) - 1, 0, 15).astype(np.int64)
+            s = ((q + 1)**2 * (np.float32(top) / 256)).astype(np.float16).astype(np.float32)
+            c = np.clip(np.rint(part / s), -2**(bits - 1), 2**(bits - 1) - 1)
+            groups += [bits, sum(len(v) for v in codes)]
+            codes.append(words(c.astype(np.int64) + 2**(bits - 1), bits))
+            scales.append(q)
+            tops.append(top)
+            exact.append(c * s)
+            row += rows
+        out = np.empty_like(w)
+        out[:, perm] = np.concatenate(exact).T
+        parts = {"q_weight": np.concatenate(codes), "q_scale": words(np.stack(scales).T, 4).T,
+                 "q_scale_max": np.array(tops), "q_groups": np.array(groups, np.int16),
+                 "q_invperm": np.argsort(perm).astype(np.int32)}
+        return {f"{name}.{t}": torch.from_numpy(np.ascontiguousarray(v))
+                for t, v in parts.items()}, out
+
+    return pack, dict(quant_method="exl2", version="0.2.0", bits=4.0)
 
 
 def awq(rng):
@@ -259,6 +292,7 @@ MODELS = {
     "fp8-block": fp8_block,
     "modelopt": modelopt,
     "bnb": bitsandbytes,
+    "exl2": exl2,
 }
 
 
