@@ -9,6 +9,7 @@
 #include "engine/load/checkpoint.h"
 #include "kernels/base/mem.h"
 #include "tests/support/fixture.h"
+#include "tests/support/refuse.h"
 #include "tests/support/step.h"
 
 #define FOLDER "tests/data/hf/"
@@ -100,10 +101,10 @@ static void compare(const char *name, float bound, const struct fixture *f, cons
 }
 
 /* The logits of the directory at `path`: a prefill in two pieces. */
-static void run(const char *path, const char *name, float bound)
+static void run_on(const struct backend *backend, const char *path, const char *name, float bound)
 {
     struct step_options o = {.path = path,
-                             .backend = &backend_cpu,
+                             .backend = backend,
                              .threads = 2,
                              .kv = DT_F32,
                              .max_rows = N_TOKENS,
@@ -134,6 +135,11 @@ static void run(const char *path, const char *name, float bound)
     step_close(&s);
 }
 
+static void run(const char *path, const char *name, float bound)
+{
+    run_on(&backend_cpu, path, name, bound);
+}
+
 static void test_logits(void **state)
 {
     char path[128];
@@ -143,6 +149,17 @@ static void test_logits(void **state)
         snprintf(path, sizeof path, FOLDER "%s", models[i].name);
         run(path, models[i].name, models[i].bound);
     }
+}
+
+/* A device without kernels for FP8 and NF4 gets these weights as f16. */
+static void test_fallback(void **state)
+{
+    const struct backend *refuse = refuse_backend(0);
+
+    (void)state;
+    run_on(refuse, FOLDER "fp8-block", "fp8-block", 1e-3f);
+    run_on(refuse, FOLDER "ct-float", "ct-float", 4e-2f);
+    run_on(refuse, FOLDER "bnb", "bnb", 4e-2f);
 }
 
 /* The rows of the fixture against those that are made, times the weight's global factor. */
@@ -386,8 +403,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_weights), cmocka_unit_test(test_logits),
-        cmocka_unit_test(test_text),    cmocka_unit_test(test_named),
-        cmocka_unit_test(test_refused), cmocka_unit_test(test_inspect),
+        cmocka_unit_test(test_text),    cmocka_unit_test(test_fallback),
+        cmocka_unit_test(test_named),   cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_inspect),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -103,7 +103,7 @@ static void refuse_step(struct queue *q, bool begin)
 
 static bool refuse_can(const struct device *dev, const struct op_case *c, struct choice *out)
 {
-    return !lacks[c->op] && backend_cpu.can(inner(dev), c, out);
+    return !lacks[c->op] && dtype_info(c->w)->gguf >= 0 && backend_cpu.can(inner(dev), c, out);
 }
 
 static enum status refuse_pack(struct device *dev, const struct tensor *src, int n,

@@ -1,5 +1,6 @@
 /* refuse.h - the CPU without some of its fused ops: a seeded half of those that ops.c can compose
- * is missing, so that the compositions run and must give the same numbers. */
+ * is missing, so that the compositions run and must give the same numbers; and without the number
+ * formats that no GGUF file has. */
 #ifndef TESTS_SUPPORT_REFUSE_H
 #define TESTS_SUPPORT_REFUSE_H
 
