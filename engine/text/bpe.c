@@ -205,7 +205,8 @@ enum status bpe_open(const struct tokenizer_spec *spec, const struct vocab *v, v
     b->prefix = p->prefix.n ? xstrndup(p->prefix.p, p->prefix.n) : NULL;
     b->suffix = p->suffix.n ? xstrndup(p->suffix.p, p->suffix.n) : NULL;
     find_symbols(b, spec);
-    TRY(p->from_scores ? spm_merges(spec, v, &b->merges) : add_merges(b, spec));
+    bool by_id = p->from_ids && spec->n_merges == 0;
+    TRY(by_id || p->from_scores ? spm_merges(spec, v, by_id, &b->merges) : add_merges(b, spec));
     const char *blank = p->from_scores ? " " : "\xe2\x96\x81";
     b->blank = can_cut_before(b, blank) ? blank : NULL;
     return OK;

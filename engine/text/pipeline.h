@@ -18,6 +18,7 @@ struct pipeline_spec { /* the parts, for tokenizer_new, which takes them whateve
     enum word_kind kind;
     bool bytes;          /* BPE: symbols are bytes, tokens are spelled in the byte-level alphabet */
     bool whole_word;     /* BPE: a word that is a token as it stands is not joined from symbols */
+    bool from_ids;       /* BPE: without merges they are all cuts of a token in two, ranked by id */
     bool from_scores;    /* BPE: merges are all cuts of a token in two, ranked by its score */
     bool byte_fallback;  /* a character that is no token becomes its bytes' tokens */
     bool vanish;         /* BPE: unknown symbols give nothing, whatever the unknown token is */

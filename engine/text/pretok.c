@@ -257,6 +257,7 @@ enum status pretok_fill(const char *name, struct pipeline_spec *p)
     for (const char *const *pattern = row->pattern; *pattern; pattern++)
         TRY(splitter_add_regex(p->splitter, bytes_of(*pattern), true, CUT_ISOLATED, false));
     p->whole_word = row->rule.whole_word;
+    p->from_ids = row->pattern == kimi; /* such files have no merges */
     if (!row->rule.nfc)
         return OK;
     p->normalizer = normalizer_new();

@@ -57,13 +57,14 @@ static bool is_char_start(char c)
     return ((unsigned char)c & 0xc0) != 0x80;
 }
 
-/* All cuts of token `id` into two tokens; with `m` they are added to it. Returns how many. */
-static size_t cuts(const struct vocab *v, int32_t id, int32_t rank, struct merges *m)
+/* All cuts of token `id` into two tokens, between characters or anywhere; with `m` they are added
+ * to it. Returns how many. */
+static size_t cuts(const struct vocab *v, int32_t id, bool anywhere, int32_t rank, struct merges *m)
 {
     struct bytes piece = vocab_piece(v, id);
     size_t n = 0;
     for (size_t i = 1; i < piece.n; i++) {
-        if (!is_char_start(piece.p[i]))
+        if (!anywhere && !is_char_start(piece.p[i]))
             continue;
         if (!m) {
             n++;
@@ -77,9 +78,10 @@ static size_t cuts(const struct vocab *v, int32_t id, int32_t rank, struct merge
     return n;
 }
 
-enum status spm_merges(const struct tokenizer_spec *spec, const struct vocab *v, struct merges *m)
+enum status spm_merges(const struct tokenizer_spec *spec, const struct vocab *v, bool by_id,
+                       struct merges *m)
 {
-    if (!spec->score)
+    if (!by_id && !spec->score)
         return fail(ERR_FORMAT, "tokenizer: model 'llama' needs scores, the file has none");
     struct scored *list = xmalloc((size_t)v->n * sizeof *list);
     size_t n = 0, n_cuts = 0;
@@ -87,12 +89,12 @@ enum status spm_merges(const struct tokenizer_spec *spec, const struct vocab *v,
     for (int32_t id = 0; id < v->n && status == OK; id++) {
         if (v->type[id] != TOKEN_NORMAL)
             continue;
-        if (isnan(spec->score[id]))
+        if (!by_id && isnan(spec->score[id]))
             status = fail(ERR_FORMAT, "tokenizer: the score of token %d is not a number", id);
         if (vocab_piece(v, id).n > MAX_TOKEN)
             status = fail(ERR_FORMAT, "tokenizer: token %d has more than %d bytes", id, MAX_TOKEN);
-        list[n++] = (struct scored){spec->score[id], id};
-        n_cuts += cuts(v, id, 0, NULL);
+        list[n++] = (struct scored){by_id ? -(float)id : spec->score[id], id};
+        n_cuts += cuts(v, id, by_id, 0, NULL);
     }
     if (status == OK && n_cuts > MAX_CUTS)
         status = fail(ERR_FORMAT, "tokenizer: the tokens have %zu characters, at most %d", n_cuts,
@@ -103,7 +105,7 @@ enum status spm_merges(const struct tokenizer_spec *spec, const struct vocab *v,
         int32_t rank = 0;
         for (size_t i = 0; i < n; i++) {
             rank += i > 0 && list[i].score != list[i - 1].score;
-            cuts(v, list[i].id, rank, m);
+            cuts(v, list[i].id, by_id, rank, m);
         }
         m->n_ranks = rank + 1;
     }

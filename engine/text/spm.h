@@ -7,6 +7,8 @@
 #include "engine/text/vocab.h"
 
 void spm_spell(struct bytes spelling, enum token_type type, struct buf *out);
-enum status spm_merges(const struct tokenizer_spec *spec, const struct vocab *v, struct merges *m);
+/* By score, the highest first; or by id, the lowest first, as tiktoken's ranks are. */
+enum status spm_merges(const struct tokenizer_spec *spec, const struct vocab *v, bool by_id,
+                       struct merges *m);
 
 #endif

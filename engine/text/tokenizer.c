@@ -193,8 +193,20 @@ void tokens_clear(struct tokens *t)
 
 /* --- making one --- */
 
-static const struct kind *find_kind(const char *model)
+/* Some names of pre-tokenizers say more than how words are cut. */
+static bool is_like_gemma4(const char *pre)
 {
+    static const char *const name[] = {"gemma4", "granite-embed-multi-311m", "sarvam-moe"};
+    for (size_t i = 0; pre && i < sizeof name / sizeof name[0]; i++)
+        if (strcmp(name[i], pre) == 0)
+            return true;
+    return false;
+}
+
+static const struct kind *find_kind(const char *model, const char *pre)
+{
+    if (model && strcmp(model, "gpt2") == 0 && is_like_gemma4(pre))
+        model = "gemma4";
     for (int i = 0; model && i < N_KINDS; i++)
         if (strcmp(kinds[i].model, model) == 0)
             return &kinds[i];
@@ -308,7 +320,7 @@ enum status tokenizer_new(const struct tokenizer_spec *spec, struct tokenizer **
 {
     struct pipeline_spec parts = {0};
     struct tokenizer_spec with_parts = *spec;
-    const struct kind *kind = find_kind(spec->model);
+    const struct kind *kind = find_kind(spec->model, spec->pre);
     enum status s = OK;
     if (!spec->pipeline && !kind)
         return unknown_kind(spec->model);
@@ -354,7 +366,7 @@ void tokenizer_free(struct tokenizer *t)
 
 struct tokenizer_policy tokenizer_default_policy(const char *model, const char *pre)
 {
-    const struct kind *kind = find_kind(model);
+    const struct kind *kind = find_kind(model, pre);
     const struct pretok_rule *rule = pretok_rule(pre);
     struct tokenizer_policy policy = kind ? kind->policy : (struct tokenizer_policy){0};
     if (kind && kind->prepare == prepare_gpt2 && rule) {

@@ -147,54 +147,91 @@ static void agree(const char *name)
     }
 KINDS(TEST)
 
-/* The same vocabulary as a GGUF file of Gemma 4 has it, for which there is no file. */
-static void test_gemma4(void **state)
+/* --- the same vocabularies as GGUF files have them, for which there are no files --- */
+
+enum { MAX_TOKENS = 2000 };
+struct as_gguf {
+    struct arena a;
+    struct bytes token[MAX_TOKENS], merge[2 * MAX_TOKENS];
+    int32_t type[MAX_TOKENS];
+    struct tokenizer_spec spec;
+    const struct json *root, *texts;
+};
+
+static struct as_gguf *as_gguf(const char *path)
 {
-    (void)state;
-    enum { MAX = 2000 };
-    static struct bytes token[MAX], merge[2 * MAX];
-    static int32_t type[MAX];
-    struct arena a = {0};
-    const struct json *root = load(&a, DIRECTORY "gemma.json");
-    const struct json *texts = load(&a, DIRECTORY "texts.json");
-    const struct json *model = json_get(json_get(root, "tokenizer"), "model");
-    struct tokenizer_spec s = {.model = "gemma4", .token = token, .type = type, .merge = merge};
-    for (const struct json *v = json_get(model, "vocab")->first; v; v = v->next, s.n_vocab++) {
+    struct as_gguf *g = xcalloc(1, sizeof *g);
+    g->root = load(&g->a, path);
+    g->texts = load(&g->a, DIRECTORY "texts.json");
+    const struct json *model = json_get(json_get(g->root, "tokenizer"), "model");
+    struct tokenizer_spec *s = &g->spec;
+    for (const struct json *v = json_get(model, "vocab")->first; v; v = v->next, s->n_vocab++) {
         int id = (int)v->number;
-        assert_in_range(id, 0, MAX - 1);
-        token[id] = bytes_of(v->key);
-        type[id] = strncmp(v->key, "<0x", 3) == 0 ? TOKEN_BYTE : TOKEN_NORMAL;
+        assert_in_range(id, 0, MAX_TOKENS - 1);
+        g->token[id] = bytes_of(v->key);
+        g->type[id] = strncmp(v->key, "<0x", 3) == 0 ? TOKEN_BYTE : TOKEN_NORMAL;
     }
-    for (const struct json *v = json_get(model, "merges")->first; v; v = v->next, s.n_merges++) {
-        assert_in_range(s.n_merges, 0, MAX - 1);
-        merge[2 * s.n_merges] = json_at(v, 0)->text;
-        merge[2 * s.n_merges + 1] = json_at(v, 1)->text;
+    for (const struct json *v = json_get(model, "merges")->first; v; v = v->next, s->n_merges++) {
+        assert_in_range(s->n_merges, 0, MAX_TOKENS - 1);
+        g->merge[2 * s->n_merges] = json_at(v, 0)->text;
+        g->merge[2 * s->n_merges + 1] = json_at(v, 1)->text;
     }
-    type[0] = TOKEN_UNKNOWN;
-    type[1] = type[2] = TOKEN_CONTROL;
-    s.merge_halves = true;
-    s.bos = 1;
-    s.eos = 2;
-    s.add_bos = tokenizer_default_policy("gemma4", NULL).bos;
+    s->token = g->token;
+    s->type = g->type;
+    s->merge = g->merge;
+    s->merge_halves = true;
+    s->bos = s->eos = s->unk = -1;
+    return g;
+}
+
+/* The ids, and the texts, of the fixture; ends `g`. */
+static void agree_as_gguf(struct as_gguf *g, const char *name)
+{
     struct tokenizer *t = NULL;
-    assert_int_equal(tokenizer_new(&s, &t), OK);
-    const struct json *ids = json_get(root, "ids")->first;
-    const struct json *decoded = json_get(root, "decoded")->first;
+    assert_int_equal(tokenizer_new(&g->spec, &t), OK);
+    const struct json *ids = json_get(g->root, "ids")->first;
+    const struct json *decoded = json_get(g->root, "decoded")->first;
     int n = 0;
-    for (const struct json *v = texts->first; v;
+    for (const struct json *v = g->texts->first; v;
          v = v->next, ids = ids->next, decoded = decoded->next, n++) {
         struct tokens got = {0};
         if (ids->type == JSON_NULL)
             continue;
-        assert_int_equal(tokenizer_encode(t, text_of(&a, v), ENCODE_BOS | ENCODE_SPECIAL, &got),
+        assert_int_equal(tokenizer_encode(t, text_of(&g->a, v), ENCODE_BOS | ENCODE_SPECIAL, &got),
                          OK);
-        check_ids("gemma4", n, &got, ids);
+        check_ids(name, n, &got, ids);
         if (decoded->type == JSON_STRING)
             check_decoded(t, &got, decoded);
         tokens_clear(&got);
     }
     tokenizer_free(t);
-    arena_clear(&a);
+    arena_clear(&g->a);
+    xfree(g);
+}
+
+static void test_gemma4(void **state)
+{
+    (void)state;
+    struct as_gguf *g = as_gguf(DIRECTORY "gemma.json");
+    g->type[0] = TOKEN_UNKNOWN;
+    g->type[1] = g->type[2] = TOKEN_CONTROL;
+    g->spec.model = "gpt2";
+    g->spec.pre = "gemma4"; /* as some files say it */
+    g->spec.bos = 1;
+    g->spec.eos = 2;
+    g->spec.add_bos = tokenizer_default_policy("gemma4", NULL).bos;
+    agree_as_gguf(g, "gemma4");
+}
+
+/* Files of Kimi-K2 have no merges: tokens join in order of their ids. */
+static void test_kimi_k2(void **state)
+{
+    (void)state;
+    struct as_gguf *g = as_gguf(DIRECTORY "kimi.json");
+    g->spec.model = "gpt2";
+    g->spec.pre = "kimi-k2";
+    g->spec.n_merges = 0;
+    agree_as_gguf(g, "kimi-k2");
 }
 
 /* --- what is around a text, and what is refused --- */
@@ -328,6 +365,7 @@ int main(void)
 #define ROW(id, name) cmocka_unit_test(test_##id),
     const struct CMUnitTest tests[] = {
         KINDS(ROW) cmocka_unit_test(test_gemma4),
+        cmocka_unit_test(test_kimi_k2),
         cmocka_unit_test(test_policy),
         cmocka_unit_test(test_nul),
         cmocka_unit_test(test_padding),
