@@ -149,7 +149,13 @@ static void add_norm(struct net *n, int rows)
 static void net_forward(struct net *n, int rows)
 {
     struct memory *m = n->m;
-    struct ragged r = {rows, SEQS, m->live, m->pos, m->row_seq, m->seq_start, m->seq_slot, NULL, 0};
+    struct ragged r = {.rows = rows,
+                       .seqs = SEQS,
+                       .live = m->live,
+                       .pos = m->pos,
+                       .row_seq = m->row_seq,
+                       .seq_start = m->seq_start,
+                       .seq_slot = m->seq_slot};
     struct kv_view kv = {m->kv, DT_BF16, 16, HKV, D, sizeof m->kv[0], m->table[0], PAGES, 0};
     struct op_embed embed = {mat(m->weights[0], V, K), {0}, r, m->token, m->last,
                              mat(m->x, rows, K),       1};
