@@ -286,7 +286,7 @@ static enum status hf_read(struct checkpoint *c)
 }
 
 const struct checkpoint_format hf_format = {
-    .name = "hugging face directory",
+    .name = "Hugging Face directory",
     .names = NAMES_HF,
     .match = match,
     .read = hf_read,

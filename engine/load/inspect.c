@@ -108,8 +108,10 @@ enum status engine_inspect(const char *path, struct buf *out)
 
     TRY(checkpoint_open(path, &c));
     buf_printf(out, "file       %s\n", path);
-    buf_printf(out, "format     %s version %d, %zu bytes", c->format->name, c->version,
-               checkpoint_bytes(c));
+    buf_printf(out, "format     %s", c->format->name);
+    if (c->version)
+        buf_printf(out, " version %d", c->version);
+    buf_printf(out, ", %zu bytes", checkpoint_bytes(c));
     if (c->n_files > 1)
         buf_printf(out, " in %d files", c->n_files);
     buf_putc(out, '\n');
