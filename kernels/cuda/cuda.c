@@ -149,6 +149,8 @@ static enum status prepare(struct cuda_device *d, const struct device_options *o
     q->deterministic = o->deterministic;
     q->scratch_bytes = q->limits->scratch;
     TRY(lt_open(o->deterministic ? "none" : o->cublaslt, &q->lt));
+    if (q->lt)
+        lt_prefer(q->lt, &d->gpu.config);
     if (o->strict && !q->lt && !o->deterministic && !(o->cublaslt && !strcmp(o->cublaslt, "none")))
         return fail(ERR_UNSUPPORTED, "--strict: cublasLt is not found, and prefill would take "
                                      "slower kernels; --cublaslt none asks for them");

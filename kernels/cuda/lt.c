@@ -14,9 +14,10 @@
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 #include "kernels/cuda/lt_abi.h"
+#include "kernels/gpu/registry.h"
 
 #define LT_FILE "libcublasLt.so.13"
-enum { SHAPES = 1024, PROBES = 8, ALIGN_MAX = 256 };
+enum { SHAPES = 1024, PROBES = 8, ALIGN_MAX = 256, ALGO_ALIGN = 16 };
 
 /* What decides the algorithm. Compared as bytes. */
 struct key {
@@ -39,7 +40,8 @@ struct lt {
     void *library, *handle;
     struct lt_functions f;
     struct shape shape[SHAPES];
-    bool told; /* that a shape was refused */
+    const struct gpu_config *prefer; /* or NULL */
+    bool told, told_algo;            /* that a shape, an algorithm was refused */
 };
 
 /* clang-format off */
@@ -240,6 +242,89 @@ static int choose(const struct lt *lt, struct shape *s, size_t workspace)
     return e;
 }
 
+void lt_prefer(struct lt *lt, const struct gpu_config *c)
+{
+    lt->prefer = c;
+}
+
+/* From the library's own bytes where they are of this version, else by attributes. */
+static bool make_algo(const struct lt *lt, const struct gpu_lt *from, int type,
+                      struct lt_algo *algo)
+{
+    const struct {
+        int which;
+        uint32_t value;
+    } set[] = {
+        {LT_ALGO_TILE, (uint32_t)from->tile},           {LT_ALGO_SPLITK, (uint32_t)from->splitk},
+        {LT_ALGO_REDUCTION, (uint32_t)from->reduction}, {LT_ALGO_SWIZZLE, (uint32_t)from->swizzle},
+        {LT_ALGO_CUSTOM, (uint32_t)from->custom},       {LT_ALGO_STAGES, (uint32_t)from->stages}};
+    const uint16_t inner = (uint16_t)from->inner, cluster = (uint16_t)from->cluster;
+    if (from->has_raw && (size_t)from->ver == lt->f.GetVersion()) {
+        memcpy(algo, from->raw, sizeof *algo);
+        return true;
+    }
+    int e = lt->f.MatmulAlgoInit(lt->handle, LT_COMPUTE_32F, CUDA_R_32F, type, type, CUDA_R_32F,
+                                 CUDA_R_32F, from->id, algo);
+    for (size_t i = 0; i < sizeof set / sizeof *set && e == LT_SUCCESS; i++)
+        e = lt->f.MatmulAlgoConfigSetAttribute(algo, set[i].which, &set[i].value,
+                                               sizeof set[i].value);
+    if (e == LT_SUCCESS)
+        e = lt->f.MatmulAlgoConfigSetAttribute(algo, LT_ALGO_INNER_SHAPE, &inner, sizeof inner);
+    if (e == LT_SUCCESS)
+        e = lt->f.MatmulAlgoConfigSetAttribute(algo, LT_ALGO_CLUSTER_SHAPE, &cluster,
+                                               sizeof cluster);
+    return e == LT_SUCCESS;
+}
+
+/* Is this version of the library known to compute the type wrongly by such algorithms? */
+static bool denied(const struct lt *lt, int type)
+{
+    int version = (int)lt->f.GetVersion();
+    for (int i = 0; i < lt->prefer->n_deny; i++) {
+        const struct gpu_deny *d = &lt->prefer->deny[i];
+        if (version >= d->lt[0] && version <= d->lt[1] &&
+            strcmp(d->what, type == CUDA_R_16F ? "f16" : "bf16") == 0)
+            return true;
+    }
+    return false;
+}
+
+static const struct gpu_exception *named(const struct lt *lt, const struct key *k)
+{
+    for (int i = 0; lt->prefer && i < lt->prefer->n_gemm; i++) {
+        const struct gpu_exception *x = &lt->prefer->gemm[i];
+        bool f16 = x->w == DT_F16;
+        if (x->lt.id >= 0 && x->n == k->n && x->k == k->k && x->m == gpu_bucket(k->m) &&
+            f16 == (k->type == CUDA_R_16F))
+            return x;
+    }
+    return NULL;
+}
+
+/* The algorithm that the configuration has for the shape, if the library accepts it as it is. */
+static bool preferred(struct lt *lt, struct shape *s, size_t workspace)
+{
+    const struct gpu_exception *x = named(lt, &s->key);
+    struct lt_algo algo;
+    struct lt_found found = {0};
+    if (!x || s->key.align < ALGO_ALIGN || denied(lt, s->key.type))
+        return false;
+    if (!make_algo(lt, &x->lt, s->key.type, &algo) ||
+        lt->f.MatmulAlgoCheck(lt->handle, s->desc, s->w, s->x, s->y, s->y, &algo, &found) !=
+            LT_SUCCESS ||
+        found.workspace > workspace) {
+        if (!lt->told_algo)
+            log_warn("cuda: cuBLASLt refuses algorithm %d, which configuration %s has for [%lld, "
+                     "%lld] and %d rows; its own suggestions are taken",
+                     x->lt.id, lt->prefer->id, (long long)x->n, (long long)x->k, x->m);
+        lt->told_algo = true;
+        return false;
+    }
+    s->algo = algo;
+    s->workspace = found.workspace;
+    return true;
+}
+
 static uint64_t hash(const struct key *k)
 {
     uint64_t h = 14695981039346656037u;
@@ -263,7 +348,9 @@ static struct shape *shape_of(struct lt *lt, const struct key *k, size_t workspa
     }
     forget(lt, s);
     s->key = *k;
-    int e = describe(lt, s) ? choose(lt, s, workspace) : LT_NOT_SUPPORTED;
+    int e = !describe(lt, s)              ? LT_NOT_SUPPORTED
+            : preferred(lt, s, workspace) ? LT_SUCCESS
+                                          : choose(lt, s, workspace);
     s->refused = e != LT_SUCCESS;
     return s;
 }

@@ -37,6 +37,10 @@ const struct lt_limits *lt_limits(int cc);
  * when nothing is found; what is named and cannot be used is an error. */
 enum status lt_open(const char *path, struct lt **out);
 void lt_close(struct lt *lt);
+/* Algorithms that the configuration names are taken where the library still accepts them for the
+ * shape; elsewhere it is the library's first suggestion. `c` lives longer than lt. */
+struct gpu_config;
+void lt_prefer(struct lt *lt, const struct gpu_config *c);
 
 /* y[i, j] = factor * sum over c of w[j, c] x[i, c] (+ bias[j]) (+ y[i, j] with `add`). Strides
  * count elements. */

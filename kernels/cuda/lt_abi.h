@@ -50,6 +50,18 @@ enum {
 };
 enum { LT_REDUCTION_NONE = 0, LT_REDUCTION_COMPUTE_TYPE = 2 };
 
+/* cublasLtMatmulAlgoConfigAttributes_t; int32_t or uint32_t, the shapes uint16_t */
+enum {
+    LT_ALGO_TILE = 1,
+    LT_ALGO_SPLITK = 2,
+    LT_ALGO_REDUCTION = 3,
+    LT_ALGO_SWIZZLE = 4,
+    LT_ALGO_CUSTOM = 5,
+    LT_ALGO_STAGES = 6,
+    LT_ALGO_INNER_SHAPE = 7,
+    LT_ALGO_CLUSTER_SHAPE = 8
+};
+
 struct lt_algo {
     uint64_t data[8];
 };
@@ -79,6 +91,14 @@ struct lt_found { /* cublasLtMatmulHeuristicResult_t */
     X(MatmulAlgoGetHeuristic, int,                                                                 \
       (void *handle, void *desc, void *a, void *b, void *c, void *d, void *pref, int wanted,       \
        struct lt_found *found, int *n))                                                            \
+    X(MatmulAlgoInit, int,                                                                         \
+      (void *handle, int compute, int scale, int a, int b, int c, int d, int id,                   \
+       struct lt_algo *algo))                                                                      \
+    X(MatmulAlgoConfigSetAttribute, int,                                                           \
+      (struct lt_algo *algo, int which, const void *value, size_t bytes))                          \
+    X(MatmulAlgoCheck, int,                                                                        \
+      (void *handle, void *desc, void *a, void *b, void *c, void *d, const struct lt_algo *algo,   \
+       struct lt_found *found))                                                                    \
     X(Matmul, int,                                                                                 \
       (void *handle, void *desc, const void *alpha, const void *a, void *la, const void *b,        \
        void *lb, const void *beta, const void *c, void *lc, void *d, void *ld,                     \

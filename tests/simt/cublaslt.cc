@@ -43,10 +43,10 @@ struct Preference : Object {
     uint64_t workspace;
     uint32_t reduction, align[4];
 };
-struct Algo { /* in struct lt_algo */
-    uint64_t m, n, k, workspace;
+struct Algo {                    /* in struct lt_algo */
+    uint64_t m, n, k, workspace; /* m 0: any shape */
     uint32_t align;
-    int type;
+    int type, id, splitk;
 };
 static_assert(sizeof(Algo) <= sizeof(lt_algo), "");
 
@@ -312,12 +312,53 @@ int cublasLtMatmulAlgoGetHeuristic(void *handle, void *desc, void *a, void *b, v
     uint32_t align = 256;
     for (uint32_t promised : like->align)
         align = std::min(align, promised);
-    const Algo algo = {p.m(), p.n(), p.k(), simt_cublaslt.workspace, align, p.a->type};
+    const Algo algo = {p.m(), p.n(), p.k(), simt_cublaslt.workspace, align, p.a->type, 0, 0};
     std::memset(found, 0, sizeof *found);
     std::memcpy(&found->algo, &algo, sizeof algo);
     found->workspace = algo.workspace;
     found->state = LT_SUCCESS;
     *n = 1;
+    return LT_SUCCESS;
+}
+
+int cublasLtMatmulAlgoInit(void *handle, int compute, int scale, int a, int b, int c, int d, int id,
+                           struct lt_algo *algo)
+{
+    if (!as<Object>(handle, HANDLE) || compute != LT_COMPUTE_32F || scale != CUDA_R_32F || a != b ||
+        c != CUDA_R_32F || d != c || id != SIMT_LT_ALGO)
+        return LT_NOT_SUPPORTED;
+    const Algo made = {0, 0, 0, simt_cublaslt.workspace, 16, a, id, 1};
+    std::memset(algo, 0, sizeof *algo);
+    std::memcpy(algo, &made, sizeof made);
+    return LT_SUCCESS;
+}
+
+int cublasLtMatmulAlgoConfigSetAttribute(struct lt_algo *algo, int which, const void *value,
+                                         size_t bytes)
+{
+    Algo a;
+    std::memcpy(&a, algo, sizeof a);
+    if (which < LT_ALGO_TILE || which > LT_ALGO_CLUSTER_SHAPE ||
+        bytes != (which >= LT_ALGO_INNER_SHAPE ? 2u : 4u))
+        return LT_INVALID_VALUE;
+    if (which == LT_ALGO_SPLITK)
+        std::memcpy(&a.splitk, value, bytes);
+    std::memcpy(algo, &a, sizeof a);
+    return LT_SUCCESS;
+}
+
+int cublasLtMatmulAlgoCheck(void *handle, void *desc, void *a, void *b, void *c, void *d,
+                            const struct lt_algo *algo, struct lt_found *found)
+{
+    Problem p;
+    Algo of;
+    std::memcpy(&of, algo, sizeof of);
+    if (!as<Object>(handle, HANDLE) || !find(p, desc, a, b, c, d))
+        return LT_INVALID_VALUE;
+    if (judge(p) != LT_SUCCESS || of.type != p.a->type || simt_cublaslt.refuse_algo)
+        return LT_NOT_SUPPORTED;
+    std::memset(found, 0, sizeof *found);
+    found->workspace = of.workspace;
     return LT_SUCCESS;
 }
 
@@ -331,18 +372,21 @@ int cublasLtMatmul(void *handle, void *desc, const void *alpha, const void *a, v
     if (!as<Object>(handle, HANDLE) || !find(p, desc, la, lb, lc, ld) || !chosen)
         return LT_INVALID_VALUE;
     std::memcpy(&algo, chosen, sizeof algo);
-    if (judge(p) != LT_SUCCESS || algo.m != p.m() || algo.n != p.n() || algo.k != p.k() ||
-        algo.type != p.a->type || bytes < algo.workspace || c != d ||
-        !aligned({a, b, c}, algo.align) || !aligned({workspace}, 256))
+    const bool whole = algo.m == p.m() && algo.n == p.n() && algo.k == p.k();
+    if (judge(p) != LT_SUCCESS || (algo.m && !whole) || algo.type != p.a->type ||
+        bytes < algo.workspace || c != d || !aligned({a, b, c}, algo.align) ||
+        !aligned({workspace}, 256))
         return LT_INVALID_VALUE;
     if (simt_cublaslt.refuse_late)
         return LT_NOT_SUPPORTED;
     if (simt_cublaslt.fail_run)
         return LT_EXECUTION_FAILED;
     simt_cublaslt.products++;
-    simt_cublaslt.m = static_cast<int64_t>(algo.n);
-    simt_cublaslt.n = static_cast<int64_t>(algo.m);
-    simt_cublaslt.k = static_cast<int64_t>(algo.k);
+    simt_cublaslt.m = static_cast<int64_t>(p.n());
+    simt_cublaslt.n = static_cast<int64_t>(p.m());
+    simt_cublaslt.k = static_cast<int64_t>(p.k());
+    simt_cublaslt.algo = algo.id;
+    simt_cublaslt.splitk = algo.splitk;
     simt_cublaslt.type = algo.type;
     const Desc dd = *p.d;
     const Layout l[3] = {*p.a, *p.b, *p.o};

@@ -274,6 +274,55 @@ static void test_missing(void **state)
     assert_int_equal(warnings, 1);
 }
 
+/* Runs a product by cuBLASLt and says which algorithm it got. */
+static int algorithm(enum dtype t)
+{
+    struct product o = {0};
+    product_open(&o, t, (struct shape){12, 64, 256, 0});
+    simt_cublaslt.products = 0;
+    product_run(&q, &o);
+    assert_int_equal(simt_cublaslt.products, 1);
+    near(&o, 80);
+    product_close(&o);
+    return simt_cublaslt.algo;
+}
+
+/* A configuration names algorithms: by attributes, by the library's bytes where the version is the
+ * same; what is refused, denied or of another shape is left to the library. */
+static void test_preferred(void **state)
+{
+    struct gpu_exception x = {DT_BF16, 64, 256, 12, {GPU_PATH_LT, 0, 0, 0, 1}, 1, 2, 1, {0}};
+    struct gpu_deny deny = {{130000, 130200}, "bf16", "wrong results"};
+    struct gpu_config c = {.id = "test", .gemm = &x, .n_gemm = 1, .deny = &deny};
+    const struct {
+        uint64_t zero[3], workspace;
+        uint32_t align;
+        int type, id, splitk;
+    } raw = {{0}, small.workspace, 16, CUDA_R_16BF, SIMT_LT_ALGO, 5};
+    (void)state;
+    x.lt = (struct gpu_lt){.ver = 130000, .id = SIMT_LT_ALGO, .splitk = 3, .has_raw = true};
+    memcpy(x.lt.raw, &raw, sizeof raw);
+    lt_prefer(lt, &c);
+    assert_int_equal(algorithm(DT_BF16), SIMT_LT_ALGO);
+    assert_int_equal(simt_cublaslt.splitk, 3); /* of another version: by attributes */
+    assert_int_equal(algorithm(DT_F16), 0);    /* of another type */
+    for (int i = 0; i < 5; i++) {
+        close_queue(NULL);
+        if (open_queue(NULL) != 0)
+            fail_msg("cuBLASLt cannot be opened again");
+        lt_prefer(lt, &c);
+        x.lt.ver = i == 0 ? 130100 : 130000;
+        x.lt.id = i == 1 ? SIMT_LT_ALGO + 1 : SIMT_LT_ALGO;
+        simt_cublaslt.refuse_algo = i == 2;
+        c.n_deny = i == 3;
+        x.m = i == 4 ? 16 : 12;
+        assert_int_equal(algorithm(DT_BF16), i == 0 ? SIMT_LT_ALGO : 0);
+        assert_int_equal(warnings, i == 1 || i == 2);
+        if (i == 0)
+            assert_int_equal(simt_cublaslt.splitk, 5); /* its own bytes */
+    }
+}
+
 static void test_limits(void **state)
 {
     static const int cc[][2] = {{75, 75}, {80, 80},  {87, 86},  {89, 86},
@@ -346,6 +395,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_refused_late, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_failure, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_missing, open_queue, close_queue),
+        cmocka_unit_test_setup_teardown(test_preferred, open_queue, close_queue),
         cmocka_unit_test(test_limits),
         cmocka_unit_test_setup_teardown(test_graph, open_device, gpu_close),
     };
