@@ -26,7 +26,7 @@ static const float e2m1[16] = {0,     0.5f,  1,     1.5f,  2,  3,  4,  6,
 
 /* ---- FP8 ------------------------------------------------------------------------------------- */
 
-enum { FP8_SCALE = 1, FP8_SCALE_INV };
+enum { FP8_SCALE = 1, FP8_SCALE_INV, SIDE_MOST = 1 << 24 /* of what shares a scale */ };
 
 static void rows_fp8(const struct checkpoint *c, const struct made *m, int64_t first, int count,
                      struct made_rows *out)
@@ -52,7 +52,7 @@ static void block_size(const struct checkpoint *c, int64_t size[2])
         v = checkpoint_key(c, "quantization_config.config_groups.group_0.weights.block_structure");
     for (int i = 0; i < 2; i++) {
         size[i] = 128;
-        if (v && checkpoint_at(c, v, i, &e) && e.integer > 0)
+        if (v && checkpoint_at(c, v, i, &e) && e.integer > 0 && e.integer < SIDE_MOST)
             size[i] = e.integer;
     }
 }
@@ -322,7 +322,7 @@ static enum status read_state(struct made *m, const struct json *v)
     m->nested_block = count_of(json_get(v, "nested_blocksize"), 256);
     m->offset = json_is(offset, JSON_NUMBER) ? (float)offset->number : 0;
     return m->n > 0 && m->k > 0 && m->n <= INT32_MAX && m->k <= INT32_MAX && m->block > 0 &&
-                   m->nested_block > 0
+                   m->nested_block > 0 && m->block < SIDE_MOST && m->nested_block < SIDE_MOST
                ? OK
                : fail(ERR_FORMAT, "its quant_state has no shape of two numbers");
 }

@@ -232,7 +232,7 @@ static enum status look_gptq(struct checkpoint *c, struct made *m, struct ckpt_t
     const struct ckpt_tensor *q = m->part[0], *scale = m->part[PART_SCALE],
                              *zero = m->part[PART_ZERO];
     const struct value *format = checkpoint_key(c, "quantization_config.checkpoint_format");
-    double bits = made_config(c, "quantization_config.bits", 4);
+    double bits = made_config(c, "quantization_config.bits", 4), group;
     bool second = format && format->kind == VALUE_STRING && bytes_equal(format->text, "gptq_v2");
 
     TRY(look_bits("quantization_config.bits", bits));
@@ -249,8 +249,8 @@ static enum status look_gptq(struct checkpoint *c, struct made *m, struct ckpt_t
     m->zero = (struct packed){zero, (int)bits, .k_rows = true};
     m->bias = second ? 0 : 1;
     m->scale_k_rows = true;
-    m->group = (int64_t)made_config(c, "quantization_config.group_size", 0);
-    m->group = m->group > 0 && m->group < m->k ? m->group : 0;
+    group = made_config(c, "quantization_config.group_size", 0);
+    m->group = group >= 1 && group < (double)m->k ? (int64_t)group : 0;
     m->g_idx = m->part[PART_INDEX]; /* groups may be uneven */
     TRY(made_scales(m, scale));
     TRY(expect_shape(scale, m->n_groups, m->n));
@@ -329,8 +329,11 @@ static enum status look_packed(struct checkpoint *c, struct made *m, struct ckpt
 
     if (q->ndim != 2 || made_count(shape) != 2 || made_is_float(shape))
         return fail(ERR_FORMAT, "tensor %s needs weight_shape with two whole numbers", q->name);
-    m->n = (int64_t)made_number(c, shape, 0);
-    m->k = (int64_t)made_number(c, shape, 1);
+    for (int i = 0; i < 2; i++) {
+        float side = made_number(c, shape, i);
+
+        *(i ? &m->k : &m->n) = side >= 1 && side < INT32_MAX ? (int64_t)side : 0;
+    }
     bits = m->k > 0 ? q->shape[1] * 32 / m->k : 0;
     if (m->n != q->shape[0] || m->k < 1 || bits < 1 || bits > 8 ||
         words(m->k, (int)bits) != q->shape[1])
