@@ -94,7 +94,7 @@ static enum status take(void *ctx, int pos, const float *logits)
     int per_window = r->window - 1 - r->first;
     size_t index = (size_t)(r->at * per_window + (pos - r->first));
 
-    if (pos >= r->window - 1)
+    if (pos < r->first || pos >= r->window - 1)
         return OK; /* what follows the window's last token is not scored */
     int32_t token = r->all.id[r->at * r->window + pos + 1];
     struct row row = row_of(logits, r->n_vocab);
@@ -222,7 +222,8 @@ static enum status run_all(struct run *r)
         tell(r, "scoring", (double)r->at / (double)r->windows);
         if (r->o->stop && atomic_load(r->o->stop))
             return fail(ERR_CANCELLED, "interrupted");
-        TRY(score_run(r->scorer, &window, r->first, take, r));
+        /* Rows whose logits nobody wants leave the forward early; a tap wants to see them all. */
+        TRY(score_run(r->scorer, &window, r->o->model.tap ? 0 : r->first, take, r));
     }
     return r->save ? gguf_commit(r->save) : OK;
 }

@@ -45,6 +45,7 @@ def test_sums(tmp_path):
     matrices = [n for n, t in weights.items() if len(t.shape) == 2]
     assert sorted(sums) == sorted(f'{n}.{w}' for n in matrices for w in ('in_sum2', 'counts'))
     for name in matrices:
+        assert sums[name + '.counts'].data.ravel().tolist() == [len(tokens)]  # every row, to the end
         assert sums[name + '.in_sum2'].data.shape == (1, weights[name].shape[0])
 
     coarse = tmp_path / 'coarse.gguf'

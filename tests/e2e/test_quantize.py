@@ -8,6 +8,7 @@ import subprocess
 import time
 
 import numpy
+import pytest
 from gguf import GGUFReader, quants
 
 INFERD = os.environ.get('INFERD', 'build/inferd')
@@ -128,11 +129,13 @@ def test_interrupted(tmp_path):
             assert files == ['in.gguf']
 
 
-def test_requests_are_answered(serve, tmp_path):
+@pytest.mark.parametrize('kind', ['q4_k_m', 'nvfp4', 'mxfp4'])
+def test_requests_are_answered(serve, tmp_path, kind):
     out = tmp_path / 'out.gguf'
-    assert run(MODELS / 'smollm2.gguf', out, '--type', 'q4_k_m').returncode == 0
+    source = MODELS / 'llama-k.gguf'
+    assert run(source, out, '--type', kind, '--allow-requantize').returncode == 0
     server = serve(out)
-    body = b'{"prompt": "the hello", "max_tokens": 4, "temperature": 0}'
+    body = b'{"prompt": "the hello", "max_tokens": 4, "temperature": 0, "ignore_eos": true}'
     status, _, reply = server.post('/v1/completions', body, Content_Type='application/json')
     assert status == 200
     assert reply['usage']['completion_tokens'] == 4
