@@ -18,7 +18,10 @@
 #include "kernels/base/mem.h"
 #include "kernels/base/utf8.h"
 
+enum { MAX_HIDDEN = 256 }; /* merges that make control tokens; honest files have hardly any */
+
 struct bpe {
+    int n_hidden;
     const struct vocab *v;
     struct merges merges;
     int32_t ascii[256]; /* the token of each byte, or of each ASCII character; -1: none */
@@ -85,7 +88,19 @@ static void hash_merge(const struct bpe *b, struct coming *m, const struct buf *
     }
 }
 
-static enum status find_merge(const struct bpe *b, struct coming *m, int32_t rank)
+/* Whether these bytes are a token that text must not become. */
+static bool is_hidden(const struct vocab *v, const char *p, size_t n)
+{
+    for (int32_t id = 0; id < v->n; id++) {
+        struct bytes piece = vocab_piece(v, id);
+        if (piece.n == n && memcmp(piece.p, p, n) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* A merge that would spell a control token gets no left half, which stands for "no merge". */
+static enum status find_merge(struct bpe *b, struct coming *m, int32_t rank)
 {
     struct merge_pair *p = &m->pair;
     const struct bytes *half = m->half;
@@ -93,6 +108,14 @@ static enum status find_merge(const struct bpe *b, struct coming *m, int32_t ran
                              .right = vocab_find_hashed(b->v, m->piece[1], m->hash[1]),
                              .rank = rank,
                              .merged = vocab_find_hashed(b->v, m->piece[2], m->hash[2])};
+    if (p->left >= 0 && p->right >= 0 && p->merged < 0 &&
+        is_hidden(b->v, m->piece[2].p, m->piece[2].n)) {
+        p->left = -1;
+        return ++b->n_hidden <= MAX_HIDDEN
+                   ? OK
+                   : fail(ERR_FORMAT, "tokenizer: more than %d merges make control tokens",
+                          MAX_HIDDEN);
+    }
     if (p->left < 0 || p->right < 0 || p->merged < 0)
         return fail(ERR_FORMAT,
                     "tokenizer: merge %d '%.*s %.*s': %s is not a token of the vocabulary", rank,
@@ -136,7 +159,8 @@ static enum status add_some(struct bpe *b, const struct tokenizer_spec *spec, in
     for (int i = 0; i < n; i++)
         TRY(find_merge(b, &m[i], first + i));
     for (int i = 0; i < n; i++)
-        merges_add(&b->merges, m[i].pair);
+        if (m[i].pair.left >= 0)
+            merges_add(&b->merges, m[i].pair);
     return OK;
 }
 

@@ -292,6 +292,25 @@ static void test_nul(void **state)
     tokenizer_free(t);
 }
 
+/* A merge whose result is a control token is none: text must not become one. */
+static void test_merge_to_control(void **state)
+{
+    (void)state;
+    struct tokenizer *t =
+        read_json(bytes_of("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},"
+                           "\"merges\":[\"a b\"]},"
+                           "\"added_tokens\":[{\"id\":2,\"content\":\"ab\",\"special\":true}]}"),
+                  (struct bytes){0});
+    struct tokens got = {0};
+    assert_int_equal(tokenizer_encode(t, bytes_of("ab"), 0, &got), OK);
+    assert_int_equal(got.n, 2);
+    assert_int_equal(tokenizer_encode(t, bytes_of("ab"), ENCODE_SPECIAL, &got), OK);
+    assert_int_equal(got.n, 3);
+    assert_int_equal(got.id[2], 2);
+    tokens_clear(&got);
+    tokenizer_free(t);
+}
+
 static void test_padding(void **state)
 {
     (void)state;
@@ -368,6 +387,7 @@ int main(void)
         cmocka_unit_test(test_kimi_k2),
         cmocka_unit_test(test_policy),
         cmocka_unit_test(test_nul),
+        cmocka_unit_test(test_merge_to_control),
         cmocka_unit_test(test_padding),
         cmocka_unit_test(test_refused),
     };
