@@ -91,7 +91,7 @@ static void describe_gpu(struct worker *w)
     struct buf json = {0};
     if (!w->info.gpu)
         return;
-    gpu_selected_json(&json, w->info.gpu);
+    gpu_selected_json(&json, w->info.gpu, w->model->info.format);
     w->model->info.gpu = arena_strndup(a, json.data, json.len);
     log_info("GPU configuration: %s", gpu_selected_title(a, w->info.gpu));
     buf_clear(&json);

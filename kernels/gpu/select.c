@@ -8,6 +8,7 @@
 #include "kernels/base/json.h"
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
+#include "kernels/base/sha256.h"
 #include "kernels/gpu/registry.h"
 
 static const double SHEET_SHARE = 0.9; /* of the memory's rate by clock and width */
@@ -32,9 +33,23 @@ static void put_text(struct buf *out, const char *name, const char *text)
     buf_putc(out, ',');
 }
 
-void gpu_selected_json(struct buf *out, const struct gpu_selected *s)
+/* Names what is computed, and how: the same file, GPU and program give the same. */
+static void put_profile(struct buf *out, const struct gpu_config *c, const char *precision)
+{
+    struct buf text = {0};
+    char hex[65];
+    gpu_config_write(&text, c);
+    buf_printf(&text, "kernels %s\nprecision %s\n", gpu_kernel_abi(), precision);
+    sha256_hex(text.data, text.len, hex);
+    put_text(out, "profile", hex);
+    buf_clear(&text);
+}
+
+void gpu_selected_json(struct buf *out, const struct gpu_selected *s, const char *precision)
 {
     buf_putc(out, '{');
+    if (precision)
+        put_profile(out, &s->config, precision);
     put_text(out, "id", s->config.id);
     put_text(out, "name", s->config.name);
     put_text(out, "selected", gpu_how_name(s->how));

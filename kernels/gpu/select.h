@@ -53,8 +53,9 @@ const char *gpu_how_name(enum gpu_how h);
 /* One line for the log: "rtx4090 (derived from family-ada), exact". */
 const char *gpu_selected_title(struct arena *a, const struct gpu_selected *s);
 
-/* The same as a JSON object: id, name, how it was selected, provenance, files refused. */
-void gpu_selected_json(struct buf *out, const struct gpu_selected *s);
+/* The same as a JSON object: id, name, how it was selected, provenance, files refused. `precision`
+ * (NULL: none) is a model's: with it comes a profile, the SHA-256 of the configuration and it. */
+void gpu_selected_json(struct buf *out, const struct gpu_selected *s, const char *precision);
 
 /* Made by kernels/configs/embed.c at build time; the last has text NULL. */
 extern const struct gpu_embedded {

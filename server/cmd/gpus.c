@@ -89,7 +89,7 @@ static void print_here(struct buf *out, const struct backend *b, int index, cons
     }
     b->info(dev, &info);
     if (c->json) {
-        gpu_selected_json(out, info.gpu);
+        gpu_selected_json(out, info.gpu, NULL);
     } else {
         struct arena a;
         arena_init(&a, 0);

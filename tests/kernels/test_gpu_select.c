@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "kernels/base/json.h"
 #include "tests/support/test.h"
 
 static struct arena arena;
@@ -174,6 +175,41 @@ static void test_files(void **state)
     buf_clear(&text);
 }
 
+/* As JSON; the profile is of the configuration and the precision. */
+static void test_json(void **state)
+{
+    static const struct gpu_sources none;
+    struct gpu_selected s = choose(rtx4090, &none);
+    struct buf q4 = {0}, again = {0}, q8 = {0}, bare = {0};
+    const struct json *a, *b, *c, *d;
+    (void)state;
+    gpu_selected_json(&q4, &s, "q4_0");
+    gpu_selected_json(&again, &s, "q4_0");
+    gpu_selected_json(&q8, &s, "q8_0");
+    gpu_selected_json(&bare, &s, NULL);
+    assert_string_equal(q4.data, again.data);
+    assert_int_equal(json_parse(&arena, q4.data, q4.len, &a), OK);
+    assert_int_equal(json_parse(&arena, q8.data, q8.len, &b), OK);
+    assert_int_equal(json_parse(&arena, bare.data, bare.len, &d), OK);
+    assert_string_equal(json_get(a, "id")->text.p, "rtx4090");
+    assert_string_equal(json_get(a, "kind")->text.p, "derived");
+    assert_string_equal(json_get(a, "selected")->text.p, "exact");
+    assert_null(json_get(a, "refused"));
+    assert_null(json_get(d, "profile"));
+    a = json_get(a, "profile");
+    assert_int_equal(a->text.n, 64);
+    assert_string_not_equal(a->text.p, json_get(b, "profile")->text.p);
+    s.config.skinny_max_m[0] = 1;
+    buf_reset(&again);
+    gpu_selected_json(&again, &s, "q4_0");
+    assert_int_equal(json_parse(&arena, again.data, again.len, &c), OK);
+    assert_string_not_equal(a->text.p, json_get(c, "profile")->text.p);
+    buf_clear(&q4);
+    buf_clear(&q8);
+    buf_clear(&again);
+    buf_clear(&bare);
+}
+
 static void test_strict(void **state)
 {
     static const struct gpu_sources strict = {.strict = true};
@@ -191,7 +227,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_line),   cmocka_unit_test(test_scaled),
         cmocka_unit_test(test_files),  cmocka_unit_test(test_unsupported),
-        cmocka_unit_test(test_strict),
+        cmocka_unit_test(test_strict), cmocka_unit_test(test_json),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
