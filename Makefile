@@ -242,13 +242,15 @@ libfuzzer: $(FUZZERS)
 	    echo "== $$t"; $$f -max_total_time=$(FUZZ_SECONDS) -timeout=20 -print_final_stats=1 \
 	        -artifact_prefix=$(B)/crash-$$t- $(B)/corpus/$$t tests/fuzz/corpus/$$t || exit 1; done
 
-# Weights of a real shape, random, made in memory; no file is needed. tests/bench/*.c measure single parts:
+# Weights of a real shape, random, made in memory; no file is needed. MODEL=path adds how long it takes to
+# start with that file. tests/bench/*.c measure single parts:
 #   make build/tests/bench/bench_tokenizer
 SHAPE ?= qwen2.5-0.5b
 FORMATS ?= q8_0 q4_0 bf16
 bench: all
 	$(Q)for f in $(FORMATS); do $(PROGRAM) bench --random $(SHAPE) --format $$f || exit 1; done
 	$(Q)tests/bench/bench_server.py $(PROGRAM) --random $(SHAPE) --format $(firstword $(FORMATS))
+	$(Q)$(if $(MODEL),tests/bench/bench_start.py $(PROGRAM) '$(MODEL)')
 
 BENCHES := $(patsubst %.c,$(B)/%,$(wildcard tests/bench/bench_*.c))
 $(BENCHES): $(B)/%: $(B)/%.o $(SUPPORT) $(LIB)
