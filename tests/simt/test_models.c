@@ -36,6 +36,8 @@ static const struct { const char *name; enum dtype kv; float bound; bool brief; 
     {"qwen2-q5_1",  DT_BF16, 4e-2f, false},
     {"llama-k",     DT_BF16, 4e-2f, false},
     {"llama-nvfp4", DT_BF16, 4e-2f, false},
+    {"hf/gptq4-act", DT_BF16, 4e-2f, false}, /* columns in another order */
+    {"hf/ct-float", DT_BF16, 4e-2f, false},  /* FP8, here as f16 */
 };
 
 /* Random weights: block formats multiply as the CPU does, bf16 and f16 differ in the order of sums. */
@@ -178,11 +180,12 @@ static void open_reference(struct setup *u, int i, struct fixture *f)
 {
     char path[128];
     *u = (struct setup){.name = models[i].name, .bound = models[i].bound};
-    snprintf(path, sizeof path, FOLDER "%s.bin", u->name);
+    bool hf = strncmp(u->name, "hf/", 3) == 0;
+    snprintf(path, sizeof path, hf ? "tests/data/%s/logits.bin" : FOLDER "%s.bin", u->name);
     fixture_load(f, path);
     u->token = fixture_i32(f, "token");
     u->expected = fixture_f32(f, "logits");
-    snprintf(path, sizeof path, FOLDER "%s.gguf", u->name);
+    snprintf(path, sizeof path, hf ? "tests/data/%s" : FOLDER "%s.gguf", u->name);
     open_model(u, &(struct step_options){.path = path, .kv = models[i].kv}, &backend_cuda);
 }
 
@@ -216,11 +219,11 @@ static void test_many_rows(void **state)
         struct cuda_queue *q = (struct cuda_queue *)backend_cuda.queue(u.s.dev);
         gpu_plan_clear(&q->plan);
         product_plan(q, N_TOKENS - 1, N_TOKENS - 1);
-        u.got = xmalloc(sizeof(float) * N_TOKENS * (size_t)u.n_vocab);
+        u.whole = xmalloc(sizeof(float) * N_TOKENS * (size_t)u.n_vocab);
         simt_cublaslt.products = 0;
         prefill(&u);
         assert_true(simt_cublaslt.products > 0);
-        xfree(u.got);
+        xfree(u.whole);
         step_close(&u.s);
         fixture_clear(&f);
     }
