@@ -114,6 +114,9 @@ struct backend {
     /* The largest case of an op that steps will have: what it needs beside the regions is taken
      * now, so that nothing is when it runs. Told of each op of a step before READY. May be NULL. */
     void (*reserve)(struct device *, enum op, const void *args);
+    /* Before READY, after every `can`: kernels that will run against their definitions, on tiny
+     * shapes. A wrong one is replaced with a log line, or ERR_DEVICE names it. May be NULL. */
+    enum status (*check)(struct device *);
     struct ops ops;
 };
 

@@ -112,6 +112,11 @@ static enum status load(struct worker *w)
         w->model->info.id = arena_strndup(&w->model->arena, o->model_name, strlen(o->model_name));
     if (!o->model)
         TRY(model_place(w->model, w->dev));
+    if (o->backend->check) {
+        set_stage(w, ENGINE_LOADING, "checking kernels", 0);
+        TRY(o->backend->check(w->dev));
+        o->backend->info(w->dev, &w->info);
+    }
     set_stage(w, ENGINE_LOADING, "planning memory", 0);
     w->limits = o->limits;
     w->limits.free_bytes = w->info.free_bytes;

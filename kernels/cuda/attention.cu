@@ -661,8 +661,8 @@ enum status cuda_attention(struct cuda_queue *q, const struct op_attention *o)
     a.cut.chunk = q->plan.config->attn_chunk;
     a.cut.first = q->plan.config->attn_parts > 1 ? q->plan.config->attn_parts / 2 : 1;
     for (auto &row : table)
-        if (row.dim == o->kv.head_dim && o->kv.dtype == DT_BF16 && a.group <= TILE_ROWS &&
-            row.bytes <= q->smem_max)
+        if (!(q->refused & CUDA_NO_TUNED_ATTENTION) && row.dim == o->kv.head_dim &&
+            o->kv.dtype == DT_BF16 && a.group <= TILE_ROWS && row.bytes <= q->smem_max)
             return cuda_check(row.run(q, a), "attention");
     return cuda_check(gpu_launch(attn_plain, dim3(a.heads, a.r.rows), PLAIN_THREADS,
                                  (2 * o->kv.head_dim + PLAIN_TOKENS) * sizeof(float), q->stream, a),

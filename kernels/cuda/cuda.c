@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "kernels/base/mem.h"
+#include "kernels/cuda/check.h"
 #include "kernels/cuda/lt.h"
 #include "kernels/cuda/panel.h"
 #include "kernels/cuda/ring.h"
@@ -35,6 +36,9 @@ struct cuda_device {
     struct graph *graph[GRAPHS_MAX];
     int n_graphs;
     bool capturing;
+    struct cuda_used used; /* formats that `can` was asked for */
+    char driver[32];       /* its build */
+    char cache[1000];      /* folder of what is remembered; "": none */
 };
 
 static struct cuda_device *device_of(struct queue *q)
@@ -89,6 +93,9 @@ static enum status configure(struct cuda_device *d, const struct cudaDeviceProp 
     if (s != OK)
         return fail_in(s, "cuda:%d: %s", d->dev.index, d->name);
     gpu_plan_init(&d->queue.plan, &d->gpu.config);
+    snprintf(d->driver, sizeof d->driver, "%s", facts.driver);
+    if (o->gpu_cache && strlen(o->gpu_cache) < sizeof d->cache)
+        snprintf(d->cache, sizeof d->cache, "%s", o->gpu_cache);
     return OK;
 }
 
@@ -348,9 +355,23 @@ static bool cuda_can(const struct device *dev, const struct op_case *c, struct c
         found.bound_us = gpu_bound(plan->config, &one);
         found.source = gpu_exception_of(plan->config, &one) ? "measured" : plan->config->id;
     }
+    struct cuda_used *used = &((struct cuda_device *)(uintptr_t)dev)->used;
+    used->linear |= (uint64_t)(c->op == OP_linear) << c->w;
+    used->tables |= (uint64_t)(c->op == OP_embed) << c->w;
     if (out)
         *out = found;
     return true;
+}
+
+static enum status cuda_check_all(struct device *dev)
+{
+    struct cuda_device *d = (struct cuda_device *)dev;
+    const struct cuda_used used = d->used; /* the checks ask too */
+    char gpu[256];
+    snprintf(gpu, sizeof gpu, "%s, sm_%d, %d SM, driver %s", d->name, d->queue.cc, d->queue.sms,
+             d->driver);
+    TRY(cuda_check(cudaSetDevice(dev->index), "choosing the GPU"));
+    return cuda_self_check(&d->queue, &used, gpu, d->cache[0] ? d->cache : NULL);
 }
 
 /* Tiles of 16 rows, as many at once as a piece of the ring holds. */
@@ -423,11 +444,9 @@ static void cuda_force(struct device *dev, const struct gpu_params *p)
     }
 CUDA_OP(embed, struct op_embed)
 CUDA_OP(rmsnorm, struct op_rmsnorm)
-CUDA_OP(add_rmsnorm, struct op_add_rmsnorm)
 CUDA_OP(linear, struct op_linear)
 CUDA_OP(rope, struct op_rope)
 CUDA_OP(kv_write, struct op_kv_write)
-CUDA_OP(rope_kv, struct op_rope_kv)
 CUDA_OP(attention, struct op_attention)
 CUDA_OP(glu, struct op_glu)
 CUDA_OP(add, struct op_add)
@@ -436,6 +455,19 @@ CUDA_OP(gather, struct op_gather)
 CUDA_OP(columns, struct op_columns)
 CUDA_OP(sample, struct op_sample)
 #undef CUDA_OP
+
+static enum status run_add_rmsnorm(struct queue *q, const struct op_add_rmsnorm *a)
+{
+    struct cuda_queue *own = (struct cuda_queue *)q;
+    return own->refused & CUDA_NO_ADD_RMSNORM ? op_compose(q, OP_add_rmsnorm, a)
+                                              : cuda_add_rmsnorm(own, a);
+}
+
+static enum status run_rope_kv(struct queue *q, const struct op_rope_kv *a)
+{
+    struct cuda_queue *own = (struct cuda_queue *)q;
+    return own->refused & CUDA_NO_ROPE_KV ? op_compose(q, OP_rope_kv, a) : cuda_rope_kv(own, a);
+}
 
 /* The tokens are the caller's only during this call: the device reads them from the ring. */
 static enum status run_count(struct queue *q, const struct op_count *a)
@@ -477,6 +509,7 @@ const struct backend backend_cuda = {
     .step = cuda_step,
     .can = cuda_can,
     .pack = cuda_pack,
+    .check = cuda_check_all,
     .force = cuda_force,
     .ops = {.embed = run_embed,
             .rmsnorm = run_rmsnorm,

@@ -25,6 +25,9 @@ enum {
     CUDA_TICKETS = 8192
 };
 
+/* Kernels that the self-check found to be wrong here: others take their place. */
+enum { CUDA_NO_ADD_RMSNORM = 1, CUDA_NO_ROPE_KV = 2, CUDA_NO_TUNED_ATTENTION = 4 };
+
 struct lt;
 struct lt_limits;
 struct cuda_queue {
@@ -40,6 +43,7 @@ struct cuda_queue {
     unsigned *tickets;    /* device, CUDA_TICKETS zeros, which launchers leave as zeros */
     const struct lt_limits *limits;
     struct lt *lt;      /* NULL: there is no cuBLASLt */
+    unsigned refused;   /* CUDA_NO_... */
     bool deterministic; /* a row's bits may not depend on the number of rows */
 };
 

@@ -1,15 +1,18 @@
 /* test_faults.c - what goes wrong with a GPU, and what is said and done then: none there, too old,
  * too small; one that breaks while it serves, in the worker and in the whole server. The emulator
  * has each fault to order. */
+#include <dirent.h>
 #include <netdb.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "engine/tasks/tasks.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/log.h"
 #include "server/cmd/cmd.h"
@@ -89,6 +92,7 @@ static void a_broken_gpu_ends_every_request(void **state)
     for (int k = 0; k < 3; k++) {
         struct worker_options o = {.backend = &backend_cuda,
                                    .model_path = LLAMA,
+                                   .device = {.gpu_cache = "build/simt/found"},
                                    .limits = {.max_seqs = 2, .kv_dtype = DT_F32}};
         struct engine_progress p;
         struct running r[4], late;
@@ -118,6 +122,82 @@ static void a_broken_gpu_ends_every_request(void **state)
     simt_mode(&(struct simt_mode){0});
 }
 
+/* ---- kernels that compute wrongly ------------------------------------------------------------ */
+
+static struct engine_progress load(const char *idle, const char *cache)
+{
+    struct worker_options o = {.backend = &backend_cuda,
+                               .model_path = "tests/data/models/qwen2-q8_0.gguf",
+                               .device = {.gpu_cache = cache},
+                               .task = &task_generate,
+                               .limits = {.max_seqs = 2, .kv_dtype = DT_BF16},
+                               .queue_limit = 4};
+    struct engine_progress p;
+    struct worker *w;
+    simt_faults(&(struct simt_faults){.idle = idle});
+    logged[0] = '\0';
+    log_set_sink(keep_log, NULL, LOG_INFO);
+    assert_int_equal(worker_start(&o, &w), OK);
+    for (worker_progress(w, &p); p.state == ENGINE_LOADING; worker_progress(w, &p))
+        usleep(1000);
+    worker_stop(w);
+    log_set_sink(NULL, NULL, LOG_INFO);
+    return p;
+}
+
+static void a_liar_is_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *idle, *says; /* a part of the kernel's name, what is said of it */
+        bool replaced;
+    } liars[] = {
+        {"attn_split", "attention of head size 64", true},
+        {"attn_merge", "attention of head size 64", true},
+        {"attn_tile<80>", "attention of head size 80", true},
+        {"linear_skinny", "linear of q8_0", false},
+        {"attn_plain", NULL, true}, /* it is used where another one lies */
+    };
+    for (size_t i = 0; i < sizeof liars / sizeof *liars; i++) {
+        struct engine_progress p = load(liars[i].idle, NULL);
+        const char *said = liars[i].replaced ? logged : p.message;
+        assert_int_equal(p.state, liars[i].replaced ? ENGINE_READY : ENGINE_FAILED);
+        if (liars[i].says && !strstr(said, liars[i].says))
+            fail_msg("%s: \"%s\" does not name %s", liars[i].idle, said, liars[i].says);
+        if (liars[i].says && liars[i].replaced)
+            assert_non_null(strstr(said, "takes its place"));
+    }
+}
+
+/* Found once for a GPU, a driver, a program and the formats; anew from a file that is damaged. */
+static void what_was_found_is_remembered(void **state)
+{
+    (void)state;
+    char folder[] = "build/test_faults-XXXXXX", path[512] = "";
+    assert_non_null(mkdtemp(folder));
+    load("attn_split", folder);
+    assert_non_null(strstr(logged, "kernels checked"));
+    load(NULL, folder); /* the finding stands */
+    assert_null(strstr(logged, "kernels checked"));
+    DIR *d = opendir(folder);
+    for (struct dirent *e; (e = readdir(d));)
+        if (e->d_name[0] != '.')
+            snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
+    closedir(d);
+    FILE *f = fopen(path, "r+b");
+    assert_non_null(f);
+    fseek(f, -20, SEEK_END);
+    fputc('!', f);
+    fclose(f);
+    load(NULL, folder);
+    assert_non_null(strstr(logged, "kernels checked"));
+    assert_null(strstr(logged, "takes its place"));
+    load(NULL, folder);
+    assert_null(strstr(logged, "kernels checked"));
+    remove(path);
+    rmdir(folder);
+}
+
 /* ---- the server, as a child ------------------------------------------------------------------ */
 
 struct child {
@@ -143,8 +223,9 @@ static void read_until(struct child *c, const char *what)
 
 static void start(struct child *c)
 {
-    static char *argv[] = {"inferd", "serve",      LLAMA, "--device",  "cuda", "--port",
-                           "0",      "--max-seqs", "2",   "--kv-type", "f32"};
+    static char *argv[] = {
+        "inferd",     "serve", LLAMA,       "--device", "cuda",        "--port",          "0",
+        "--max-seqs", "2",     "--kv-type", "f32",      "--gpu-cache", "build/simt/found"};
     int fd[2];
     memset(c, 0, sizeof *c);
     assert_int_equal(pipe(fd), 0);
@@ -152,7 +233,7 @@ static void start(struct child *c)
     if (c->pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         dup2(fd[1], STDERR_FILENO);
-        simt_faults(&(struct simt_faults){.break_after = 300});
+        simt_faults(&(struct simt_faults){.break_after = 1500});
         _exit(cmd_run(sizeof argv / sizeof argv[0], argv) & 255);
     }
     close(fd[1]);
@@ -208,6 +289,8 @@ int main(void)
         cmocka_unit_test(a_server_on_a_broken_gpu_exits_70), /* first: it forks */
         cmocka_unit_test_teardown(a_gpu_that_cannot_serve_says_why, all_well),
         cmocka_unit_test_teardown(auto_says_why_not, all_well),
+        cmocka_unit_test_teardown(a_liar_is_refused, all_well),
+        cmocka_unit_test_teardown(what_was_found_is_remembered, all_well),
         cmocka_unit_test_teardown(a_broken_gpu_ends_every_request, all_well),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

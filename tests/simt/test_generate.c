@@ -18,6 +18,7 @@
 #include "tests/support/test.h"
 
 #define LLAMA "tests/data/models/llama.gguf"
+#define FOUND "build/simt/found" /* self-checks are run once a program */
 
 enum { JOBS = 5, LEN = 60, MAX = 6 };
 
@@ -56,14 +57,16 @@ static struct worker_options llama(const struct backend *b)
 {
     return (struct worker_options){.backend = b,
                                    .model_path = LLAMA,
-                                   .device = {.threads = 1},
+                                   .device = {.threads = 1, .gpu_cache = FOUND},
                                    .limits = {.kv_dtype = DT_F32}};
 }
 
 static struct worker_options random_mini(void)
 {
-    return (struct worker_options){
-        .backend = &backend_cuda, .random = &mini, .limits = {.kv_dtype = DT_BF16, .context = 256}};
+    return (struct worker_options){.backend = &backend_cuda,
+                                   .random = &mini,
+                                   .device = {.gpu_cache = FOUND},
+                                   .limits = {.kv_dtype = DT_BF16, .context = 256}};
 }
 
 static void assert_same(const struct answer *a, const struct answer *b)

@@ -1,0 +1,19 @@
+/* check.h - before a model is served, every kernel that it will run computes tiny shapes, which are
+ * compared with the naive CPU ops: a GPU, driver or compiler that computes wrongly is found before
+ * anyone reads its answers. */
+#ifndef KERNELS_CUDA_CHECK_H
+#define KERNELS_CUDA_CHECK_H
+
+#include "kernels/cuda/cuda.h"
+
+struct cuda_used {           /* bit t: enum dtype t */
+    uint64_t linear, tables; /* formats of weights, and of tables that rows are looked up in */
+};
+
+/* Sets q->refused where a wrong kernel has a replacement, and says so; ERR_DEVICE names one that
+ * has none. `where`: a folder that remembers what was found for this GPU, driver and build; or
+ * NULL. */
+enum status cuda_self_check(struct cuda_queue *q, const struct cuda_used *used, const char *gpu,
+                            const char *where);
+
+#endif
