@@ -243,6 +243,14 @@ static enum status check_glu(const struct op_glu *a)
     return matrix("glu", "x", &a->x, a->y.shape[0], 2 * a->y.shape[1]);
 }
 
+static enum status check_glu_linear(const struct op_glu_linear *a)
+{
+    struct op_glu glu = {a->x, a->h, a->act, a->live};
+    struct op_linear linear = {a->h, a->w, a->bias, a->y, a->live};
+    TRY(check_glu(&glu));
+    return check_linear(&linear);
+}
+
 static enum status check_add(const struct op_add *a)
 {
     int64_t r = a->y.shape[0], n = a->y.shape[1];
@@ -314,6 +322,14 @@ static enum status compose_add_rmsnorm(struct queue *q, const struct op_add_rmsn
     return op_rmsnorm(q, &norm);
 }
 
+static enum status compose_glu_linear(struct queue *q, const struct op_glu_linear *a)
+{
+    struct op_glu glu = {a->x, a->h, a->act, a->live};
+    struct op_linear linear = {a->h, a->w, a->bias, a->y, a->live};
+    TRY(op_glu(q, &glu));
+    return op_linear(q, &linear);
+}
+
 static enum status compose_rope_kv(struct queue *q, const struct op_rope_kv *a)
 {
     struct op_rmsnorm q_norm = {a->q, a->q_norm, a->q, a->eps, a->r.live};
@@ -335,6 +351,8 @@ enum status op_compose(struct queue *q, enum op op, const void *a)
     switch (op) {
     case OP_add_rmsnorm:
         return compose_add_rmsnorm(q, a);
+    case OP_glu_linear:
+        return compose_glu_linear(q, a);
     case OP_rope_kv:
         return compose_rope_kv(q, a);
     default:

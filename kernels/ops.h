@@ -144,6 +144,16 @@ struct op_glu {
     const int32_t *live;
 };
 
+/* h = act(gate) * up, x = [R, gate F | up F]; y = h W^T (+ bias): composed of glu and linear. */
+struct op_glu_linear {
+    struct tensor x; /* [R, 2 F] */
+    struct tensor h; /* [R, F], workspace: what it holds afterwards is unspecified */
+    enum act act;
+    struct tensor w; /* [N, F], as in op_linear */
+    struct tensor bias, y;
+    const int32_t *live;
+};
+
 struct op_add {
     struct tensor a, b, y;
     const int32_t *live;
@@ -236,6 +246,7 @@ struct op_count {
     X(rope_kv,     struct op_rope_kv)     \
     X(attention,   struct op_attention)   \
     X(glu,         struct op_glu)         \
+    X(glu_linear,  struct op_glu_linear)  \
     X(add,         struct op_add)         \
     X(conv1d,      struct op_conv1d)      \
     X(gather,      struct op_gather)      \

@@ -165,14 +165,19 @@ struct tensor nn_attention(struct pass *p, const struct net *net, int l, struct 
 
 struct tensor nn_glu(struct pass *p, const struct layer *layer, enum act act, struct tensor x)
 {
-    struct tensor h = nn_linear(p, &layer->gate_up, x); /* [R, gate F | up F] */
-    struct op_glu a = {.x = h,
-                       .y = pass_tensor(p, DT_F32, h.shape[0], h.shape[1] / 2),
-                       .act = act,
-                       .live = p->live};
+    struct tensor both = nn_linear(p, &layer->gate_up, x); /* [R, gate F | up F] */
+    struct tensor h = pass_tensor(p, DT_F32, both.shape[0], both.shape[1] / 2);
+    struct tensor y = pass_tensor(p, DT_F32, both.shape[0], layer->down.part[0].shape[0]);
+    struct op_glu_linear a = {.x = both,
+                              .h = h,
+                              .act = act,
+                              .w = layer->down.part[0], /* one tensor of a file, so one part */
+                              .bias = layer->down.bias,
+                              .y = y,
+                              .live = p->live};
 
-    RUN(p, op_glu(p->q, &a));
-    return nn_linear(p, &layer->down, a.y);
+    RUN(p, op_glu_linear(p->q, &a));
+    return y;
 }
 
 struct tensor nn_gather(struct pass *p, struct tensor x)

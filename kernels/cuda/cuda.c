@@ -449,6 +449,7 @@ CUDA_OP(rope, struct op_rope)
 CUDA_OP(kv_write, struct op_kv_write)
 CUDA_OP(attention, struct op_attention)
 CUDA_OP(glu, struct op_glu)
+CUDA_OP(glu_linear, struct op_glu_linear)
 CUDA_OP(add, struct op_add)
 CUDA_OP(conv1d, struct op_conv1d)
 CUDA_OP(gather, struct op_gather)
@@ -520,6 +521,7 @@ const struct backend backend_cuda = {
             .rope_kv = run_rope_kv,
             .attention = run_attention,
             .glu = run_glu,
+            .glu_linear = run_glu_linear,
             .add = run_add,
             .conv1d = run_conv1d,
             .gather = run_gather,

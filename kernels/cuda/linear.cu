@@ -11,8 +11,8 @@
 enum { PLAIN_ROWS = 8, THREADS = 256, OWN_BYTES = 64 << 10 };
 
 struct x_args {
-    const char *x; /* [m, k] f32 */
-    int64_t stride;
+    const char *x;      /* [m, k] f32 */
+    int64_t stride, up; /* as linear_rows has them */
     uint8_t *out;
     float *scale; /* of rows, f16 only */
     const int32_t *live;
@@ -23,7 +23,7 @@ struct x_args {
 /* Its rows as far as they are live. */
 GPU_FN linear_rows rows_of(const x_args &a)
 {
-    return {a.x, a.stride, a.k, linear_live(a.live, a.first, a.m)};
+    return {a.x, a.stride, a.k, linear_live(a.live, a.first, a.m), a.up};
 }
 
 /* One block a row: the power of two, divided by which its largest is in [2^14, 2^15). */
@@ -33,8 +33,11 @@ __global__ void __launch_bounds__(THREADS) linear_x_scale(x_args a)
     const linear_rows x = rows_of(a);
     const int row = blockIdx.x, lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
     float top = 0;
-    for (int64_t k = threadIdx.x; k < a.k; k += THREADS)
-        top = fmaxf(top, fabsf(linear_x_at(x, row, k)));
+    for (int64_t k = threadIdx.x; k < a.k; k += THREADS) {
+        float v[1];
+        linear_take<1, 1, 1>(x, row, k, v);
+        top = fmaxf(top, fabsf(v[0]));
+    }
     GPU_UNROLL
     for (int o = 16; o > 0; o >>= 1)
         top = fmaxf(top, __shfl_xor_sync(GPU_ALL, top, o));
@@ -121,12 +124,13 @@ static cudaError_t convert(const cuda_queue *q, const x_args &x, bool ints, enum
     return e != cudaSuccess ? e : gpu_launch(linear_x_half<false>, grid, THREADS, 0, q->stream, x);
 }
 
-cudaError_t linear_row_scale(const cuda_queue *q, const struct op_linear *a, int64_t first, int m,
+cudaError_t linear_row_scale(const cuda_queue *q, const linear_op *a, int64_t first, int m,
                              float *scale)
 {
     x_args x = {};
     x.x = static_cast<const char *>(tensor_row(&a->x, first));
     x.stride = a->x.stride[0];
+    x.up = a->up;
     x.scale = scale;
     x.live = a->live;
     x.k = a->x.shape[1];
@@ -135,12 +139,12 @@ cudaError_t linear_row_scale(const cuda_queue *q, const struct op_linear *a, int
     return gpu_launch(linear_x_scale, m, THREADS, THREADS / 32 * sizeof(float), q->stream, x);
 }
 
-float linear_factor(const struct op_linear *a)
+float linear_factor(const struct tensor *w)
 {
-    return a->w.q && a->w.q->global != 0 ? a->w.q->global : 1.0f;
+    return w->q && w->q->global != 0 ? w->q->global : 1.0f;
 }
 
-struct gpu_params linear_launch_of(const cuda_queue *q, const struct op_linear *a, bool lt)
+struct gpu_params linear_launch_of(const cuda_queue *q, const linear_op *a, bool lt)
 {
     const gpu_shape s = {static_cast<enum dtype>(a->w.dtype), a->x.shape[0], a->w.shape[0],
                          a->w.shape[1]};
@@ -161,17 +165,19 @@ static bool is_half(enum dtype t)
 
 /* Whether each block makes its pieces of x: a launch less, for reading x as f32 in every block,
  * which is to stay an eighth of its weights' bytes. */
-static bool makes_own(const cuda_queue *q, enum dtype t, int m, int per_split, int stages)
+static bool makes_own(const cuda_queue *q, const linear_op *a, int m, int per_split, int stages)
 {
+    const enum dtype t = static_cast<enum dtype>(a->w.dtype);
     const struct panel_format *f = cuda_panel_format(t);
-    const int rows = !f ? 4 : f->bits == 8 ? 2 : 1, tile = f ? f->tile_bytes : 2048;
+    const int rows = !f ? (a->up ? 2 : 4) : f->bits == 8 && !a->up ? 2 : 1;
+    const int tile = f ? f->tile_bytes : 2048;
     const int bytes =
         stages * LINEAR_WARPS * tile + per_split * (f ? int(X_BYTES_INT) : int(X_BYTES_HALF));
     return t != DT_F16 && m <= rows && bytes <= (q->smem_max < OWN_BYTES ? q->smem_max : OWN_BYTES);
 }
 
 /* Rows [first, first + m) of an op whose weight is in panels, or halves in rows. */
-static cudaError_t skinny(const cuda_queue *q, const struct op_linear *a, int64_t first, int m)
+static cudaError_t skinny(const cuda_queue *q, const linear_op *a, int64_t first, int m)
 {
     const enum dtype t = static_cast<enum dtype>(a->w.dtype);
     const bool ints = !is_half(t);
@@ -188,6 +194,7 @@ static cudaError_t skinny(const cuda_queue *q, const struct op_linear *a, int64_
         align_up(static_cast<size_t>(chunks) * tiles * (ints ? X_BYTES_INT : X_BYTES_HALF));
     x_args x = {static_cast<const char *>(tensor_row(&a->x, first)),
                 a->x.stride[0],
+                a->up,
                 pieces,
                 scale,
                 a->live,
@@ -203,7 +210,7 @@ static cudaError_t skinny(const cuda_queue *q, const struct op_linear *a, int64_
     o.x = pieces;
     o.x_scale = t == DT_F16 ? scale : nullptr;
     o.bias = static_cast<const float *>(a->bias.data);
-    o.factor = linear_factor(a);
+    o.factor = linear_factor(&a->w);
     o.y = static_cast<float *>(tensor_row(&a->y, first));
     o.part = splits > 1 && !fold ? reinterpret_cast<float *>(pieces + x_bytes) : nullptr;
     o.ticket = q->tickets;
@@ -218,17 +225,18 @@ static cudaError_t skinny(const cuda_queue *q, const struct op_linear *a, int64_
     o.per_split = (chunks + splits - 1) / splits;
     const int real = (chunks + o.per_split - 1) / o.per_split; /* the last one may be empty */
     const linear_shape s = {real, launch.nt, fold, launch.stages, q->stream};
-    if (!fold && s.nt == 1 && makes_own(q, t, m, o.per_split, s.stages)) {
+    if (!fold && s.nt == 1 && makes_own(q, a, m, o.per_split, s.stages)) {
         o.x = nullptr;
         o.x_rows = x.x;
         o.x_stride = x.stride;
+        o.x_up = x.up;
         return (ints ? linear_run_ints : linear_run_half)(t, o, s);
     }
     cudaError_t e = convert(q, x, ints, t);
     return e == cudaSuccess ? (ints ? linear_run_ints : linear_run_half)(t, o, s) : e;
 }
 
-static enum status run_skinny(const cuda_queue *q, const struct op_linear *a)
+static enum status run_skinny(const cuda_queue *q, const linear_op *a)
 {
     const bool ints = !is_half(static_cast<enum dtype>(a->w.dtype));
     const int64_t m = a->x.shape[0], splits = linear_launch_of(q, a, false).splits;
@@ -245,25 +253,53 @@ static enum status run_skinny(const cuda_queue *q, const struct op_linear *a)
     return OK;
 }
 
+/* Many rows by cuBLASLt, else the skinny kernel. */
+static enum status multiply(cuda_queue *q, const linear_op *a)
+{
+    if (linear_wants_lt(q, a)) {
+        const enum status s = linear_by_lt(q, a);
+        if (s != ERR_UNSUPPORTED)
+            return s;
+    }
+    return run_skinny(q, a);
+}
+
+static bool is_tiled(const struct tensor &w)
+{
+    const enum dtype t = static_cast<enum dtype>(w.dtype);
+    return w.layout == LAYOUT_PANEL ? cuda_panel_format(t) != nullptr
+                                    : is_half(t) && w.stride[0] % 16 == 0;
+}
+
+/* silu(gate) * up happens where x is read; other activations and f32 weights are composed. */
+enum status cuda_glu_linear(struct cuda_queue *q, const struct op_glu_linear *a)
+{
+    const int64_t f = a->h.shape[1];
+    if (a->act != ACT_SILU || !is_tiled(a->w))
+        return op_compose(&q->queue, OP_glu_linear, a);
+    if (a->x.shape[0] == 0)
+        return OK;
+    const linear_op o = {{tensor_cols(a->x, 0, f), a->w, a->bias, a->y, a->live},
+                         f * static_cast<int64_t>(sizeof(float))};
+    return multiply(q, &o);
+}
+
 enum status cuda_linear(struct cuda_queue *q, const struct op_linear *a)
 {
     const enum dtype t = static_cast<enum dtype>(a->w.dtype);
     const int64_t m = a->x.shape[0], n = a->w.shape[0];
     if (m == 0)
         return OK;
-    if (linear_wants_lt(q, a)) {
-        const enum status s = linear_by_lt(q, a);
-        if (s != ERR_UNSUPPORTED)
-            return s;
+    if (is_tiled(a->w)) {
+        const linear_op o = {*a, 0};
+        return multiply(q, &o);
     }
-    if (a->w.layout == LAYOUT_PANEL ? cuda_panel_format(t) != nullptr
-                                    : is_half(t) && a->w.stride[0] % 16 == 0)
-        return run_skinny(q, a);
     if (t != DT_F32 || a->w.layout != LAYOUT_ROWS)
         return fail(ERR_UNSUPPORTED, "linear: %s weights in layout %d", dtype_info(t)->name,
                     a->w.layout);
     x_args x = {static_cast<const char *>(a->x.data),
                 a->x.stride[0],
+                0,
                 nullptr,
                 nullptr,
                 a->live,
@@ -274,7 +310,7 @@ enum status cuda_linear(struct cuda_queue *q, const struct op_linear *a)
                 0};
     linear_args o = {};
     o.bias = static_cast<const float *>(a->bias.data);
-    o.factor = linear_factor(a);
+    o.factor = linear_factor(&a->w);
     o.y = static_cast<float *>(a->y.data);
     o.y_stride = a->y.stride[0] / static_cast<int64_t>(sizeof(float));
     o.n = n;

@@ -25,6 +25,8 @@
 
 #include "kernels/cuda/linear_x.cuh"
 
+#include "kernels/cuda/cuda.h"
+
 extern "C" {
 #include "kernels/gpu/registry.h"
 #include "kernels/cuda/panel.h"
@@ -34,16 +36,16 @@ enum { LINEAR_WARPS = GPU_WARPS, LINEAR_NT_MAX = 8 };
 
 /* What a launch needs. Rows of x are padded to tiles of 8, their number is m_tiles. */
 struct linear_args {
-    const uint8_t *w, *x; /* panels or rows; pieces of x: [chunks][m_tiles], or NULL: */
-    const char *x_rows;   /* each block makes its own of [m, k] f32 */
-    int64_t x_stride;
-    int64_t w_stride, k;  /* of rows: bytes from one to the next, columns */
-    const float *x_scale; /* [8 m_tiles], f16 only: what a row was divided by */
-    const float *bias;    /* [n], or NULL */
-    float factor;         /* of the sums, before the bias */
-    float *y;             /* [m, n], y_stride floats a row */
-    float *part;          /* [splits][n_tiles][m_tiles] fragments of 128 sums, or NULL: no split */
-    unsigned *ticket;     /* with part: zeros, one a block of the grid's plane */
+    const uint8_t *w, *x;   /* panels or rows; pieces of x: [chunks][m_tiles], or NULL: */
+    const char *x_rows;     /* each block makes its own of [m, k] f32 */
+    int64_t x_stride, x_up; /* as linear_rows has them */
+    int64_t w_stride, k;    /* of rows: bytes from one to the next, columns */
+    const float *x_scale;   /* [8 m_tiles], f16 only: what a row was divided by */
+    const float *bias;      /* [n], or NULL */
+    float factor;           /* of the sums, before the bias */
+    float *y;               /* [m, n], y_stride floats a row */
+    float *part;      /* [splits][n_tiles][m_tiles] fragments of 128 sums, or NULL: no split */
+    unsigned *ticket; /* with part: zeros, one a block of the grid's plane */
     const int32_t *live;
     int64_t n, y_stride;
     int first, m;          /* rows [first, first + m) of the op */
@@ -494,7 +496,7 @@ __global__ void __launch_bounds__(LINEAR_WARPS * 32, NT <= 2 ? 4 : 2) linear_ski
     uint8_t *own = ring + STAGES * BYTES;
     if constexpr (OWN)
         for (int c = first + warp; c < last; c += LINEAR_WARPS)
-            F::piece({a.x_rows, a.x_stride, a.k, m}, c, own + (c - first) * F::X);
+            F::piece({a.x_rows, a.x_stride, a.k, m, a.x_up}, c, own + (c - first) * F::X);
     for (int c = first; c < last; c++) {
         gpu_cp_async_wait<STAGES - 2>();
         __syncthreads(); /* chunk c is here, and everybody is done with chunk c - 1 */
@@ -568,18 +570,21 @@ static cudaError_t linear_pick(const linear_args &a, const linear_shape &s)
 cudaError_t linear_run_half(enum dtype t, const linear_args &a, const linear_shape &s);
 cudaError_t linear_run_ints(enum dtype t, const linear_args &a, const linear_shape &s);
 
-struct cuda_queue;
-struct op_linear;
+/* The op inside the backend. With `up`, its x is [R, F], and a number of h is silu of it times the
+ * one `up` bytes on (op_glu_linear). */
+struct linear_op : op_linear {
+    int64_t up;
+};
 /* What each of rows [first, first + m) of x is divided by before it becomes f16. */
-cudaError_t linear_row_scale(const cuda_queue *q, const op_linear *a, int64_t first, int m,
+cudaError_t linear_row_scale(const cuda_queue *q, const linear_op *a, int64_t first, int m,
                              float *scale);
 /* What the weight's companion multiplies the sums by. */
-float linear_factor(const op_linear *a);
+float linear_factor(const struct tensor *w);
 
 /* linear_lt.cu: many rows, by cuBLASLt. ERR_UNSUPPORTED: it declines; y may be anything then. */
-bool linear_wants_lt(const cuda_queue *q, const op_linear *a);
+bool linear_wants_lt(const cuda_queue *q, const linear_op *a);
 /* The launch that the GPU's configuration has for it; lt: cuBLASLt may take it. */
-gpu_params linear_launch_of(const cuda_queue *q, const op_linear *a, bool lt);
-enum status linear_by_lt(cuda_queue *q, const op_linear *a);
+gpu_params linear_launch_of(const cuda_queue *q, const linear_op *a, bool lt);
+enum status linear_by_lt(cuda_queue *q, const linear_op *a);
 
 #endif

@@ -42,10 +42,10 @@ GPU_FN uint32_t pair_of(const __half *to, float a, float b)
 /* --- rows of x, or of bf16 weights on sm_75 */
 
 struct rows_args {
-    const char *from; /* [m, k], stride in bytes */
-    int64_t stride, k, width;
-    void *to;           /* [m, width] */
-    const float *scale; /* of rows, what they are divided by; or NULL */
+    const char *from;             /* [m, k], stride in bytes */
+    int64_t stride, up, k, width; /* up: as linear_rows has it */
+    void *to;                     /* [m, width] */
+    const float *scale;           /* of rows, what they are divided by; or NULL */
     const int32_t *live;
     int first, m;
 };
@@ -72,7 +72,17 @@ template <class From, class T> __global__ void __launch_bounds__(THREADS) lt_row
     float v[EIGHT];
     GPU_UNROLL
     for (int i = 0; i < EIGHT; i++)
-        v[i] = live && k + i < a.k ? number_of(x + k + i) * down : 0.0f;
+        v[i] = live && k + i < a.k ? number_of(x + k + i) : 0.0f;
+    if (a.up)
+        GPU_UNROLL
+    for (int i = 0; i < EIGHT; i++)
+        if (live && k + i < a.k)
+            v[i] =
+                linear_silu(v[i]) *
+                number_of(reinterpret_cast<const From *>(a.from + row * a.stride + a.up) + k + i);
+    GPU_UNROLL
+    for (int i = 0; i < EIGHT; i++)
+        v[i] *= down;
     T *to = static_cast<T *>(a.to) + row * a.width + k;
     *reinterpret_cast<uint4 *>(to) = make_uint4(pair_of(to, v[0], v[1]), pair_of(to, v[2], v[3]),
                                                 pair_of(to, v[4], v[5]), pair_of(to, v[6], v[7]));
@@ -168,7 +178,7 @@ struct plan {
 };
 
 /* False: the scratch holds too little of so wide a matrix. */
-static bool make_plan(const cuda_queue *q, const struct op_linear *a, struct plan *p)
+static bool make_plan(const cuda_queue *q, const linear_op *a, struct plan *p)
 {
     const struct lt_limits *l = q->limits;
     const int64_t m = a->x.shape[0], tiles = (a->w.shape[0] + PANEL_ROWS - 1) / PANEL_ROWS;
@@ -194,7 +204,7 @@ static bool make_plan(const cuda_queue *q, const struct op_linear *a, struct pla
 }
 
 /* Rows of W from tile `first` on, as cuBLASLt can read them. */
-static cudaError_t weights(const cuda_queue *q, const struct op_linear *a, const struct plan *p,
+static cudaError_t weights(const cuda_queue *q, const linear_op *a, const struct plan *p,
                            int64_t first, int64_t rows)
 {
     if (p->direct)
@@ -202,6 +212,7 @@ static cudaError_t weights(const cuda_queue *q, const struct op_linear *a, const
     if (a->w.layout == LAYOUT_ROWS) {
         const rows_args r = {static_cast<const char *>(tensor_row(&a->w, first * PANEL_ROWS)),
                              a->w.stride[0],
+                             0,
                              a->w.shape[1],
                              p->width,
                              p->w,
@@ -222,11 +233,12 @@ static cudaError_t weights(const cuda_queue *q, const struct op_linear *a, const
 }
 
 /* Rows [first, first + m) of x as rows of the multiplied type. */
-static cudaError_t inputs(const cuda_queue *q, const struct op_linear *a, const struct plan *p,
+static cudaError_t inputs(const cuda_queue *q, const linear_op *a, const struct plan *p,
                           int64_t first, int m)
 {
     const rows_args r = {static_cast<const char *>(tensor_row(&a->x, first)),
                          a->x.stride[0],
+                         a->up,
                          a->x.shape[1],
                          p->width,
                          p->x,
@@ -241,11 +253,11 @@ static cudaError_t inputs(const cuda_queue *q, const struct op_linear *a, const 
 }
 
 /* The same rows of y, by parts of W. */
-static enum status multiply(const cuda_queue *q, const struct op_linear *a, const struct plan *p,
+static enum status multiply(const cuda_queue *q, const linear_op *a, const struct plan *p,
                             int64_t first, int m)
 {
     const int64_t n = a->w.shape[0], step = p->tiles * PANEL_ROWS;
-    const float factor = linear_factor(a), *bias = static_cast<const float *>(a->bias.data);
+    const float factor = linear_factor(&a->w), *bias = static_cast<const float *>(a->bias.data);
     for (int64_t at = 0; at < n; at += step) {
         struct lt_product o = {};
         o.type = p->f16 ? CUDA_R_16F : CUDA_R_16BF;
@@ -275,7 +287,7 @@ static enum status multiply(const cuda_queue *q, const struct op_linear *a, cons
     return cuda_check(gpu_launch(lt_finish, grid, THREADS, 0, q->stream, f), "linear");
 }
 
-bool linear_wants_lt(const struct cuda_queue *q, const struct op_linear *a)
+bool linear_wants_lt(const struct cuda_queue *q, const linear_op *a)
 {
     if (!q->lt || q->deterministic || a->w.dtype == DT_F32)
         return false;
@@ -287,7 +299,7 @@ bool linear_wants_lt(const struct cuda_queue *q, const struct op_linear *a)
            unpack_of(static_cast<enum dtype>(a->w.dtype), true);
 }
 
-enum status linear_by_lt(struct cuda_queue *q, const struct op_linear *a)
+enum status linear_by_lt(struct cuda_queue *q, const linear_op *a)
 {
     struct plan p;
     if (!make_plan(q, a, &p))

@@ -20,11 +20,32 @@ struct linear_rows {
     const char *x; /* [m, k] f32; zeros where it ends */
     int64_t stride, k;
     int m;
+    int64_t up; /* bytes; not 0: a number is silu(x) times the one so far behind it */
 };
 
-GPU_FN float linear_x_at(const linear_rows &x, int row, int64_t k)
+GPU_FN float linear_silu(float x)
 {
-    return row < x.m && k < x.k ? reinterpret_cast<const float *>(x.x + row * x.stride)[k] : 0.0f;
+    return x / (1 + expf(-x));
+}
+
+/* V numbers in columns k + i / RUN * STEP + i % RUN. */
+template <int V, int RUN, int STEP>
+GPU_FN void linear_take(const linear_rows &x, int row, int64_t k, float (&v)[V])
+{
+    const char *from = x.x + row * x.stride + k * 4;
+    GPU_UNROLL
+    for (int i = 0; i < V; i++) {
+        const int at = i / RUN * STEP + i % RUN;
+        v[i] = row < x.m && k + at < x.k ? reinterpret_cast<const float *>(from)[at] : 0.0f;
+    }
+    if (x.up == 0)
+        return;
+    GPU_UNROLL
+    for (int i = 0; i < V; i++) {
+        const int at = i / RUN * STEP + i % RUN;
+        if (row < x.m && k + at < x.k)
+            v[i] = linear_silu(v[i]) * reinterpret_cast<const float *>(from + x.up)[at];
+    }
 }
 
 GPU_FN uint32_t linear_bits(__nv_bfloat162 v)
@@ -42,13 +63,14 @@ GPU_FN void linear_piece_half(const linear_rows &x, int m_tile, int chunk, float
 {
     const int lane = threadIdx.x & 31, row = m_tile * 8 + (lane >> 2);
     const int64_t k0 = static_cast<int64_t>(chunk) * 64 + 16 * (lane & 3);
+    float v[16];
+    linear_take<16, 16, 16>(x, row, k0, v);
     uint32_t out[8];
     GPU_UNROLL
     for (int i = 0; i < 8; i++) {
-        const float u = linear_x_at(x, row, k0 + 2 * i) * down;
-        const float v = linear_x_at(x, row, k0 + 2 * i + 1) * down;
+        const float a = v[2 * i] * down, b = v[2 * i + 1] * down;
         out[i] =
-            BF16 ? linear_bits(__floats2bfloat162_rn(u, v)) : linear_bits(__floats2half2_rn(u, v));
+            BF16 ? linear_bits(__floats2bfloat162_rn(a, b)) : linear_bits(__floats2half2_rn(a, b));
     }
     reinterpret_cast<uint4 *>(to)[lane] = make_uint4(out[0], out[1], out[2], out[3]);
     reinterpret_cast<uint4 *>(to)[32 + lane] = make_uint4(out[4], out[5], out[6], out[7]);
@@ -60,11 +82,10 @@ GPU_FN void linear_piece_ints(const linear_rows &x, int m_tile, int chunk, uint8
     const int64_t k0 = static_cast<int64_t>(chunk) * 64 + 4 * t;
     for (int group = 0; group < 2; group++) {
         float v[8], top = 0;
+        linear_take<8, 4, 16>(x, row, k0 + group * 32, v);
         GPU_UNROLL
-        for (int i = 0; i < 8; i++) {
-            v[i] = linear_x_at(x, row, k0 + group * 32 + i / 4 * 16 + i % 4);
+        for (int i = 0; i < 8; i++)
             top = fmaxf(top, fabsf(v[i]));
-        }
         top = fmaxf(top, __shfl_xor_sync(GPU_ALL, top, 1));
         top = fmaxf(top, __shfl_xor_sync(GPU_ALL, top, 2));
         const float inv = top >= 0x1p-100f ? 127 / top : 0;

@@ -90,6 +90,15 @@ static struct null_count cost_glu(const struct op_glu *a)
                                bytes_of(&a->x) + bytes_of(&a->y)};
 }
 
+static struct null_count cost_glu_linear(const struct op_glu_linear *a)
+{
+    struct op_linear linear = {a->h, a->w, a->bias, a->y, a->live};
+    struct null_count c = cost_linear(&linear);
+    c.flops += 5.0 * (double)tensor_count(&a->h);
+    c.bytes += bytes_of(&a->x) - bytes_of(&a->h);
+    return c;
+}
+
 static struct null_count cost_add(const struct op_add *a)
 {
     return (struct null_count){1, (double)tensor_count(&a->y), 3 * bytes_of(&a->y)};

@@ -72,6 +72,27 @@ static void check_rmsnorm(int n)
     xfree(want);
 }
 
+static void check_glu_linear(int n)
+{
+    size_t all = ROWS * (size_t)n;
+    float *x = fill(2 * all), *w = fill((size_t)(3 * n)), *h = fill(all), *y = fill(ROWS * 3);
+    float *h2 = fill(all), *y2 = fill(ROWS * 3);
+    struct op_glu glu = {mat(x, ROWS, 2 * n), mat(h2, ROWS, n), ACT_GELU_TANH, NULL};
+    struct op_linear linear = {glu.y, mat(w, 3, n), {0}, mat(y2, ROWS, 3), NULL};
+    naive_glu(&glu, 0, naive_glu_items(&glu));
+    naive_linear(&linear, 0, naive_linear_items(&linear));
+    struct op_glu_linear a = {glu.x, mat(h, ROWS, n), glu.act, linear.w,
+                              {0},   mat(y, ROWS, 3), NULL};
+    assert_int_equal(op_glu_linear(q, &a), OK);
+    equal(y, y2, ROWS * 3, "glu_linear");
+    xfree(x);
+    xfree(w);
+    xfree(h);
+    xfree(y);
+    xfree(h2);
+    xfree(y2);
+}
+
 static void check_add_rmsnorm(int n)
 {
     size_t all = ROWS * (size_t)n;
@@ -482,6 +503,7 @@ static void all_ops(void)
     for (int i = 0; i < N_SIZES; i++) {
         check_rmsnorm(sizes[i]);
         check_add_rmsnorm(sizes[i]);
+        check_glu_linear(sizes[i]);
         check_live(sizes[i]);
         for (int act = ACT_SILU; act <= ACT_RELU; act++)
             check_glu(sizes[i], (enum act)act);

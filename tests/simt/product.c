@@ -165,6 +165,35 @@ void product_run(struct cuda_queue *q, struct product *o)
                      cudaSuccess);
 }
 
+void product_glu(struct cuda_queue *q, enum dtype t, struct shape s)
+{
+    struct product o = {0};
+    product_open(&o, t, s);
+    size_t all = (size_t)s.m * (size_t)s.n * 4, in = (size_t)(s.m * s.k) * 8;
+    float *x = fill((size_t)(s.m * s.k) * 2), *want = xmalloc(all);
+    struct tensor both = tensor_2d(to_device(x, in), DT_F32, s.m, 2 * s.k);
+    struct op_glu glu = {both, o.cuda.x, ACT_SILU, o.cuda.live};
+    assert_int_equal(cuda_glu(q, &glu), OK);
+    product_run(q, &o);
+    memcpy(want, o.got, all);
+    cudaMemcpy(o.cuda.y.data, x, all < in ? all : in, cudaMemcpyHostToDevice);
+    memset(x, 0xff, in);
+    cudaMemcpy(o.cuda.x.data, x, in / 2, cudaMemcpyHostToDevice);
+    struct op_glu_linear a = {both,        o.cuda.x, ACT_SILU,   o.cuda.w,
+                              o.cuda.bias, o.cuda.y, o.cuda.live};
+    assert_int_equal(cuda_glu_linear(q, &a), OK);
+    assert_int_equal(cudaStreamSynchronize(q->stream), cudaSuccess);
+    cudaMemcpy(o.got, o.cuda.y.data, all, cudaMemcpyDeviceToHost);
+    size_t live = all / (size_t)s.m * (size_t)(s.live ? s.live : s.m);
+    if (memcmp(o.got, want, live) != 0)
+        fail_msg("%s %d x %d x %d: glu_linear is not glu, linear", dtype_info(t)->name, s.m, s.n,
+                 s.k);
+    cudaFree(both.data);
+    xfree(x);
+    xfree(want);
+    product_close(&o);
+}
+
 /* sum |x w| of one output, the yardstick of its rounding. */
 double product_size(const struct product *o, int r, int c, float *row)
 {

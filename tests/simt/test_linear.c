@@ -105,6 +105,20 @@ static void test_launches(void **state)
     }
 }
 
+/* silu(gate) * up where x is read: by each block for itself (few rows) and by a kernel for all. */
+static void test_glu(void **state)
+{
+    static const enum dtype types[] = {DT_BF16, DT_F16, DT_Q8_0, DT_Q4_K, DT_MXFP4};
+    static const struct shape shapes[] = {{1, 40, 224, 0}, {2, 16, 1344, 0}, {9, 24, 96, 7}};
+    (void)state;
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        for (size_t j = 0; j < sizeof shapes / sizeof *shapes; j++) {
+            struct shape s = shapes[j];
+            s.k = dtype_info(types[i])->ints ? product_k(types[i], s.k) : s.k - 3;
+            product_glu(&q, types[i], s);
+        }
+}
+
 /* Magnitudes at both ends: f16 weights see x beyond f16's range, blocks of zeros, tiny blocks. */
 static void test_range(void **state)
 {
@@ -186,6 +200,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_split, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_launches, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_launches, open_small, close_queue),
+        cmocka_unit_test_setup_teardown(test_glu, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_range, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_scratch, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_split, open_small, close_queue),

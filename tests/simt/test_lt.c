@@ -189,6 +189,17 @@ static void test_pieces(void **state)
     }
 }
 
+static void test_glu(void **state)
+{
+    static const enum dtype types[] = {DT_BF16, DT_F16, DT_Q4_0};
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        simt_cublaslt.products = 0;
+        product_glu(&q, types[i], (struct shape){20, 48, 256, 13});
+        assert_int_equal(simt_cublaslt.products, 2);
+    }
+}
+
 /* Each shape is looked up once; the table has room for so many, and then they take turns. */
 static void test_shapes_are_kept(void **state)
 {
@@ -390,6 +401,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_formats_75, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_cross_over, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_pieces, open_queue, close_queue),
+        cmocka_unit_test_setup_teardown(test_glu, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_shapes_are_kept, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_refused, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_refused_late, open_queue, close_queue),
