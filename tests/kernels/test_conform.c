@@ -245,7 +245,12 @@ static void world_open(struct world *w, enum dtype t, int hq, int hkv, int dim)
 
 static struct ragged step_rows(const struct world *w)
 {
-    return (struct ragged){STEP, SEQS, NULL, w->pos, w->row_seq, w->seq_start, w->seq_slot, NULL};
+    return (struct ragged){.rows = STEP,
+                           .seqs = SEQS,
+                           .pos = w->pos,
+                           .row_seq = w->row_seq,
+                           .seq_start = w->seq_start,
+                           .seq_slot = w->seq_slot};
 }
 
 /* Keys and values of all positions before the step. */
@@ -265,8 +270,15 @@ static void world_past(struct world *w)
         float *x = fill((size_t)n * 2 * (size_t)(w->hkv * w->dim));
         struct tensor k = tensor_3d(x, DT_F32, n, w->hkv, w->dim), v = k;
         v.data = x + n * w->hkv * w->dim;
-        struct op_kv_write a = {
-            k, v, {n, SEQS, NULL, pos, seq, start, w->seq_slot, NULL}, w->kv[0]};
+        struct op_kv_write a = {k,
+                                v,
+                                {.rows = n,
+                                 .seqs = SEQS,
+                                 .pos = pos,
+                                 .row_seq = seq,
+                                 .seq_start = start,
+                                 .seq_slot = w->seq_slot},
+                                w->kv[0]};
         assert_int_equal(op_kv_write(q, &a), OK);
         a.kv = w->kv[1];
         naive_kv_write(&a, 0, n);
@@ -360,14 +372,13 @@ static void check_attention(struct world *w, const struct variant *v, float *qkv
         struct op_attention b = a;
         b.q = tensor_rows(a.q, r, 1);
         b.y = tensor_3d(one, DT_F32, 1, w->hq, w->dim);
-        b.r = (struct ragged){1,
-                              SEQS,
-                              NULL,
-                              w->pos + r,
-                              w->row_seq + r,
-                              start,
-                              w->seq_slot,
-                              v->span ? w->span + r : NULL};
+        b.r = (struct ragged){.rows = 1,
+                              .seqs = SEQS,
+                              .pos = w->pos + r,
+                              .row_seq = w->row_seq + r,
+                              .seq_start = start,
+                              .seq_slot = w->seq_slot,
+                              .span = v->span ? w->span + r : NULL};
         assert_int_equal(op_attention(q, &b), OK);
         equal(one, y + r * out, (size_t)out, "attention, a row alone");
     }
