@@ -176,6 +176,14 @@ struct tensor nn_glu(struct pass *p, const struct layer *layer, enum act act, st
                               .y = y,
                               .live = p->live};
 
+    const struct quant *q = layer->down.part[0].q;
+    if (p->tap || (q && q->order)) { /* the product's input is wanted, or has to be put in order */
+        struct op_glu apart = {.x = both, .y = h, .act = act, .live = p->live};
+
+        RUN(p, op_glu(p->q, &apart));
+        nn_linear_into(p, &layer->down, h, y);
+        return y;
+    }
     RUN(p, op_glu_linear(p->q, &a));
     return y;
 }
