@@ -298,8 +298,13 @@ static void world_open(struct world *w, enum dtype t, int heads, int dim)
     w->kv = w->ref;
     w->kv.base = gpu_up(w->want, w->bytes);
     w->kv.table = gpu_up(w->table, sizeof w->table);
-    w->r = gpu_ragged(
-        (struct ragged){STEP, SEQS, w->alive, w->pos, w->row_seq, w->seq_start, w->seq_slot, NULL});
+    w->r = gpu_ragged((struct ragged){.rows = STEP,
+                                      .seqs = SEQS,
+                                      .live = w->alive,
+                                      .pos = w->pos,
+                                      .row_seq = w->row_seq,
+                                      .seq_start = w->seq_start,
+                                      .seq_slot = w->seq_slot});
 }
 
 static float number(const struct kv_view *kv, const char *at, int i)
@@ -362,7 +367,13 @@ static void rope_of(enum dtype t, bool neox, bool norm, int dim)
     if (norm)
         a.q_norm = a.k_norm = gpu_tensor(scale);
     assert_int_equal(op_rope_kv(gpu.q, &a), OK);
-    struct ragged r = {STEP, SEQS, w.alive, w.pos, w.row_seq, w.seq_start, w.seq_slot, NULL};
+    struct ragged r = {.rows = STEP,
+                       .seqs = SEQS,
+                       .live = w.alive,
+                       .pos = w.pos,
+                       .row_seq = w.row_seq,
+                       .seq_start = w.seq_start,
+                       .seq_slot = w.seq_slot};
     for (int i = 0; i < 2; i++) {
         struct op_rmsnorm n = {ref[i], scale, ref[i], 1e-6f, w.alive};
         struct op_rope turn = {ref[i], r, freq, n_freq, neox, 1.1f};
@@ -397,7 +408,13 @@ static void apart(void)
     float freq[D / 2];
     for (int i = 0; i < D / 2; i++)
         freq[i] = powf(500000, -2.0f * (float)i / D);
-    struct ragged r = {STEP, SEQS, w.alive, w.pos, w.row_seq, w.seq_start, w.seq_slot, NULL};
+    struct ragged r = {.rows = STEP,
+                       .seqs = SEQS,
+                       .live = w.alive,
+                       .pos = w.pos,
+                       .row_seq = w.row_seq,
+                       .seq_start = w.seq_start,
+                       .seq_slot = w.seq_slot};
     struct op_kv_write b = {tensor_heads(on, H, D), tensor_heads(gpu_tensor(y), H, D), w.r, w.kv};
     struct op_kv_write b2 = {tensor_heads(x, H, D), tensor_heads(y, H, D), r, w.ref};
     assert_int_equal(op_kv_write(gpu.q, &b), OK);
@@ -424,7 +441,12 @@ static void conv_of(int n, int k)
     struct tensor dw = gpu_tensor(w), dy = gpu_tensor(y), ds = gpu_tensor(state);
     for (int step = 0; step < 2; step++) {
         struct tensor x = host(R, n);
-        struct ragged r = {R, 2, NULL, pos[step], row_seq[step], start[step], slot[step], NULL};
+        struct ragged r = {.rows = R,
+                           .seqs = 2,
+                           .pos = pos[step],
+                           .row_seq = row_seq[step],
+                           .seq_start = start[step],
+                           .seq_slot = slot[step]};
         struct op_conv1d ref = {x, y, w, r, state.data};
         struct op_conv1d a = {gpu_tensor(x), dy, dw, gpu_ragged(r), ds.data};
         assert_int_equal(op_conv1d(gpu.q, &a), OK);
