@@ -102,16 +102,39 @@ enum status gen_reserve(struct model *m, struct device *dev, const struct limits
     return walk(m, dev, l, n, &peak);
 }
 
+static long long mib(int64_t bytes)
+{
+    return (long long)((bytes + (1 << 20) - 1) >> 20);
+}
+
+/* The model itself does not fit: by how much, and which weights would. */
+static enum status too_large(const struct model *m, const struct need *n, int64_t other,
+                             int64_t room)
+{
+    int64_t weights = (int64_t)n->bytes[REGION_WEIGHTS], left = room - (other - weights);
+    double bits = 8.0 / (double)(m->info.n_params > 0 ? m->info.n_params : 1);
+    return fail(ERR_NO_MEMORY,
+                "the model needs %lld MiB beside its KV cache (weights %lld, job rows %lld, "
+                "workspace %lld), %lld MiB are to be had; its weights have %.1f bits each, a "
+                "format of at most %.1f would fit, and fewer --max-seqs or --max-rows need less",
+                mib(other), mib(weights), mib((int64_t)n->bytes[REGION_ROWS]),
+                mib((int64_t)n->bytes[REGION_WORK]), mib(room), bits * (double)weights,
+                left > 0 ? bits * (double)left : 0);
+}
+
 /* Settles the KV pool's size; shrinks an unset context to what fits. */
-static enum status plan_pages(const struct hparams *hp, const struct device_info *dev,
+static enum status plan_pages(const struct model *m, const struct device_info *dev,
                               struct limits *l, struct need *n, int64_t other)
 {
+    const struct hparams *hp = &m->net.hp;
     const int t = n->page_tokens;
     int64_t state = hp->n_kind[MEMORY_STATE] * hp->state_bytes * l->max_seqs;
     /* Host memory is shared with everything else on the machine: take at most half of what is free.
      */
     int64_t free = dev->synchronous ? l->free_bytes / 2 : l->free_bytes - l->free_bytes / 32;
     int64_t budget = l->kv_bytes ? l->kv_bytes : free - other - state;
+    if (free < other + state && (!l->kv_bytes || !dev->synchronous))
+        return too_large(m, n, other + state, free > 0 ? free : 0);
     int64_t fit = INT32_MAX; /* pages of nothing: a network without attention */
     if (n->page_bytes > 0)
         fit = budget > 0 ? budget / n->page_bytes : 0;
@@ -125,9 +148,10 @@ static enum status plan_pages(const struct hparams *hp, const struct device_info
     if (one > fit || l->context < 1)
         return fail(ERR_NO_MEMORY,
                     "a context of %lld tokens needs %lld MiB of KV cache, %lld MiB are to be had; "
-                    "with them the context could be %lld",
+                    "with them the context could be %lld%s",
                     (long long)l->context, (long long)(one * n->page_bytes >> 20),
-                    (long long)(budget >> 20), (long long)(fit * t));
+                    (long long)(budget >> 20), (long long)(fit * t),
+                    l->kv_dtype == DT_F32 ? ", and twice that with --kv-type bf16" : "");
     int64_t all = one * l->max_seqs;
     n->n_pages = (int)(all < fit ? all : fit);
     n->bytes[REGION_KV] = (size_t)(n->n_pages * n->page_bytes + state);
@@ -163,7 +187,7 @@ enum status gen_plan(struct model *m, const struct device_info *dev, struct limi
     TRY(walk(m, NULL, &guess, n, &n->bytes[REGION_WORK]));
     int64_t other =
         (int64_t)(n->bytes[REGION_WEIGHTS] + n->bytes[REGION_ROWS] + n->bytes[REGION_WORK]);
-    TRY(plan_pages(hp, dev, l, n, other));
+    TRY(plan_pages(m, dev, l, n, other));
     max = gen_sizes(l, n->page_tokens);
     n->bytes[REGION_ROWS] = pack_device_bytes(&max) + counts;
     return OK;

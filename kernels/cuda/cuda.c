@@ -17,6 +17,7 @@
 enum {
     DRIVER_MIN = 13000,        /* CUDA 13 needs driver 580 or newer */
     RESERVE_BYTES = 256 << 20, /* graphs, modules, what other programs take later */
+    RESERVE_WSL = 768 << 20,   /* there Windows draws with the same memory, and pages ours out */
     GRAPHS_MAX = 256
 };
 
@@ -188,6 +189,17 @@ static enum status cuda_open(const struct device_options *o, struct device **out
     return OK;
 }
 
+/* Of the free memory: what is left alone. */
+static int64_t reserve(void)
+{
+    char *release = NULL;
+    size_t n;
+    bool wsl = file_read("/proc/sys/kernel/osrelease", 256, &release, &n) == OK &&
+               strstr(release, "microsoft") != NULL;
+    xfree(release);
+    return wsl ? RESERVE_WSL : RESERVE_BYTES;
+}
+
 static void cuda_info(const struct device *dev, struct device_info *info)
 {
     const struct cuda_device *d = (const struct cuda_device *)dev;
@@ -203,8 +215,8 @@ static void cuda_info(const struct device *dev, struct device_info *info)
                                  .fault = fault};
     info->gpu = &d->gpu;
     info->lt = d->queue.lt && !d->queue.deterministic;
-    if (free_bytes > RESERVE_BYTES)
-        info->free_bytes = (int64_t)free_bytes - RESERVE_BYTES;
+    if ((int64_t)free_bytes > reserve())
+        info->free_bytes = (int64_t)free_bytes - reserve();
     snprintf(info->name, sizeof info->name, "%s", d->name);
     snprintf(info->isa, sizeof info->isa, "sm_%d", d->queue.cc);
 }

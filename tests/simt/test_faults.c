@@ -122,6 +122,38 @@ static void a_broken_gpu_ends_every_request(void **state)
     simt_mode(&(struct simt_mode){0});
 }
 
+/* The plan against what is free, in numbers: the model alone, then its context. */
+static void what_does_not_fit_is_told(void **state)
+{
+    (void)state;
+    static const struct random_model mini = {"mini", "bf16", 1};
+    struct device_options o = {.index = 0};
+    struct device_info info;
+    struct device *dev;
+    struct limits l = {.max_seqs = 4, .max_rows = 64, .kv_dtype = DT_F32, .context = 2048};
+    struct need n;
+    struct model *m;
+    assert_int_equal(backend_cuda.open(&o, &dev), OK);
+    backend_cuda.info(dev, &info);
+    assert_int_equal(model_open(NULL, &mini, &m), OK);
+    assert_int_equal(model_place(m, dev), OK);
+    l.free_bytes = 100 << 10;
+    assert_int_equal(task_generate.plan(m, &info, &l, &n), ERR_NO_MEMORY);
+    assert_non_null(strstr(fail_text(), "1 MiB are to be had; its weights have 16."));
+    assert_non_null(strstr(fail_text(), "bits each, a format of at most"));
+    int64_t other =
+        (int64_t)(n.bytes[REGION_WEIGHTS] + n.bytes[REGION_ROWS] + n.bytes[REGION_WORK]);
+    l.free_bytes = (other + (17 << 16)) * 32 / 31; /* and a little more than 1 MiB */
+    assert_int_equal(task_generate.plan(m, &info, &l, &n), ERR_NO_MEMORY);
+    if (!strstr(fail_text(), "a context of 2048 tokens needs 2 MiB of KV cache, 1 MiB"))
+        fail_msg("%s", fail_text());
+    assert_non_null(strstr(fail_text(), "twice that with --kv-type bf16"));
+    l.kv_dtype = DT_BF16;
+    assert_int_equal(task_generate.plan(m, &info, &l, &n), OK);
+    model_close(m);
+    backend_cuda.close(dev);
+}
+
 /* ---- kernels that compute wrongly ------------------------------------------------------------ */
 
 static struct engine_progress load(const char *idle, const char *cache)
@@ -289,6 +321,7 @@ int main(void)
         cmocka_unit_test(a_server_on_a_broken_gpu_exits_70), /* first: it forks */
         cmocka_unit_test_teardown(a_gpu_that_cannot_serve_says_why, all_well),
         cmocka_unit_test_teardown(auto_says_why_not, all_well),
+        cmocka_unit_test_teardown(what_does_not_fit_is_told, all_well),
         cmocka_unit_test_teardown(a_liar_is_refused, all_well),
         cmocka_unit_test_teardown(what_was_found_is_remembered, all_well),
         cmocka_unit_test_teardown(a_broken_gpu_ends_every_request, all_well),
