@@ -100,12 +100,16 @@ static void a_broken_gpu_ends_every_request(void **state)
         simt_mode(&(struct simt_mode){.lazy = k > 0});
         struct worker *w = worker_for_test(&o);
         simt_faults(&(struct simt_faults){.break_after = after[k]});
-        for (int i = 0; i < 4; i++)
-            assert_int_equal(running_start(&r[i], w, &s), OK);
+        for (int i = 0; i < 4; i++) { /* it may be broken before the last has come */
+            enum status started = running_start(&r[i], w, &s);
+            assert_true(started == OK || (i > 0 && started == ERR_LOADING));
+        }
         for (int i = 0; i < 4; i++) {
-            running_wait(&r[i]);
-            assert_int_equal(r[i].status, ERR_DEVICE);
-            assert_non_null(strstr(r[i].message, "cudaErrorIllegalAddress"));
+            if (r[i].job) {
+                running_wait(&r[i]);
+                assert_int_equal(r[i].status, ERR_DEVICE);
+                assert_non_null(strstr(r[i].message, "cudaErrorIllegalAddress"));
+            }
             running_clear(&r[i]);
         }
         for (worker_progress(w, &p); p.state == ENGINE_READY; worker_progress(w, &p))
