@@ -234,7 +234,7 @@ static int set_up(void **state)
     heads = ends = unfinished = 0;
     producing = true;
     assert_int_equal(http_listen("127.0.0.1", 0, &fd, &port), OK);
-    struct http_options o = {.api = &the_api, .fd = fd, .threads = 3};
+    struct http_options o = {.api = &the_api, .fd = fd, .threads = 3, .idle_timeout = 8};
     assert_int_equal(http_open(&o, &http), OK);
     return pthread_create(&producer, NULL, produce, NULL);
 }
@@ -665,7 +665,9 @@ static void test_parallel_streams(void **state)
     assert_int_equal(unfinished, 0);
 }
 
-/* Streams to clients that leave at random moments, many short ones, all at once. */
+/* Streams to clients that leave at random moments, many short ones, all at once. One connection in
+ * 50000 or so, reset in the moment it is accepted, is closed by libmicrohttpd 0.9.75 only when its
+ * idle time is over: hence idle_timeout above, below the time that the test waits. */
 static void *come_and_go(void *arg)
 {
     unsigned seed = (unsigned)(uintptr_t)arg;
