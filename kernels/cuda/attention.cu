@@ -443,7 +443,7 @@ GPU_FN int attn_single(const attn_args &a, int seq)
 
 /* Grid: x parts, y KV heads x tiles of 16 query heads, z sequences. */
 template <int D>
-__global__ void __launch_bounds__(attn_shape<D, true>::THREADS) attn_split(attn_args a, int seq0)
+__global__ void __launch_bounds__(attn_shape<D, true>::THREADS, 2) attn_split(attn_args a, int seq0)
 {
     using S = attn_shape<D, true>;
     GPU_DYN_SHARED(__nv_bfloat16, smem);
