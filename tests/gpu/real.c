@@ -3,7 +3,10 @@
  * emulator's does, so that what no kernel writes is seen (linked with --wrap=cudaMalloc). */
 #include <cuda_runtime_api.h>
 
+#include "tests/simt/cublaslt.h"
 #include "tests/simt/mode.h"
+
+struct simt_cublaslt simt_cublaslt;
 
 cudaError_t __real_cudaMalloc(void **p, size_t bytes);
 cudaError_t __wrap_cudaMalloc(void **p, size_t bytes);

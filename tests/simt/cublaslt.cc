@@ -16,6 +16,8 @@
 #include "kernels/cuda/lt_abi.h"
 #include "tests/simt/cublaslt.h"
 
+struct simt_cublaslt simt_cublaslt;
+
 namespace simt
 {
 void enqueue(cudaStream_t stream, const char *kind, std::function<void()> fn);

@@ -5,13 +5,11 @@
 #include <math.h>
 
 #include "kernels/base/mem.h"
-#include "tests/simt/cublaslt.h"
 #include "tests/support/test.h"
 
 enum { BUFFERS_MAX = 256 };
 
 struct gpu gpu;
-struct simt_cublaslt simt_cublaslt; /* also where the stand-in is not linked */
 static void *buffers[BUFFERS_MAX];
 static int n_buffers;
 static uint32_t seed;

@@ -39,7 +39,7 @@ MUTANTS = [
      'linear', 'linear'),
     ('linear-scale-no-barrier', L + '.cu', '        part[warp] = top;\n    __syncthreads();',
      '        part[warp] = top;', 'linear', 'linear'),
-    ('linear-own-of-first-split', L + '.cuh', 'a.k, m}, c, own', 'a.k, m}, c - first, own', 'linear_half', 'linear'),
+    ('linear-own-of-first-split', L + '.cuh', 'a.k, m, a.x_up}, c, own', 'a.k, m, a.x_up}, c - first, own', 'linear_half', 'linear'),
     ('linear-own-too-late', L + '.cuh', 'c += LINEAR_WARPS)', 'c += LINEAR_WARPS + 1)', 'linear_ints', 'linear'),
     ('linear-swizzle-of-wrong-row', L + '.cuh', '(p ^ (row & 1)) * 16', '(p ^ (row & 2)) * 16', 'linear_half', 'linear'),
     ('linear-reads-padding', L + '.cuh', 'left < 16 ? static_cast<int>(left) : 16);', '16);', 'linear_half',
