@@ -360,11 +360,6 @@ enum status model_bind_plan(struct model *m, struct device *dev, void *weights)
     return OK;
 }
 
-void model_report(const struct model *m, struct buf *out)
-{
-    buf_puts(out, m->info.kernels);
-}
-
 /* ---- text ------------------------------------------------------------------------------------ */
 
 const struct model_info *model_info(const struct model *m)

@@ -48,7 +48,4 @@ enum status model_load(struct model *m, struct device *dev, void *weights,
 enum status model_bind_plan(struct model *m, struct device *dev, void *weights);
 void model_close(struct model *m);
 
-/* The start-up report: one line a weight class. */
-void model_report(const struct model *m, struct buf *out);
-
 #endif

@@ -11,6 +11,7 @@
 #include "engine/text/splitter.h"
 #include "kernels/base/json.h"
 #include "kernels/base/mem.h"
+#include "tests/support/json_fixture.h"
 #include "tests/support/test.h"
 
 struct words { /* a rule at work */
@@ -81,30 +82,6 @@ static void test_words(void **state)
     expect("qwen2", "a|'\xc5\xbf");
 }
 
-static struct bytes text_of(struct arena *a, const struct json *v)
-{
-    const struct json *text = json_get(v, "text"), *hex = json_get(v, "hex");
-    if (text)
-        return text->text;
-    char *p = arena_alloc(a, hex->text.n / 2 + 1);
-    for (size_t i = 0; i < hex->text.n / 2; i++) {
-        char byte[3] = {hex->text.p[2 * i], hex->text.p[2 * i + 1], 0};
-        p[i] = (char)strtol(byte, NULL, 16);
-    }
-    return (struct bytes){p, hex->text.n / 2};
-}
-
-static const struct json *load(struct arena *a, const char *path)
-{
-    const struct json *root;
-    char *text;
-    size_t n;
-    assert_int_equal(file_read(path, 1 << 22, &text, &n), OK);
-    assert_int_equal(json_parse(a, text, n, &root), OK);
-    xfree(text);
-    return root;
-}
-
 static const struct json *next_length; /* of the words that are expected */
 
 static void check_word(void *to, struct bytes word)
@@ -121,8 +98,8 @@ static void test_agreement(void **state)
 {
     (void)state;
     struct arena a = {0};
-    const struct json *rules = load(&a, "tests/data/tokenizer/words.json");
-    const struct json *texts = load(&a, "tests/data/tokenizer/json/texts.json");
+    const struct json *rules = json_fixture(&a, "tests/data/tokenizer/words.json");
+    const struct json *texts = json_fixture(&a, "tests/data/tokenizer/json/texts.json");
     assert_int_equal(rules->count, 25);
     for (const struct json *rule = rules->first; rule; rule = rule->next) {
         struct words w = words_open(rule->key);
@@ -131,7 +108,7 @@ static void test_agreement(void **state)
         const struct json *want = rule->first;
         for (const struct json *v = texts->first; v; v = v->next, want = want->next) {
             next_length = want->first;
-            split_run_text(run, text_of(&a, v), true);
+            split_run_text(run, json_fixture_text(&a, v), true);
             assert_null(next_length);
         }
         split_run_free(run);

@@ -7,6 +7,7 @@
 
 #include "kernels/base/json.h"
 #include "kernels/base/mem.h"
+#include "tests/support/json_fixture.h"
 #include "tests/support/test.h"
 
 #define B(s)                                                                                       \
@@ -122,27 +123,6 @@ static void test_spelling(void **state)
 
 /* --- agreement with SentencePiece (tests/tools/gen_spm.py) --- */
 
-static struct bytes unhex(struct arena *a, struct bytes hex)
-{
-    char *p = arena_alloc(a, hex.n / 2 + 1);
-    for (size_t i = 0; i < hex.n / 2; i++) {
-        char byte[3] = {hex.p[2 * i], hex.p[2 * i + 1], 0};
-        p[i] = (char)strtol(byte, NULL, 16);
-    }
-    return (struct bytes){p, hex.n / 2};
-}
-
-static const struct json *load(struct arena *a, const char *path)
-{
-    const struct json *root;
-    char *text;
-    size_t n;
-    assert_int_equal(file_read(path, 1 << 22, &text, &n), OK);
-    assert_int_equal(json_parse(a, text, n, &root), OK);
-    xfree(text);
-    return root;
-}
-
 static struct tokenizer *trained(struct arena *a, const struct json *m)
 {
     const struct json *pieces = json_get(m, "pieces");
@@ -165,7 +145,7 @@ static struct tokenizer *trained(struct arena *a, const struct json *m)
                                .unk = (int32_t)json_get(m, "unk")->number,
                                .add_space_prefix = json_get(m, "add_space")->boolean,
                                .one_space = json_get(m, "one_space")->boolean,
-                               .charsmap = unhex(a, json_get(m, "charsmap")->text)};
+                               .charsmap = json_fixture_hex(a, json_get(m, "charsmap")->text)};
     struct tokenizer *t = NULL;
     assert_int_equal(tokenizer_new(&s, &t), OK);
     return t;
@@ -175,8 +155,8 @@ static void test_sentencepiece(void **state)
 {
     (void)state;
     struct arena a = {0};
-    const struct json *models = load(&a, "tests/data/tokenizer/sentencepiece.json");
-    const struct json *texts = load(&a, "tests/data/tokenizer/json/texts.json");
+    const struct json *models = json_fixture(&a, "tests/data/tokenizer/sentencepiece.json");
+    const struct json *texts = json_fixture(&a, "tests/data/tokenizer/json/texts.json");
     assert_int_equal(models->count, 4);
     for (const struct json *m = models->first; m; m = m->next) {
         struct tokenizer *t = trained(&a, m);

@@ -9,20 +9,10 @@
 
 #include "kernels/base/json.h"
 #include "kernels/base/mem.h"
+#include "tests/support/json_fixture.h"
 #include "tests/support/test.h"
 
 #define DIRECTORY "tests/data/tokenizer/json/"
-
-static const struct json *load(struct arena *a, const char *path)
-{
-    const struct json *root;
-    char *text;
-    size_t n;
-    assert_int_equal(file_read(path, 1 << 22, &text, &n), OK);
-    assert_int_equal(json_parse(a, text, n, &root), OK);
-    xfree(text);
-    return root;
-}
 
 static struct tokenizer *read_json(struct bytes json, struct bytes config)
 {
@@ -33,19 +23,6 @@ static struct tokenizer *read_json(struct bytes json, struct bytes config)
         print_message("%s\n", fail_text());
     assert_int_equal(s, OK);
     return t;
-}
-
-static struct bytes text_of(struct arena *a, const struct json *v)
-{
-    const struct json *text = json_get(v, "text"), *hex = json_get(v, "hex");
-    if (text)
-        return text->text;
-    char *p = arena_alloc(a, hex->text.n / 2 + 1);
-    for (size_t i = 0; i < hex->text.n / 2; i++) {
-        char byte[3] = {hex->text.p[2 * i], hex->text.p[2 * i + 1], 0};
-        p[i] = (char)strtol(byte, NULL, 16);
-    }
-    return (struct bytes){p, hex->text.n / 2};
 }
 
 static void check_ids(const char *name, int i, const struct tokens *got, const struct json *want)
@@ -78,7 +55,8 @@ static void agree(const char *name)
     struct arena a = {0};
     char path[256];
     snprintf(path, sizeof path, DIRECTORY "%s.json", name);
-    const struct json *root = load(&a, path), *texts = load(&a, DIRECTORY "texts.json");
+    const struct json *root = json_fixture(&a, path),
+                      *texts = json_fixture(&a, DIRECTORY "texts.json");
     struct buf json = {0};
     json_write(&json, json_get(root, "tokenizer"));
     struct tokenizer *t = read_json((struct bytes){json.data, json.len}, (struct bytes){0});
@@ -89,7 +67,7 @@ static void agree(const char *name)
          v = v->next, ids = ids->next, decoded = decoded->next, n++) {
         if (ids->type == JSON_NULL)
             continue;
-        struct bytes text = text_of(&a, v);
+        struct bytes text = json_fixture_text(&a, v);
         char *copy = xmalloc(text.n); /* exact size: a read behind it is seen by the sanitizer */
         memcpy(copy, text.p, text.n);
         struct tokens got = {0};
@@ -161,8 +139,8 @@ struct as_gguf {
 static struct as_gguf *as_gguf(const char *path)
 {
     struct as_gguf *g = xcalloc(1, sizeof *g);
-    g->root = load(&g->a, path);
-    g->texts = load(&g->a, DIRECTORY "texts.json");
+    g->root = json_fixture(&g->a, path);
+    g->texts = json_fixture(&g->a, DIRECTORY "texts.json");
     const struct json *model = json_get(json_get(g->root, "tokenizer"), "model");
     struct tokenizer_spec *s = &g->spec;
     for (const struct json *v = json_get(model, "vocab")->first; v; v = v->next, s->n_vocab++) {
@@ -197,8 +175,9 @@ static void agree_as_gguf(struct as_gguf *g, const char *name)
         struct tokens got = {0};
         if (ids->type == JSON_NULL)
             continue;
-        assert_int_equal(tokenizer_encode(t, text_of(&g->a, v), ENCODE_BOS | ENCODE_SPECIAL, &got),
-                         OK);
+        assert_int_equal(
+            tokenizer_encode(t, json_fixture_text(&g->a, v), ENCODE_BOS | ENCODE_SPECIAL, &got),
+            OK);
         check_ids(name, n, &got, ids);
         if (decoded->type == JSON_STRING)
             check_decoded(t, &got, decoded);
