@@ -61,6 +61,20 @@ enum status cuda_kernels_fit(const struct cuda_queue *q);
 OP_LIST(CUDA_DECLARE)
 #undef CUDA_DECLARE
 
+/* Rows [first, first + m) of x as bytes with a scale each (quant_rows.cu): x is about scale * q. */
+enum quant_kind { QUANT_E4M3, QUANT_S8 };
+struct quant_rows {
+    enum quant_kind kind;
+    const char *x;       /* device, its row `first`: [m, k] f32 */
+    int64_t stride, up;  /* bytes a row; not 0: a number is silu(x) times the one `up` bytes on */
+    int64_t k, width;    /* columns of x; bytes of a row of q, a multiple of 16 */
+    uint8_t *q;          /* device, 16-byte aligned */
+    float *scale;        /* device, [m] */
+    const int32_t *live; /* as the op has it: rows of the op that are live; or NULL */
+    int first, m;
+};
+enum status cuda_quant_rows(const struct cuda_queue *q, const struct quant_rows *a);
+
 /* cuda_count adds to counts: they are zeroed before, and `token` is memory the device can read. */
 
 #ifdef __cplusplus
