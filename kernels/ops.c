@@ -181,6 +181,10 @@ static enum status check_linear(const struct op_linear *a)
     TRY(weight("linear", "w", &a->w, k));
     TRY(vector("linear", "bias", &a->bias, a->w.shape[0], true));
     TRY(matrix("linear", "y", &a->y, r, a->w.shape[0]));
+    if (a->add.data)
+        TRY(matrix("linear", "add", &a->add, r, a->w.shape[0]));
+    WANT(a->add.data != a->y.data || a->add.stride[0] == a->y.stride[0] || !a->y.data, "linear",
+         "add", "is y with other rows");
     WANT(a->y.data != a->x.data, "linear", "y", "must not be x");
     return OK;
 }
@@ -246,7 +250,7 @@ static enum status check_glu(const struct op_glu *a)
 static enum status check_glu_linear(const struct op_glu_linear *a)
 {
     struct op_glu glu = {a->x, a->h, a->act, a->live};
-    struct op_linear linear = {a->h, a->w, a->bias, a->y, a->live};
+    struct op_linear linear = {a->h, a->w, a->bias, a->add, a->y, a->live};
     TRY(check_glu(&glu));
     return check_linear(&linear);
 }
@@ -325,7 +329,7 @@ static enum status compose_add_rmsnorm(struct queue *q, const struct op_add_rmsn
 static enum status compose_glu_linear(struct queue *q, const struct op_glu_linear *a)
 {
     struct op_glu glu = {a->x, a->h, a->act, a->live};
-    struct op_linear linear = {a->h, a->w, a->bias, a->y, a->live};
+    struct op_linear linear = {a->h, a->w, a->bias, a->add, a->y, a->live};
     TRY(op_glu(q, &glu));
     return op_linear(q, &linear);
 }

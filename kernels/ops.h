@@ -81,12 +81,13 @@ struct op_add_rmsnorm {
     const int32_t *live;
 };
 
-/* y = x W^T (+ bias). Block formats quantise x in blocks of 32 (defined in
+/* y = x W^T (+ bias) (+ add). Block formats quantise x in blocks of 32 (defined in
  * kernels/cpu/naive_linear.c); f32 and f16 weights take f32 x, bf16 weights take bf16-rounded x. */
 struct op_linear {
     struct tensor x;    /* [R, K] */
-    struct tensor w;    /* [N, K] any weight type; w.q: y = (x w^T) * global + bias */
+    struct tensor w;    /* [N, K] any weight type; w.q: y = (x w^T) * global + bias + add */
     struct tensor bias; /* [N] f32, optional */
+    struct tensor add;  /* [R, N] f32, optional; may be y itself, else apart from it */
     struct tensor y;    /* [R, N], row stride free */
     const int32_t *live;
 };
@@ -144,13 +145,14 @@ struct op_glu {
     const int32_t *live;
 };
 
-/* h = act(gate) * up, x = [R, gate F | up F]; y = h W^T (+ bias): composed of glu and linear. */
+/* h = act(gate) * up, x = [R, gate F | up F]; y = h W^T (+ bias) (+ add): composed of
+ * glu and linear. */
 struct op_glu_linear {
     struct tensor x; /* [R, 2 F] */
     struct tensor h; /* [R, F], workspace: what it holds afterwards is unspecified */
     enum act act;
-    struct tensor w; /* [N, F], as in op_linear */
-    struct tensor bias, y;
+    struct tensor w;            /* [N, F], as in op_linear */
+    struct tensor bias, add, y; /* as in op_linear */
     const int32_t *live;
 };
 

@@ -274,7 +274,7 @@ static void cpu_reserve(struct device *dev, enum op op, const void *args)
         fast_reserve_linear(f, args);
     } else if (op == OP_glu_linear) { /* is composed */
         const struct op_glu_linear *a = args;
-        fast_reserve_linear(f, &(struct op_linear){a->h, a->w, a->bias, a->y, a->live});
+        fast_reserve_linear(f, &(struct op_linear){a->h, a->w, a->bias, a->add, a->y, a->live});
     }
     if (op == OP_attention)
         fast_reserve_attention(f, args);

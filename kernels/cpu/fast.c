@@ -163,25 +163,6 @@ static void act_chunk(void *arg, int64_t chunk, int worker)
                        (char *)s->f->scratch + (size_t)r * s->job.xs);
 }
 
-/* y * global + bias for the outputs of some panels: what the kernels leave to do when a weight has
- * a companion scale. */
-static void rescale(const struct linear_stage *s, int64_t first, int64_t last)
-{
-    const float *bias = s->op->bias.data, global = s->op->w.q->global;
-    int64_t end = least(last * PANEL_ROWS, s->job.n);
-
-    for (int64_t r = 0; r < s->job.m; r++) {
-        float *y = s->job.y + r * s->job.ldy;
-        for (int64_t c = first * PANEL_ROWS; c < end; c++)
-            y[c] = bias ? y[c] * global + bias[c] : y[c] * global;
-    }
-}
-
-static bool has_global(const struct op_linear *a)
-{
-    return a->w.q && a->w.q->global != 0;
-}
-
 static void linear_chunk(void *arg, int64_t chunk, int worker)
 {
     struct linear_stage *s = arg;
@@ -189,8 +170,6 @@ static void linear_chunk(void *arg, int64_t chunk, int worker)
 
     (void)worker;
     s->f->isa->linear[s->job.type](&s->job, first, last);
-    if (has_global(s->op))
-        rescale(s, first, last);
 }
 
 /* Many rows are worth a chunk as wide as a tile, where that leaves two for each thread. */
@@ -231,7 +210,9 @@ bool fast_linear(struct fast *f, const struct op_linear *a)
                                 .steps = panel_steps(t, k),
                                 .xs = act_stride(t, k),
                                 .ldy = a->y.stride[0] / 4,
-                                .bias = has_global(a) ? NULL : a->bias.data};
+                                .bias = a->bias.data,
+                                .global = a->w.q ? a->w.q->global : 0,
+                                .ldadd = a->add.stride[0] / 4};
     s.panels = panel_count(s.job.n);
     s.per = panels_a_chunk(f, s.panels, s.job.panel, rows);
     fast_reserve(f, (size_t)least(rows, ACT_ROWS) * s.job.xs);
@@ -239,6 +220,7 @@ bool fast_linear(struct fast *f, const struct op_linear *a)
     for (s.row = 0; s.row < rows; s.row += ACT_ROWS) {
         s.job.m = least(rows - s.row, ACT_ROWS);
         s.job.y = tensor_row(&a->y, s.row);
+        s.job.add = a->add.data ? tensor_row(&a->add, s.row) : NULL;
         s.rows_per = s.job.m * k < CHUNK_BYTES / 4 ? s.job.m : (CHUNK_BYTES / 8 + k - 1) / k;
         pool_run(f->pool, (s.job.m + s.rows_per - 1) / s.rows_per, act_chunk, &s);
         pool_run(f->pool, (s.panels + s.per - 1) / s.per, linear_chunk, &s);

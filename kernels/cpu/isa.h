@@ -13,7 +13,8 @@
 #include "kernels/cpu/panel.h"
 #include "kernels/ops.h"
 
-/* y[i][0, n) = rows i < m of x times W^T, plus bias; for some of the panels. */
+/* y[i][0, n) = rows i < m of x times W^T, times global, plus bias, plus add; for some of the
+ * panels. */
 struct linear_job {
     enum dtype type;
     const uint8_t *w; /* panel 0 */
@@ -25,7 +26,17 @@ struct linear_job {
     float *y;
     int64_t ldy;       /* floats from row to row */
     const float *bias; /* or NULL */
+    float global;      /* 0: none */
+    const float *add;  /* as y, or NULL */
+    int64_t ldadd;
 };
+/* What becomes of a sum: the end of every kernel, where it has no vectors. */
+static inline float linear_end(const struct linear_job *j, int64_t row, int64_t col, float f)
+{
+    f = j->global != 0 ? f * j->global : f;
+    f = j->bias ? f + j->bias[col] : f;
+    return j->add ? f + j->add[row * j->ldadd + col] : f;
+}
 typedef void linear_fn(const struct linear_job *j, int64_t first, int64_t last);
 
 /* Up to 4 query rows that share one KV head against 64 positions, 4 pages. `scores` makes s from q

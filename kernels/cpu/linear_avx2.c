@@ -11,6 +11,7 @@
 #include <immintrin.h>
 #include <string.h>
 
+#include "kernels/cpu/end.h"
 #include "kernels/cpu/avx2.h"
 #include "kernels/cpu/linear.h"
 
@@ -262,12 +263,12 @@ INLINE void store(const struct linear_job *j, int64_t row, int64_t col, __m256 f
     int64_t n = j->n - col < LANES ? j->n - col : LANES;
 
     if (n == LANES) {
-        _mm256_storeu_ps(to, j->bias ? _mm256_add_ps(f, _mm256_loadu_ps(j->bias + col)) : f);
+        _mm256_storeu_ps(to, linear_end_avx2(j, row, col, f));
         return;
     }
     _mm256_storeu_ps(y, f);
     for (int64_t i = 0; i < n; i++)
-        to[i] = j->bias ? y[i] + j->bias[col + i] : y[i];
+        to[i] = linear_end(j, row, col + i, y[i]);
 }
 
 INLINE void tile_side(struct shape z, const struct linear_job *j, int64_t panel, int64_t row,

@@ -7,6 +7,7 @@
 #include <immintrin.h>
 #include <string.h>
 
+#include "kernels/cpu/end.h"
 #include "kernels/cpu/avx512.h"
 #include "kernels/cpu/linear.h"
 #include "kernels/quant/nf4.h"
@@ -73,10 +74,9 @@ INLINE void store(int MR, int NR, const struct linear_job *j, int64_t panel, int
     for (int p = 0; p < NR; p++) {
         int64_t col = (panel + p) * PANEL_ROWS, left = j->n - col;
         __mmask16 mask = left < PANEL_ROWS ? (__mmask16)((1 << left) - 1) : 0xffff;
-        __m512 bias = j->bias ? _mm512_maskz_loadu_ps(mask, j->bias + col) : _mm512_setzero_ps();
 #pragma GCC unroll 8
         for (int i = 0; i < MR; i++) {
-            __m512 v = j->bias ? _mm512_add_ps(f[i][p], bias) : f[i][p];
+            __m512 v = linear_end_avx512(j, row + i, col, mask, f[i][p]);
             _mm512_mask_storeu_ps(j->y + (row + i) * j->ldy + col, mask, v);
         }
     }

@@ -103,7 +103,7 @@ void linear_scalar(const struct linear_job *j, int64_t first, int64_t last)
             float f[TILE] = {0};
             (block ? blocks : plain)(j, panel, r, i0, rows, f);
             for (int i = 0; i < rows; i++)
-                j->y[(i0 + i) * j->ldy + n] = j->bias ? f[i] + j->bias[n] : f[i];
+                j->y[(i0 + i) * j->ldy + n] = linear_end(j, i0 + i, n, f[i]);
         }
     }
 }

@@ -1,4 +1,4 @@
-/* naive_linear.c - the definition of y = x W^T + bias for every weight type.
+/* naive_linear.c - the definition of y = x W^T + bias + add for every weight type.
  *
  * Block formats: both sides are integers in groups of 32 with float scales. A group of activations
  * is top = max|x|, q = round(x * (127 / top)) to nearest even, d = top / 127; it is all zero when
@@ -20,8 +20,8 @@
  *
  * Plain types, and blocks of floats (f8_e4m3, nf4): one chain f = fma(x[k], w[k], f) in ascending
  * k, with w of f64 and integers rounded to f32; bf16 weights round x to bf16 first. At the end y =
- * f * global, where the weight has one, then y + bias. Any order inside an exact sum gives the same
- * bits, so vector code may choose it freely. */
+ * f * global, where the weight has one, then y + bias, then y + add. Any order inside an
+ * exact sum gives the same bits, so vector code may choose it freely. */
 #include "kernels/cpu/naive.h"
 
 #include <math.h>
@@ -143,9 +143,12 @@ void naive_linear(const struct op_linear *a, int64_t first, int64_t last)
             (blocks ? tile_blocks : tile_plain)(a, row, rows, col, cols, &t);
             for (int r = 0; r < rows; r++) {
                 float *y = (float *)tensor_row(&a->y, row + r) + col;
+                const float *add =
+                    a->add.data ? (const float *)tensor_row(&a->add, row + r) + col : NULL;
                 for (int c = 0; c < cols; c++) {
                     float f = global != 0 ? t.f[r][c] * global : t.f[r][c];
-                    y[c] = bias ? f + bias[col + c] : f;
+                    f = bias ? f + bias[col + c] : f;
+                    y[c] = add ? f + add[c] : f;
                 }
             }
         }

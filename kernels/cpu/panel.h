@@ -59,8 +59,8 @@
  *   codes              as one of these by enum quant_sum; nvfp4 has a step for each 16
  *
  * f32, f16, f8_e4m3, nf4: f = fma(x, w, f) over k ascending, w = fl(d value); bf16: the same with x
- * rounded to bf16, except on AVX512_BF16, where vdpbf16ps adds pairs. Then y = f + bias when there
- * is one. */
+ * rounded to bf16, except on AVX512_BF16, where vdpbf16ps adds pairs. Then y = f * global + bias
+ * + add, each where there is one. */
 #ifndef KERNELS_CPU_PANEL_H
 #define KERNELS_CPU_PANEL_H
 

@@ -1,5 +1,6 @@
-/* linear.cu - y = x W^T + bias: brings x into the form that the kernels of linear.cuh want, unless
- * rows are so few that each block does it, and runs them; and the plain kernel for f32 weights.
+/* linear.cu - y = x W^T + bias + add: brings x into the form that the kernels of linear.cuh
+ * want, unless rows are so few that each block does it, and runs them; and the plain kernel for f32
+ * weights.
  *
  * linear_x: M K floats read, half (or a quarter) of that written; a few microseconds, to be fused
  * into the op before. linear_plain: one warp a weight row, 8 rows of x at a time; f32 weights are
@@ -99,9 +100,11 @@ __global__ void __launch_bounds__(THREADS) linear_plain(x_args a, const float *w
         GPU_UNROLL
         for (int i = 16; i > 0; i >>= 1)
             sum[r] += __shfl_xor_sync(GPU_ALL, sum[r], i);
-        const float v = sum[r] * o.factor;
+        float v = sum[r] * o.factor;
+        v = o.bias ? v + o.bias[col] : v;
         if (lane == 0)
-            o.y[(row0 + r) * o.y_stride + col] = o.bias ? v + o.bias[col] : v;
+            o.y[(row0 + r) * o.y_stride + col] =
+                o.add ? v + o.add[(row0 + r) * o.add_stride + col] : v;
     }
 }
 
@@ -176,6 +179,19 @@ static bool makes_own(const cuda_queue *q, const linear_op *a, int m, int per_sp
     return t != DT_F16 && m <= rows && bytes <= (q->smem_max < OWN_BYTES ? q->smem_max : OWN_BYTES);
 }
 
+/* What becomes of the sums, from row `first` on. */
+static void outputs(linear_args *o, const linear_op *a, int64_t first)
+{
+    const int64_t number = sizeof(float);
+    o->n = a->w.shape[0];
+    o->bias = static_cast<const float *>(a->bias.data);
+    o->factor = linear_factor(&a->w);
+    o->y = o->sum = static_cast<float *>(tensor_row(&a->y, first));
+    o->y_stride = o->sum_stride = a->y.stride[0] / number;
+    o->add = a->add.data ? static_cast<const float *>(tensor_row(&a->add, first)) : nullptr;
+    o->add_stride = a->add.stride[0] / number;
+}
+
 /* Rows [first, first + m) of an op whose weight is in panels, or halves in rows. */
 static cudaError_t skinny(const cuda_queue *q, const linear_op *a, int64_t first, int m)
 {
@@ -209,14 +225,15 @@ static cudaError_t skinny(const cuda_queue *q, const linear_op *a, int64_t first
     o.k = k;
     o.x = pieces;
     o.x_scale = t == DT_F16 ? scale : nullptr;
-    o.bias = static_cast<const float *>(a->bias.data);
-    o.factor = linear_factor(&a->w);
-    o.y = static_cast<float *>(tensor_row(&a->y, first));
-    o.part = splits > 1 && !fold ? reinterpret_cast<float *>(pieces + x_bytes) : nullptr;
+    outputs(&o, a, first);
+    float *apart = reinterpret_cast<float *>(pieces + x_bytes);
+    o.part = splits > 1 && !fold ? apart : nullptr;
+    if (fold && o.add == o.y) { /* is read when all is summed up */
+        o.sum = apart;
+        o.sum_stride = n;
+    }
     o.ticket = q->tickets;
     o.live = a->live;
-    o.n = n;
-    o.y_stride = a->y.stride[0] / static_cast<int64_t>(sizeof(float));
     o.first = static_cast<int>(first);
     o.m = m;
     o.m_tiles = tiles;
@@ -243,6 +260,8 @@ static enum status run_skinny(const cuda_queue *q, const linear_op *a)
     size_t row = cuda_panel_chunks(a->w.shape[1]) * (ints ? X_BYTES_INT : X_BYTES_HALF) / 8 + 4;
     if (m <= GPU_LARGE_M && splits > 1)
         row += splits * (a->w.shape[0] + PANEL_ROWS - 1) * sizeof(float);
+    else if (splits > 1 && a->add.data)
+        row += a->w.shape[0] * sizeof(float);
     const int64_t fit = rows_that_fit(q, m, row);
     if (fit == 0)
         return fail(ERR_NO_MEMORY, "linear: 64 rows need %zu bytes of scratch, there are %zu",
@@ -279,7 +298,7 @@ enum status cuda_glu_linear(struct cuda_queue *q, const struct op_glu_linear *a)
         return op_compose(&q->queue, OP_glu_linear, a);
     if (a->x.shape[0] == 0)
         return OK;
-    const linear_op o = {{tensor_cols(a->x, 0, f), a->w, a->bias, a->y, a->live},
+    const linear_op o = {{tensor_cols(a->x, 0, f), a->w, a->bias, a->add, a->y, a->live},
                          f * static_cast<int64_t>(sizeof(float))};
     return multiply(q, &o);
 }
@@ -309,11 +328,8 @@ enum status cuda_linear(struct cuda_queue *q, const struct op_linear *a)
                 0,
                 0};
     linear_args o = {};
-    o.bias = static_cast<const float *>(a->bias.data);
-    o.factor = linear_factor(&a->w);
-    o.y = static_cast<float *>(a->y.data);
-    o.y_stride = a->y.stride[0] / static_cast<int64_t>(sizeof(float));
-    o.n = n;
+    const linear_op op = {*a, 0};
+    outputs(&o, &op, 0);
     const dim3 grid((n * 32 + THREADS - 1) / THREADS, (m + PLAIN_ROWS - 1) / PLAIN_ROWS);
     return cuda_check(gpu_launch(linear_plain, grid, THREADS, 0, q->stream, x,
                                  static_cast<const float *>(a->w.data), o),

@@ -43,11 +43,13 @@ struct linear_args {
     const float *x_scale;   /* [8 m_tiles], f16 only: what a row was divided by */
     const float *bias;      /* [n], or NULL */
     float factor;           /* of the sums, before the bias */
+    const float *add;       /* [m, n], add_stride floats a row, or NULL; may be y */
     float *y;               /* [m, n], y_stride floats a row */
+    float *sum;             /* where a block that folds splits keeps their sum, like y */
     float *part;      /* [splits][n_tiles][m_tiles] fragments of 128 sums, or NULL: no split */
     unsigned *ticket; /* with part: zeros, one a block of the grid's plane */
     const int32_t *live;
-    int64_t n, y_stride;
+    int64_t n, y_stride, add_stride, sum_stride;
     int first, m;          /* rows [first, first + m) of the op */
     int m_tiles, n_tiles;  /* of 8 rows of x, of 16 of W */
     int chunks, per_split; /* of 64 columns */
@@ -385,7 +387,8 @@ struct linear_at {
 };
 
 /* Writes one 16 x 8 result: rows of W g and g + 8, rows of x 2 t and 2 t + 1. A block that computes
- * several splits keeps their sum in y: `add` to what is there, and only the `last` finishes it. */
+ * several splits keeps their sum in a.sum: `add` to what is there, and only the `last` finishes
+ * it. */
 template <class F>
 GPU_FN void linear_store(const linear_args &a, const float (&acc)[4], const linear_at &at)
 {
@@ -396,12 +399,16 @@ GPU_FN void linear_store(const linear_args &a, const float (&acc)[4], const line
         const int row = at.m_tile * 8 + 2 * t + (i & 1);
         if (row >= at.m || col >= a.n)
             continue;
-        float *y = a.y + row * a.y_stride + col, v = at.add ? *y + acc[i] : acc[i];
-        if (at.last && F::ROW_SCALE)
+        float *sum = a.sum + row * a.sum_stride + col, v = at.add ? *sum + acc[i] : acc[i];
+        if (!at.last) {
+            *sum = v;
+            continue;
+        }
+        if (F::ROW_SCALE)
             v *= a.x_scale[row];
-        if (at.last)
-            v *= a.factor;
-        *y = at.last && a.bias ? v + a.bias[col] : v;
+        v *= a.factor;
+        v = a.bias ? v + a.bias[col] : v;
+        a.y[row * a.y_stride + col] = a.add ? v + a.add[row * a.add_stride + col] : v;
     }
 }
 

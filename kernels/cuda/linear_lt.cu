@@ -1,5 +1,5 @@
-/* linear_lt.cu - y = x W^T for many rows by cuBLASLt: x and, of block formats, the weights become
- * rows of bf16 first.
+/* linear_lt.cu - y = x W^T + bias + add for many rows by cuBLASLt: x and, of block formats, the
+ * weights become rows of bf16 first.
  *
  * Shapes: x [M, K] f32 -> [M, chunks * 64] bf16; W in panels -> tiles of rows of the same width, as
  * many at a time as stay in L2 (lt_limits). bf16 and f16 weights are read where they are.
@@ -147,12 +147,13 @@ static unpack_fn *unpack_of(enum dtype t, bool f16)
     return f16 ? nullptr : lt_unpack<linear_any, __nv_bfloat16>;
 }
 
-/* --- what f16 leaves to do: y = y * scale * factor + bias */
+/* --- what f16 leaves to do: y = from * scale * factor + bias + add */
 
 struct finish_args {
+    const float *from; /* may be y */
     float *y;
-    int64_t n, stride;
-    const float *scale, *bias;
+    int64_t n, from_stride, stride, add_stride;
+    const float *scale, *bias, *add;
     float factor;
 };
 
@@ -162,9 +163,9 @@ __global__ void __launch_bounds__(THREADS) lt_finish(finish_args a)
     const int64_t col = static_cast<int64_t>(blockIdx.y) * THREADS + threadIdx.x;
     if (col >= a.n)
         return;
-    float *y = a.y + row * a.stride + col;
-    const float v = *y * a.scale[row] * a.factor;
-    *y = a.bias ? v + a.bias[col] : v;
+    float v = a.from[row * a.from_stride + col] * a.scale[row] * a.factor;
+    v = a.bias ? v + a.bias[col] : v;
+    a.y[row * a.stride + col] = a.add ? v + a.add[row * a.add_stride + col] : v;
 }
 
 /* --- host */
@@ -175,6 +176,7 @@ struct plan {
     int64_t rows, tiles; /* of x, of W (16 rows each) that go through at once */
     char *workspace, *w, *x;
     float *scale; /* f16 only */
+    float *sums;  /* f16 with something to add, which may be y: products, [rows, N]; else NULL */
 };
 
 /* False: the scratch holds too little of so wide a matrix. */
@@ -190,7 +192,10 @@ static bool make_plan(const cuda_queue *q, const linear_op *a, struct plan *p)
     if (q->scratch_bytes < l->workspace + tile + TABLES)
         return false;
     const size_t left = q->scratch_bytes - l->workspace - tile - TABLES;
-    const int64_t fit = left / (row + sizeof(float)), fit_tiles = l->tile / (row * PANEL_ROWS);
+    const bool apart = p->f16 && a->add.data;
+    const size_t sums = apart ? a->w.shape[0] * sizeof(float) : 0;
+    const int64_t fit = left / (row + sizeof(float) + sums),
+                  fit_tiles = l->tile / (row * PANEL_ROWS);
     p->rows = fit >= m ? m : fit / 64 * 64;
     if (p->rows == 0 || (!p->direct && fit_tiles == 0))
         return false;
@@ -200,6 +205,7 @@ static bool make_plan(const cuda_queue *q, const linear_op *a, struct plan *p)
     p->w = p->workspace + l->workspace;
     p->x = p->w + tile;
     p->scale = reinterpret_cast<float *>(p->x + (p->rows * row + 255) / 256 * 256);
+    p->sums = apart ? p->scale + (p->rows + 63) / 64 * 64 : nullptr;
     return true;
 }
 
@@ -252,12 +258,27 @@ static cudaError_t inputs(const cuda_queue *q, const linear_op *a, const struct 
     return e == cudaSuccess ? to_rows<float, __half>(q, r) : e;
 }
 
+/* y becomes what is to be added to the products. */
+static cudaError_t begin(const cuda_queue *q, const linear_op *a, int64_t first, int m)
+{
+    const void *from = tensor_row(&a->add, first);
+    void *to = tensor_row(&a->y, first);
+    if (from == to)
+        return cudaSuccess;
+    return cudaMemcpy2DAsync(to, a->y.stride[0], from, a->add.stride[0],
+                             a->y.shape[1] * sizeof(float), m, cudaMemcpyDeviceToDevice, q->stream);
+}
+
 /* The same rows of y, by parts of W. */
 static enum status multiply(const cuda_queue *q, const linear_op *a, const struct plan *p,
                             int64_t first, int m)
 {
     const int64_t n = a->w.shape[0], step = p->tiles * PANEL_ROWS;
+    const int64_t y_stride = a->y.stride[0] / static_cast<int64_t>(sizeof(float));
     const float factor = linear_factor(&a->w), *bias = static_cast<const float *>(a->bias.data);
+    float *y = static_cast<float *>(tensor_row(&a->y, first));
+    if (!p->f16 && a->add.data)
+        TRY(cuda_check(begin(q, a, first, m), "linear"));
     for (int64_t at = 0; at < n; at += step) {
         struct lt_product o = {};
         o.type = p->f16 ? CUDA_R_16F : CUDA_R_16BF;
@@ -268,8 +289,9 @@ static enum status multiply(const cuda_queue *q, const linear_op *a, const struc
         o.w_stride = p->direct ? a->w.stride[0] / 2 : p->width;
         o.x = p->x;
         o.x_stride = p->width;
-        o.y = static_cast<float *>(tensor_row(&a->y, first)) + at;
-        o.y_stride = a->y.stride[0] / static_cast<int64_t>(sizeof(float));
+        o.y = (p->sums ? p->sums : y) + at;
+        o.y_stride = p->sums ? n : y_stride;
+        o.add = !p->f16 && a->add.data;
         o.factor = p->f16 ? 1.0f : factor;
         o.bias = p->f16 || !bias ? nullptr : bias + at;
         TRY(cuda_check(weights(q, a, p, at / PANEL_ROWS, o.n), "linear"));
@@ -277,11 +299,16 @@ static enum status multiply(const cuda_queue *q, const linear_op *a, const struc
     }
     if (!p->f16)
         return OK;
-    const finish_args f = {static_cast<float *>(tensor_row(&a->y, first)),
+    const finish_args f = {p->sums ? p->sums : y,
+                           y,
                            n,
-                           a->y.stride[0] / static_cast<int64_t>(sizeof(float)),
+                           p->sums ? n : y_stride,
+                           y_stride,
+                           a->add.stride[0] / static_cast<int64_t>(sizeof(float)),
                            p->scale,
                            bias,
+                           a->add.data ? static_cast<const float *>(tensor_row(&a->add, first))
+                                       : nullptr,
                            factor};
     const dim3 grid(m, (n + THREADS - 1) / THREADS);
     return cuda_check(gpu_launch(lt_finish, grid, THREADS, 0, q->stream, f), "linear");

@@ -53,8 +53,9 @@ static struct null_count cost_add_rmsnorm(const struct op_add_rmsnorm *a)
 static struct null_count cost_linear(const struct op_linear *a)
 {
     double m = (double)a->x.shape[0], n = (double)a->w.shape[0], k = (double)a->w.shape[1];
-    return (struct null_count){
-        1, 2 * m * n * k, bytes_of(&a->x) + bytes_of(&a->w) + bytes_of(&a->bias) + bytes_of(&a->y)};
+    return (struct null_count){1, 2 * m * n * k,
+                               bytes_of(&a->x) + bytes_of(&a->w) + bytes_of(&a->bias) +
+                                   bytes_of(&a->add) + bytes_of(&a->y)};
 }
 
 static struct null_count cost_rope(const struct op_rope *a)
@@ -92,7 +93,7 @@ static struct null_count cost_glu(const struct op_glu *a)
 
 static struct null_count cost_glu_linear(const struct op_glu_linear *a)
 {
-    struct op_linear linear = {a->h, a->w, a->bias, a->y, a->live};
+    struct op_linear linear = {a->h, a->w, a->bias, a->add, a->y, a->live};
     struct null_count c = cost_linear(&linear);
     c.flops += 5.0 * (double)tensor_count(&a->h);
     c.bytes += bytes_of(&a->x) - bytes_of(&a->h);

@@ -130,7 +130,7 @@ static struct tensor mat(void *p, int64_t rows, int64_t cols)
 static void linear(struct net *n, struct tensor x, int number, struct tensor y)
 {
     struct op_linear a = {
-        x, mat(n->m->weights[number], y.shape[1], x.shape[1]), {0}, y, n->m->live};
+        x, mat(n->m->weights[number], y.shape[1], x.shape[1]), {0}, {0}, y, n->m->live};
     assert_int_equal(op_linear(n->q, &a), OK);
 }
 
@@ -333,7 +333,7 @@ static void test_pack(void **state)
     struct tensor src[2] = {mat(a, 16, 64), mat(b, 16, 64)}, w = {.data = at};
     assert_int_equal(backend_cpu.pack(d, src, 2, &c, &w), OK);
     assert_int_equal(w.shape[0], 32);
-    struct op_linear op = {mat(x, 1, 64), w, {0}, mat(y, 1, 32), NULL};
+    struct op_linear op = {mat(x, 1, 64), w, {0}, {0}, mat(y, 1, 32), NULL};
     assert_int_equal(op_linear(backend_cpu.queue(d), &op), OK);
     for (int i = 0; i < 32; i++)
         assert_true(y[i] == (float)(i < 16 ? i : 84 + i));

@@ -78,11 +78,11 @@ static void check_glu_linear(int n)
     float *x = fill(2 * all), *w = fill((size_t)(3 * n)), *h = fill(all), *y = fill(ROWS * 3);
     float *h2 = fill(all), *y2 = fill(ROWS * 3);
     struct op_glu glu = {mat(x, ROWS, 2 * n), mat(h2, ROWS, n), ACT_GELU_TANH, NULL};
-    struct op_linear linear = {glu.y, mat(w, 3, n), {0}, mat(y2, ROWS, 3), NULL};
+    struct op_linear linear = {glu.y, mat(w, 3, n), {0}, mat(y, ROWS, 3), mat(y2, ROWS, 3), NULL};
     naive_glu(&glu, 0, naive_glu_items(&glu));
     naive_linear(&linear, 0, naive_linear_items(&linear));
-    struct op_glu_linear a = {glu.x, mat(h, ROWS, n), glu.act, linear.w,
-                              {0},   mat(y, ROWS, 3), NULL};
+    struct op_glu_linear a = {glu.x, mat(h, ROWS, n), glu.act,         linear.w,
+                              {0},   mat(y, ROWS, 3), mat(y, ROWS, 3), NULL};
     assert_int_equal(op_glu_linear(q, &a), OK);
     equal(y, y2, ROWS * 3, "glu_linear");
     xfree(x);
@@ -157,7 +157,7 @@ static void check_linear(enum dtype t, int n, int k)
     uint8_t *w = xmalloc(bytes);
     float *x = fill(ROWS * (size_t)k), *bias = fill(2 * (size_t)n);
     float *y = fill(ROWS * 2 * (size_t)n), *want = fill(ROWS * 2 * (size_t)n),
-          *one = fill(2 * (size_t)n);
+          *one = fill(2 * (size_t)n), *add = fill(ROWS * 2 * (size_t)n);
     for (size_t b = 0; b < bytes / (size_t)type->bytes; b++) {
         float in[32];
         for (int i = 0; i < type->block && i < 32; i++)
@@ -170,16 +170,19 @@ static void check_linear(enum dtype t, int n, int k)
     struct tensor src[2] = {tensor_2d(w, t, n, k), tensor_2d(w + bytes / 2, t, n, k)};
     struct tensor dst = {.data = packed};
     assert_int_equal(backend_cpu.pack(dev, src, 2, &how, &dst), OK);
-    struct op_linear a = {mat(x, ROWS, k), tensor_2d(w, t, 2 * n, k),
-                          tensor_1d(bias, DT_F32, 2 * n), mat(want, ROWS, 2 * n), NULL};
+    struct op_linear a = {
+        mat(x, ROWS, k),       tensor_2d(w, t, 2 * n, k), tensor_1d(bias, DT_F32, 2 * n),
+        mat(add, ROWS, 2 * n), mat(want, ROWS, 2 * n),    NULL};
     naive_linear(&a, 0, naive_linear_items(&a));
     a.w = dst;
-    a.y = mat(y, ROWS, 2 * n);
+    memcpy(y, add, ROWS * 2 * (size_t)n * sizeof *y);
+    a.add = a.y = mat(y, ROWS, 2 * n); /* in place */
     assert_int_equal(op_linear(q, &a), OK);
     if (t != DT_BF16 || exact_bf16)
         equal(y, want, ROWS * 2 * (size_t)n, type->name);
     for (int r = 0; r < ROWS; r++) {
-        struct op_linear b = {mat(x + r * k, 1, k), dst, a.bias, mat(one, 1, 2 * n), NULL};
+        struct op_linear b = {mat(x + r * k, 1, k), dst, a.bias, mat(add + r * 2 * n, 1, 2 * n),
+                              mat(one, 1, 2 * n),   NULL};
         assert_int_equal(op_linear(q, &b), OK);
         equal(one, y + r * 2 * n, 2 * (size_t)n, "linear, a row alone");
     }
@@ -190,6 +193,7 @@ static void check_linear(enum dtype t, int n, int k)
     xfree(y);
     xfree(want);
     xfree(one);
+    xfree(add);
 }
 
 /* --- rope, KV, attention */

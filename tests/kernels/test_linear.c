@@ -334,30 +334,33 @@ static void test_act(void **s)
     }
 }
 
-/* A companion scale: as if every sum had been multiplied by it before the bias. */
+/* A companion scale: as if every sum had been multiplied by it before the bias; then what is to be
+ * added, which may be y. */
 static void test_global(void **s)
 {
     enum { M = 5, N = 37, K = 128 };
     const struct quant quant = {.global = 0.37f};
-    float x[M * K], bias[N], plain[M * N], want[M * N], got[M * N];
+    float x[M * K], bias[N], add[M * N], plain[M * N], want[M * N], got[M * N];
     struct op_linear a = {.x = tensor_2d(x, DT_F32, M, K), .y = tensor_2d(plain, DT_F32, M, N)};
     struct fast f;
 
     (void)s;
     fill(x, M * K);
     fill(bias, N);
+    fill(add, M * N);
     for (int t = 0; t < 2; t++) {
         struct matrix m = matrix_new(t ? DT_NVFP4 : DT_Q8_0, N, K);
         a.w = m.rows;
-        a.bias = (struct tensor){.data = NULL};
+        a.bias = a.add = (struct tensor){.data = NULL};
         a.y.data = plain;
         naive_linear(&a, 0, naive_linear_items(&a));
         a.w.q = &quant;
         a.bias = tensor_1d(bias, DT_F32, N);
+        a.add = tensor_2d(add, DT_F32, M, N);
         a.y.data = want;
         naive_linear(&a, 0, naive_linear_items(&a));
         for (int i = 0; i < M * N; i++)
-            assert_true(want[i] == plain[i] * quant.global + bias[i % N]);
+            assert_true(want[i] == plain[i] * quant.global + bias[i % N] + add[i]);
         for (int isa = 0; isa < N_ISAS; isa++) {
             struct tensor w = {0};
             size_t bytes;
@@ -370,6 +373,10 @@ static void test_global(void **s)
             b.w = w;
             b.w.q = &quant;
             b.y.data = got;
+            assert_true(fast_linear(&f, &b));
+            assert_memory_equal(got, want, sizeof got);
+            memcpy(got, add, sizeof got);
+            b.add.data = got;
             assert_true(fast_linear(&f, &b));
             assert_memory_equal(got, want, sizeof got);
             big_free(panels, bytes);

@@ -93,14 +93,18 @@ static void test_linear(void **state)
         struct tensor w =
             tensor_2d((void *)(uintptr_t)fixture_u8(&fx, name), (enum dtype)t, 19, 512);
         struct tensor x = tensor_2d(borrow("linear.x"), DT_F32, 5, 512);
-        struct op_linear a = {x, w, tensor_1d(borrow("linear.bias"), DT_F32, 19),
-                              tensor_cols(tensor_2d(y, DT_F32, 5, 20), 0, 19), NULL};
+        struct op_linear a = {x,
+                              w,
+                              tensor_1d(borrow("linear.bias"), DT_F32, 19),
+                              {0},
+                              tensor_cols(tensor_2d(y, DT_F32, 5, 20), 0, 19),
+                              NULL};
         assert_int_equal(fixture_get(&fx, name, "u1")->shape[1], w.stride[0]);
         naive_linear(&a, 0, naive_linear_items(&a));
         for (int r = 0; r < 5; r++) {
             near(y[r], want_of("linear.%s.y", type->name) + 19 * r, 19, 3e-6);
-            struct op_linear b = {tensor_rows(x, r, 1), w, a.bias, tensor_2d(one, DT_F32, 1, 19),
-                                  NULL};
+            struct op_linear b = {tensor_rows(x, r, 1),          w,   a.bias, {0},
+                                  tensor_2d(one, DT_F32, 1, 19), NULL};
             naive_linear(&b, 0, 1); /* two tiles, in two parts */
             naive_linear(&b, 1, 2);
             assert_memory_equal(one, y[r], sizeof one);

@@ -24,8 +24,11 @@ static void test_counts(void **state)
     assert_true((char *)kv < (char *)at || (char *)kv >= (char *)at + ((size_t)1 << 36));
     assert_int_equal(backend_null.region(d, REGION_KV, 1, &kv), ERR_INTERNAL);
 
-    struct op_linear a = {tensor_2d(at, DT_F32, R, K), tensor_2d(at, DT_Q4_K, N, K),
-                          tensor_1d(at, DT_F32, N), tensor_2d((char *)at + 65536, DT_F32, R, N),
+    struct op_linear a = {tensor_2d(at, DT_F32, R, K),
+                          tensor_2d(at, DT_Q4_K, N, K),
+                          tensor_1d(at, DT_F32, N),
+                          {0},
+                          tensor_2d((char *)at + 65536, DT_F32, R, N),
                           NULL};
     assert_int_equal(op_linear(q, &a), OK);
     assert_int_equal(op_linear(q, &a), OK);

@@ -99,7 +99,7 @@ static struct op_linear linear(void)
 {
     struct tensor y = mat(R, N);
     y.data = memory + 1;
-    return (struct op_linear){mat(R, K), tensor_2d(memory, DT_Q4_0, N, K), {0}, y, NULL};
+    return (struct op_linear){mat(R, K), tensor_2d(memory, DT_Q4_0, N, K), {0}, {0}, y, NULL};
 }
 
 static struct op_rope rope(void)
@@ -233,6 +233,10 @@ static void test_linear(void **state)
     BAD(linear, linear, "w", a.w.stride[0] = 8);
     BAD(linear, linear, "w", a.w.dtype = 200);
     BAD(linear, linear, "bias", a.bias = tensor_1d(memory, DT_F32, N + 1));
+    GOOD(linear, linear, a.add = a.y);
+    GOOD(linear, linear, (a.add = mat(R, N), a.add.stride[0] = 4 * (N + 3)));
+    BAD(linear, linear, "add", a.add = mat(R, N + 1));
+    BAD(linear, linear, "add", (a.add = a.y, a.add.stride[0] = 4 * (N + 1)));
     BAD(linear, linear, "y", a.y = mat(R, N - 1));
     BAD(linear, linear, "y", a.y.stride[0] = 4 * N - 4);
     BAD(linear, linear, "y", a.y.stride[0] = 4 * N + 2);

@@ -93,6 +93,11 @@ static uint8_t *weight(enum dtype t, int64_t n, int64_t k)
     return w;
 }
 
+static bool in_place(const struct product *o)
+{
+    return o->s.m % 3 == 1 && !o->s.live;
+}
+
 /* Of weights that are multiplied by an odd number of rows. */
 static const struct quant companion = {.global = 0.37f};
 
@@ -103,18 +108,25 @@ void product_open(struct product *o, enum dtype t, struct shape s)
     o->s = s;
     o->x = fill((size_t)(s.m * s.k));
     o->bias = fill((size_t)s.n);
+    o->add = fill(all);
+    const struct tensor add = s.m % 3 ? tensor_2d(o->add, DT_F32, s.m, s.n) : (struct tensor){0};
     o->w = weight(t, s.n, s.k);
     o->want = xmalloc(all * 4);
     o->got = xmalloc(all * 4);
-    o->naive = (struct op_linear){tensor_2d(o->x, DT_F32, s.m, s.k), tensor_2d(o->w, t, s.n, s.k),
-                                  tensor_1d(o->bias, DT_F32, s.n),
-                                  tensor_2d(o->want, DT_F32, s.m, s.n), NULL};
+    o->naive =
+        (struct op_linear){tensor_2d(o->x, DT_F32, s.m, s.k),    tensor_2d(o->w, t, s.n, s.k),
+                           tensor_1d(o->bias, DT_F32, s.n),      add,
+                           tensor_2d(o->want, DT_F32, s.m, s.n), NULL};
     o->naive.w.q = s.m % 2 ? &companion : NULL;
     o->cuda = o->naive;
     o->cuda.x.data = to_device(o->x, (size_t)(s.m * s.k) * 4);
     o->cuda.bias.data = to_device(o->bias, (size_t)s.n * 4);
     memset(o->got, 0xff, all * 4);
     o->cuda.y.data = to_device(o->got, all * 4);
+    if (add.data && in_place(o))
+        o->cuda.add = o->cuda.y;
+    else if (add.data)
+        o->cuda.add.data = to_device(o->add, all * 4);
     if (bytes) {
         uint8_t *packed = xmalloc(bytes);
         struct tensor src[2] = {tensor_rows(o->naive.w, 0, half),
@@ -146,11 +158,14 @@ void product_close(struct product *o)
 {
     cudaFree(o->cuda.x.data);
     cudaFree(o->cuda.bias.data);
+    if (o->cuda.add.data != o->cuda.y.data)
+        cudaFree(o->cuda.add.data);
     cudaFree(o->cuda.y.data);
     cudaFree(o->cuda.w.data);
     cudaFree((void *)(uintptr_t)o->cuda.live);
     xfree(o->x);
     xfree(o->bias);
+    xfree(o->add);
     xfree(o->w);
     xfree(o->want);
     xfree(o->got);
@@ -159,6 +174,8 @@ void product_close(struct product *o)
 void product_run(struct cuda_queue *q, struct product *o)
 {
     size_t all = (size_t)o->s.m * (size_t)o->s.n;
+    if (in_place(o))
+        cudaMemcpy(o->cuda.y.data, o->add, all * 4, cudaMemcpyHostToDevice);
     assert_int_equal(cuda_linear(q, &o->cuda), OK);
     assert_int_equal(cudaStreamSynchronize(q->stream), cudaSuccess);
     assert_int_equal(cudaMemcpy(o->got, o->cuda.y.data, all * 4, cudaMemcpyDeviceToHost),
@@ -171,16 +188,21 @@ void product_glu(struct cuda_queue *q, enum dtype t, struct shape s)
     product_open(&o, t, s);
     size_t all = (size_t)s.m * (size_t)s.n * 4, in = (size_t)(s.m * s.k) * 8;
     float *x = fill((size_t)(s.m * s.k) * 2), *want = xmalloc(all);
+    const struct tensor add = {0};
     struct tensor both = tensor_2d(to_device(x, in), DT_F32, s.m, 2 * s.k);
     struct op_glu glu = {both, o.cuda.x, ACT_SILU, o.cuda.live};
     assert_int_equal(cuda_glu(q, &glu), OK);
     product_run(q, &o);
     memcpy(want, o.got, all);
-    cudaMemcpy(o.cuda.y.data, x, all < in ? all : in, cudaMemcpyHostToDevice);
+    if (o.cuda.add.data) /* in place */
+        cudaMemcpy(o.cuda.y.data, o.add, all, cudaMemcpyHostToDevice);
+    else
+        cudaMemcpy(o.cuda.y.data, x, all < in ? all : in, cudaMemcpyHostToDevice);
     memset(x, 0xff, in);
     cudaMemcpy(o.cuda.x.data, x, in / 2, cudaMemcpyHostToDevice);
-    struct op_glu_linear a = {both,        o.cuda.x, ACT_SILU,   o.cuda.w,
-                              o.cuda.bias, o.cuda.y, o.cuda.live};
+    struct op_glu_linear a = {both,     o.cuda.x,    ACT_SILU,
+                              o.cuda.w, o.cuda.bias, o.cuda.add.data ? o.cuda.y : add,
+                              o.cuda.y, o.cuda.live};
     assert_int_equal(cuda_glu_linear(q, &a), OK);
     assert_int_equal(cudaStreamSynchronize(q->stream), cudaSuccess);
     cudaMemcpy(o.got, o.cuda.y.data, all, cudaMemcpyDeviceToHost);
@@ -215,7 +237,8 @@ void product_compare(struct product *o, double eps, const char *name)
         for (int c = 0; c < o->s.n; c++) {
             float got = o->got[r * o->s.n + c], want = o->want[r * o->s.n + c];
             if (eps == 0 ? memcmp(&got, &want, 4) == 0
-                         : fabs((double)got - (double)want) <= eps * product_size(o, r, c, row))
+                         : fabs((double)got - (double)want) <=
+                               eps * product_size(o, r, c, row) + 0x1p-23 * fabs((double)want))
                 continue;
             fail_msg("%s %d x %d x %d: y[%d][%d] is %.9g, defined as %.9g", name, o->s.m, o->s.n,
                      o->s.k, r, c, (double)got, (double)want);

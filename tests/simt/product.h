@@ -10,7 +10,7 @@ struct shape {
 
 struct product {
     struct op_linear naive, cuda;
-    float *x, *bias, *want, *got;
+    float *x, *bias, *add, *want, *got;
     uint8_t *w;
     struct shape s;
 };
@@ -33,7 +33,8 @@ void product_plan(struct cuda_queue *q, int half_max, int block_max);
 int product_queue_open(struct cuda_queue *q, size_t scratch_bytes);
 int product_queue_close(struct cuda_queue *q);
 
-/* Random operands, some of them large; outputs NaN. Odd m: the weight has a factor. */
+/* Random operands, some of them large; outputs NaN. Odd m: the weight has a factor. m no
+ * multiple of 3: something is added, which is y where m % 3 is 1 and all rows are live. */
 void product_open(struct product *o, enum dtype t, struct shape s);
 void product_close(struct product *o);
 void product_run(struct cuda_queue *q, struct product *o);
@@ -44,7 +45,7 @@ double product_size(const struct product *o, int r, int c, float *row);
 /* Difference allowed to the skinny kernel, relative to that: sums of exact products in another
  * order in f32, and for f16 what rounding x to 11 bits costs (the naive op takes it as it is). */
 double product_tolerance(enum dtype t);
-/* Live rows are within eps * size (0: bit for bit), others untouched. */
+/* Live rows are within eps * size, and the last bit (0: bit for bit), others untouched. */
 void product_compare(struct product *o, double eps, const char *name);
 
 #endif

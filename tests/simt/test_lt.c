@@ -362,8 +362,8 @@ static void test_graph(void **state)
     for (int i = 0; i < N * K; i++)
         w[i] = (uint16_t)(0x3c00 + i * 37 % 1000);
     struct tensor src = tensor_2d(w, DT_BF16, N, K);
-    struct op_linear ref = {
-        tensor_2d(x, DT_F32, M, K), src, {0}, tensor_2d(want, DT_F32, M, N), NULL};
+    struct op_linear ref = {tensor_2d(x, DT_F32, M, K),    src, {0}, {0},
+                            tensor_2d(want, DT_F32, M, N), NULL};
     struct op_linear a = ref;
     assert_true(backend_cuda.can(gpu.dev, &c, &how));
     a.w.data = gpu_empty(how.bytes);

@@ -119,6 +119,7 @@ static void through_backend(enum dtype t, int64_t k, enum layout layout, float r
     struct op_linear a = {gpu_tensor(tensor_2d(x, DT_F32, 1, k)),
                           dst,
                           {0},
+                          {0},
                           tensor_2d(gpu_empty(sizeof *y * N), DT_F32, 1, N),
                           NULL};
     assert_int_equal(op_linear(gpu.q, &a), OK);
