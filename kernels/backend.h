@@ -16,6 +16,7 @@
 struct backend;
 struct gpu_selected; /* kernels/gpu/select.h */
 struct gpu_params;   /* kernels/gpu/config.h */
+struct gpu_lt;       /* there too */
 struct device {
     const struct backend *backend;
     int index;
@@ -53,7 +54,7 @@ struct device_info {
     enum dtype kv_dtype;            /* default KV type */
     enum status fault;              /* sticky device fault, OK when none */
     double peak_gbs;                /* measured read rate, 0: not measured */
-    bool lt;                        /* cuBLASLt is there, and may be used */
+    int lt;                         /* version of cuBLASLt, which may be used; 0: none */
     const struct gpu_selected *gpu; /* a GPU's configuration, the device's; NULL: it needs none */
 };
 
@@ -109,6 +110,8 @@ struct backend {
                         struct tensor *dst);
     /* Products take this launch until NULL is given; for tuning. NULL: there is one way only. */
     void (*force)(struct device *, const struct gpu_params *);
+    /* cuBLASLt's algorithms for the product that was forced last. Their number. NULL: none. */
+    int (*algorithms)(struct device *, struct gpu_lt *out, int most);
     /* Many at once, for devices whose threads then share one list of work. May be NULL. */
     enum status (*pack_all)(struct device *, const struct pack_item *, int n);
     /* The largest case of an op that steps will have: what it needs beside the regions is taken

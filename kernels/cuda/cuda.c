@@ -214,7 +214,7 @@ static void cuda_info(const struct device *dev, struct device_info *info)
                                  .kv_dtype = DT_BF16,
                                  .fault = fault};
     info->gpu = &d->gpu;
-    info->lt = d->queue.lt && !d->queue.deterministic;
+    info->lt = d->queue.lt && !d->queue.deterministic ? lt_version(d->queue.lt) : 0;
     if ((int64_t)free_bytes > reserve())
         info->free_bytes = (int64_t)free_bytes - reserve();
     snprintf(info->name, sizeof info->name, "%s", d->name);
@@ -444,7 +444,16 @@ static enum status cuda_pack(struct device *dev, const struct tensor *src, int n
 /* Tuning: every product takes this launch. */
 static void cuda_force(struct device *dev, const struct gpu_params *p)
 {
-    ((struct cuda_device *)dev)->queue.plan.forced = p;
+    struct cuda_queue *q = &((struct cuda_device *)dev)->queue;
+    q->plan.forced = p;
+    if (p && q->lt)
+        lt_begin(q->lt);
+}
+
+static int cuda_algorithms(struct device *dev, struct gpu_lt *out, int most)
+{
+    struct lt *lt = ((struct cuda_device *)dev)->queue.lt;
+    return lt ? lt_algorithms(lt, out, most) : 0;
 }
 
 /* --- ops */
@@ -524,6 +533,7 @@ const struct backend backend_cuda = {
     .pack = cuda_pack,
     .check = cuda_check_all,
     .force = cuda_force,
+    .algorithms = cuda_algorithms,
     .ops = {.embed = run_embed,
             .rmsnorm = run_rmsnorm,
             .add_rmsnorm = run_add_rmsnorm,

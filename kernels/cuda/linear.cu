@@ -272,12 +272,12 @@ static enum status run_skinny(const cuda_queue *q, const linear_op *a)
     return OK;
 }
 
-/* Many rows by cuBLASLt, else the skinny kernel. */
+/* By cuBLASLt where that is chosen, else by the skinny kernel. */
 static enum status multiply(cuda_queue *q, const linear_op *a)
 {
     if (linear_wants_lt(q, a)) {
         const enum status s = linear_by_lt(q, a);
-        if (s != ERR_UNSUPPORTED)
+        if (s != ERR_UNSUPPORTED || q->plan.forced) /* what is tuned is not replaced */
             return s;
     }
     return run_skinny(q, a);

@@ -275,6 +275,7 @@ static enum status multiply(const cuda_queue *q, const linear_op *a, const struc
 {
     const int64_t n = a->w.shape[0], step = p->tiles * PANEL_ROWS;
     const int64_t y_stride = a->y.stride[0] / static_cast<int64_t>(sizeof(float));
+    const gpu_lt *algo = linear_launch_of(q, a, true).lt;
     const float factor = linear_factor(&a->w), *bias = static_cast<const float *>(a->bias.data);
     float *y = static_cast<float *>(tensor_row(&a->y, first));
     if (!p->f16 && a->add.data)
@@ -294,6 +295,8 @@ static enum status multiply(const cuda_queue *q, const linear_op *a, const struc
         o.add = !p->f16 && a->add.data;
         o.factor = p->f16 ? 1.0f : factor;
         o.bias = p->f16 || !bias ? nullptr : bias + at;
+        o.algo = algo;
+        o.strict = q->plan.forced != nullptr;
         TRY(cuda_check(weights(q, a, p, at / PANEL_ROWS, o.n), "linear"));
         TRY(lt_multiply(q->lt, &o, p->workspace, q->limits->workspace, q->stream));
     }

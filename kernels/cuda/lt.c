@@ -13,36 +13,11 @@
 
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
-#include "kernels/cuda/lt_abi.h"
-#include "kernels/gpu/registry.h"
+#include "kernels/cuda/lt_algo.h"
+#include "kernels/gpu/config.h"
 
 #define LT_FILE "libcublasLt.so.13"
-enum { SHAPES = 1024, PROBES = 8, ALIGN_MAX = 256, ALGO_ALIGN = 16 };
-
-/* What decides the algorithm. Compared as bytes. */
-struct key {
-    int64_t m, n, k, w_stride, x_stride, y_stride;
-    uint32_t align;
-    int type;
-    bool bias, add;
-    char zero[6];
-};
-
-struct shape {
-    struct key key; /* m 0: free */
-    bool refused;
-    void *desc, *w, *x, *y; /* the library's */
-    struct lt_algo algo;
-    size_t workspace;
-};
-
-struct lt {
-    void *library, *handle;
-    struct lt_functions f;
-    struct shape shape[SHAPES];
-    const struct gpu_config *prefer; /* or NULL */
-    bool told, told_algo;            /* that a shape, an algorithm was refused */
-};
+enum { PROBES = 8, ALIGN_MAX = 256, ALGO_ALIGN = 16 };
 
 /* clang-format off */
 static const struct lt_limits limits[] = {
@@ -161,7 +136,7 @@ enum status lt_open(const char *path, struct lt **out)
     return s;
 }
 
-static void forget(struct lt *lt, struct shape *s)
+static void forget(struct lt *lt, struct lt_shape *s)
 {
     if (s->desc)
         lt->f.MatmulDescDestroy(s->desc);
@@ -176,7 +151,7 @@ void lt_close(struct lt *lt)
 {
     if (!lt)
         return;
-    for (int i = 0; i < SHAPES; i++)
+    for (int i = 0; i < LT_SHAPES; i++)
         forget(lt, &lt->shape[i]);
     if (lt->handle)
         lt->f.Destroy(lt->handle);
@@ -192,9 +167,9 @@ static bool set_desc(const struct lt *lt, void *desc, int which, const void *val
     return lt->f.MatmulDescSetAttribute(desc, which, value, bytes) == LT_SUCCESS;
 }
 
-static bool describe(const struct lt *lt, struct shape *s)
+static bool describe(const struct lt *lt, struct lt_shape *s)
 {
-    const struct key *k = &s->key;
+    const struct lt_key *k = &s->key;
     int32_t t = LT_OP_T, n = LT_OP_N, f32 = CUDA_R_32F;
     uint32_t bias = LT_EPILOGUE_BIAS;
     if (lt->f.MatmulDescCreate(&s->desc, LT_COMPUTE_32F, CUDA_R_32F) != LT_SUCCESS)
@@ -213,132 +188,61 @@ static bool describe(const struct lt *lt, struct shape *s)
                                     k->y_stride) == LT_SUCCESS;
 }
 
-/* Sums of split K in f32 or none at all: never rounded to the output's type on the way. */
-static int choose(const struct lt *lt, struct shape *s, size_t workspace)
-{
-    uint64_t most = workspace;
-    uint32_t mask = LT_REDUCTION_NONE | LT_REDUCTION_COMPUTE_TYPE;
-    struct lt_found found;
-    void *pref = NULL;
-    int n = 0, e = lt->f.MatmulPreferenceCreate(&pref);
-    if (e != LT_SUCCESS)
-        return e;
-    e = lt->f.MatmulPreferenceSetAttribute(pref, LT_PREF_MAX_WORKSPACE_BYTES, &most, sizeof most);
-    if (e == LT_SUCCESS)
-        e = lt->f.MatmulPreferenceSetAttribute(pref, LT_PREF_REDUCTION_SCHEME_MASK, &mask,
-                                               sizeof mask);
-    for (int i = LT_PREF_MIN_ALIGNMENT_A; i <= LT_PREF_MIN_ALIGNMENT_D && e == LT_SUCCESS; i++)
-        e = lt->f.MatmulPreferenceSetAttribute(pref, i, &s->key.align, sizeof s->key.align);
-    if (e == LT_SUCCESS)
-        e = lt->f.MatmulAlgoGetHeuristic(lt->handle, s->desc, s->w, s->x, s->y, s->y, pref, 1,
-                                         &found, &n);
-    lt->f.MatmulPreferenceDestroy(pref);
-    if (e == LT_SUCCESS && (n < 1 || found.state != LT_SUCCESS || found.workspace > workspace))
-        e = LT_NOT_SUPPORTED;
-    if (e == LT_SUCCESS) {
-        s->algo = found.algo;
-        s->workspace = found.workspace;
-    }
-    return e;
-}
-
 void lt_prefer(struct lt *lt, const struct gpu_config *c)
 {
     lt->prefer = c;
 }
 
-/* From the library's own bytes where they are of this version, else by attributes. */
-static bool make_algo(const struct lt *lt, const struct gpu_lt *from, int type,
-                      struct lt_algo *algo)
+int lt_version(const struct lt *lt)
 {
-    const struct {
-        int which;
-        uint32_t value;
-    } set[] = {
-        {LT_ALGO_TILE, (uint32_t)from->tile},           {LT_ALGO_SPLITK, (uint32_t)from->splitk},
-        {LT_ALGO_REDUCTION, (uint32_t)from->reduction}, {LT_ALGO_SWIZZLE, (uint32_t)from->swizzle},
-        {LT_ALGO_CUSTOM, (uint32_t)from->custom},       {LT_ALGO_STAGES, (uint32_t)from->stages}};
-    const uint16_t inner = (uint16_t)from->inner, cluster = (uint16_t)from->cluster;
-    if (from->has_raw && (size_t)from->ver == lt->f.GetVersion()) {
-        memcpy(algo, from->raw, sizeof *algo);
+    return (int)lt->f.GetVersion();
+}
+
+void lt_begin(struct lt *lt)
+{
+    lt->first = NULL;
+}
+
+/* The library's first suggestion, and what is named, where the library accepts it. */
+static bool choose(struct lt *lt, struct lt_shape *s, const struct gpu_lt *named, size_t workspace)
+{
+    struct lt_found found;
+    if (lt_suggestions(lt, s, workspace, &found, 1) < 1)
+        return false;
+    s->way = (struct lt_way){found.algo, found.workspace};
+    if (!named)
         return true;
+    bool fine = s->key.align >= ALGO_ALIGN && lt_make(lt, s, named, workspace, &s->wish);
+    if (s->key.strict) {
+        s->way = s->wish;
+        return fine;
     }
-    int e = lt->f.MatmulAlgoInit(lt->handle, LT_COMPUTE_32F, CUDA_R_32F, type, type, CUDA_R_32F,
-                                 CUDA_R_32F, from->id, algo);
-    for (size_t i = 0; i < sizeof set / sizeof *set && e == LT_SUCCESS; i++)
-        e = lt->f.MatmulAlgoConfigSetAttribute(algo, set[i].which, &set[i].value,
-                                               sizeof set[i].value);
-    if (e == LT_SUCCESS)
-        e = lt->f.MatmulAlgoConfigSetAttribute(algo, LT_ALGO_INNER_SHAPE, &inner, sizeof inner);
-    if (e == LT_SUCCESS)
-        e = lt->f.MatmulAlgoConfigSetAttribute(algo, LT_ALGO_CLUSTER_SHAPE, &cluster,
-                                               sizeof cluster);
-    return e == LT_SUCCESS;
-}
-
-/* Is this version of the library known to compute the type wrongly by such algorithms? */
-static bool denied(const struct lt *lt, int type)
-{
-    int version = (int)lt->f.GetVersion();
-    for (int i = 0; i < lt->prefer->n_deny; i++) {
-        const struct gpu_deny *d = &lt->prefer->deny[i];
-        if (version >= d->lt[0] && version <= d->lt[1] &&
-            strcmp(d->what, type == CUDA_R_16F ? "f16" : "bf16") == 0)
-            return true;
-    }
-    return false;
-}
-
-static const struct gpu_exception *named(const struct lt *lt, const struct key *k)
-{
-    for (int i = 0; lt->prefer && i < lt->prefer->n_gemm; i++) {
-        const struct gpu_exception *x = &lt->prefer->gemm[i];
-        bool f16 = x->w == DT_F16;
-        if (x->lt.id >= 0 && x->n == k->n && x->k == k->k && x->m == gpu_bucket(k->m) &&
-            f16 == (k->type == CUDA_R_16F))
-            return x;
-    }
-    return NULL;
-}
-
-/* The algorithm that the configuration has for the shape, if the library accepts it as it is. */
-static bool preferred(struct lt *lt, struct shape *s, size_t workspace)
-{
-    const struct gpu_exception *x = named(lt, &s->key);
-    struct lt_algo algo;
-    struct lt_found found = {0};
-    if (!x || s->key.align < ALGO_ALIGN || denied(lt, s->key.type))
-        return false;
-    if (!make_algo(lt, &x->lt, s->key.type, &algo) ||
-        lt->f.MatmulAlgoCheck(lt->handle, s->desc, s->w, s->x, s->y, s->y, &algo, &found) !=
-            LT_SUCCESS ||
-        found.workspace > workspace) {
-        if (!lt->told_algo)
-            log_warn("cuda: cuBLASLt refuses algorithm %d, which configuration %s has for [%lld, "
-                     "%lld] and %d rows; its own suggestions are taken",
-                     x->lt.id, lt->prefer->id, (long long)x->n, (long long)x->k, x->m);
+    s->doubted = fine;
+    if (!fine && !lt->told_algo) {
+        log_warn("cuda: cuBLASLt refuses algorithm %d, which configuration %s has for [%lld, %lld] "
+                 "and %lld rows; its own suggestions are taken",
+                 named->id, lt->prefer ? lt->prefer->id : "-", (long long)s->key.n,
+                 (long long)s->key.k, (long long)s->key.m);
         lt->told_algo = true;
-        return false;
     }
-    s->algo = algo;
-    s->workspace = found.workspace;
     return true;
 }
 
-static uint64_t hash(const struct key *k)
+static uint64_t hash(const void *bytes, size_t n)
 {
     uint64_t h = 14695981039346656037u;
-    for (size_t i = 0; i < sizeof *k; i++)
-        h = (h ^ ((const unsigned char *)k)[i]) * 1099511628211u;
-    return h >> 16;
+    for (size_t i = 0; i < n; i++)
+        h = (h ^ ((const unsigned char *)bytes)[i]) * 1099511628211u;
+    return h;
 }
 
-static struct shape *shape_of(struct lt *lt, const struct key *k, size_t workspace)
+static struct lt_shape *shape_of(struct lt *lt, const struct lt_key *k, const struct gpu_lt *named,
+                                 size_t workspace)
 {
-    uint64_t at = hash(k);
-    struct shape *s = &lt->shape[at % SHAPES];
+    uint64_t at = hash(k, sizeof *k) >> 16;
+    struct lt_shape *s = &lt->shape[at % LT_SHAPES];
     for (uint64_t i = 0; i < PROBES; i++) {
-        struct shape *other = &lt->shape[(at + i) % SHAPES];
+        struct lt_shape *other = &lt->shape[(at + i) % LT_SHAPES];
         if (memcmp(&other->key, k, sizeof *k) == 0)
             return other;
         if (other->key.m == 0) {
@@ -346,12 +250,11 @@ static struct shape *shape_of(struct lt *lt, const struct key *k, size_t workspa
             break;
         }
     }
+    if (lt->first == s)
+        lt->first = NULL;
     forget(lt, s);
     s->key = *k;
-    int e = !describe(lt, s)              ? LT_NOT_SUPPORTED
-            : preferred(lt, s, workspace) ? LT_SUCCESS
-                                          : choose(lt, s, workspace);
-    s->refused = e != LT_SUCCESS;
+    s->refused = lt_denied(lt, k->type) || !describe(lt, s) || !choose(lt, s, named, workspace);
     return s;
 }
 
@@ -363,23 +266,33 @@ static uint32_t alignment(const struct lt_product *p)
     return (uint32_t)(bits & -bits);
 }
 
-static enum status refuse(struct lt *lt, struct shape *s)
+static enum status refuse(struct lt *lt, struct lt_shape *s)
 {
+    const struct lt_key *k = &s->key;
+    const char *why = lt_denied(lt, k->type);
     s->refused = true;
-    if (!lt->told)
-        log_warn("cuda: cuBLASLt has no algorithm for %s [%lld, %lld] x [%lld, %lld]; a kernel of "
-                 "our own takes this shape and others like it",
-                 s->key.type == CUDA_R_16F ? "f16" : "bf16", (long long)s->key.m,
-                 (long long)s->key.k, (long long)s->key.n, (long long)s->key.k);
-    lt->told = true;
+    if (!lt->told && !k->strict)
+        log_warn("cuda: cuBLASLt %s %s [%lld, %lld] x [%lld, %lld]%s%s; a kernel of our own takes "
+                 "this shape and others like it",
+                 why ? "is not asked for" : "has no algorithm for", lt_type_name(k->type),
+                 (long long)k->m, (long long)k->k, (long long)k->n, (long long)k->k,
+                 why ? ": " : "", why ? why : "");
+    lt->told |= !k->strict;
     return ERR_UNSUPPORTED;
+}
+
+/* By attributes, which are what an algorithm is. */
+static uint64_t name_of(const struct gpu_lt *a)
+{
+    return a ? hash(a, offsetof(struct gpu_lt, workspace)) | 1 : 0;
 }
 
 enum status lt_multiply(struct lt *lt, const struct lt_product *p, void *workspace, size_t bytes,
                         cudaStream_t stream)
 {
-    struct key key;
-    float beta = p->add ? 1 : 0;
+    enum cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+    struct lt_key key;
+    int e;
     memset(&key, 0, sizeof key); /* it is compared as bytes */
     key.m = p->m;
     key.n = p->n;
@@ -387,17 +300,27 @@ enum status lt_multiply(struct lt *lt, const struct lt_product *p, void *workspa
     key.w_stride = p->w_stride;
     key.x_stride = p->x_stride;
     key.y_stride = p->y_stride;
+    key.algo = name_of(p->algo);
     key.align = alignment(p);
     key.type = (int)p->type;
     key.bias = p->bias != NULL;
     key.add = p->add;
-    struct shape *s = shape_of(lt, &key, bytes);
+    key.strict = p->strict;
+    struct lt_shape *s = shape_of(lt, &key, p->algo, bytes);
+    if (!lt->first) {
+        lt->first = s;
+        lt->room = bytes;
+    }
     if (s->refused)
         return refuse(lt, s);
     if (p->bias && !set_desc(lt, s->desc, LT_DESC_BIAS_POINTER, &p->bias, sizeof p->bias))
         return refuse(lt, s);
-    int e = lt->f.Matmul(lt->handle, s->desc, &p->factor, p->w, s->w, p->x, s->x, &beta, p->y, s->y,
-                         p->y, s->y, &s->algo, workspace, s->workspace, stream);
+    if (s->doubted)
+        cudaStreamIsCapturing(stream, &capture);
+    if (s->doubted && capture == cudaStreamCaptureStatusNone)
+        e = lt_prove(lt, s, p, workspace, stream);
+    else
+        e = lt_run(lt, s, &s->way, p, workspace, stream);
     if (e == LT_NOT_SUPPORTED || e == LT_INVALID_VALUE || e == LT_ARCH_MISMATCH)
         return refuse(lt, s);
     return e == LT_SUCCESS ? OK : fail(ERR_DEVICE, "cuda: cuBLASLt: status %d", e);

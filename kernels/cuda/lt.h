@@ -22,6 +22,7 @@ extern "C" {
 #include "kernels/base/status.h"
 
 struct lt;
+struct gpu_lt;
 
 /* Memory for it, by compute capability. From which rows on it serves is the configuration's. */
 struct lt_limits {
@@ -37,8 +38,8 @@ const struct lt_limits *lt_limits(int cc);
  * when nothing is found; what is named and cannot be used is an error. */
 enum status lt_open(const char *path, struct lt **out);
 void lt_close(struct lt *lt);
-/* Algorithms that the configuration names are taken where the library still accepts them for the
- * shape; elsewhere it is the library's first suggestion. `c` lives longer than lt. */
+int lt_version(const struct lt *lt); /* as 130100 */
+/* What versions of the library are known to compute wrongly is in `c`, which lives longer. */
 struct gpu_config;
 void lt_prefer(struct lt *lt, const struct gpu_config *c);
 
@@ -53,10 +54,21 @@ struct lt_product {
     const float *bias; /* or NULL */
     float factor;
     bool add;
+    /* The algorithm to take, or NULL: the library's first suggestion. One that the library does not
+     * accept, or whose first result is not that of its suggestion, is replaced by that; with
+     * `strict` it is ERR_UNSUPPORTED, and the result is the caller's to check. */
+    const struct gpu_lt *algo;
+    bool strict;
 };
-/* ERR_UNSUPPORTED: not this one, and nothing was submitted; the first is logged. */
+/* ERR_UNSUPPORTED: not this one, and nothing was submitted; the first is logged. The first product
+ * of a shape whose algorithm is named waits for the device. */
 enum status lt_multiply(struct lt *lt, const struct lt_product *p, void *workspace, size_t bytes,
                         cudaStream_t stream);
+
+/* The library's algorithms for the first product since lt_begin: its suggestions, best first, and
+ * these with K split. Their number. */
+void lt_begin(struct lt *lt);
+int lt_algorithms(struct lt *lt, struct gpu_lt *out, int most);
 
 #ifdef __cplusplus
 }

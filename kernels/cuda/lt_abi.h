@@ -52,6 +52,7 @@ enum { LT_REDUCTION_NONE = 0, LT_REDUCTION_COMPUTE_TYPE = 2 };
 
 /* cublasLtMatmulAlgoConfigAttributes_t; int32_t or uint32_t, the shapes uint16_t */
 enum {
+    LT_ALGO_ID = 0,
     LT_ALGO_TILE = 1,
     LT_ALGO_SPLITK = 2,
     LT_ALGO_REDUCTION = 3,
@@ -96,6 +97,8 @@ struct lt_found { /* cublasLtMatmulHeuristicResult_t */
        struct lt_algo *algo))                                                                      \
     X(MatmulAlgoConfigSetAttribute, int,                                                           \
       (struct lt_algo *algo, int which, const void *value, size_t bytes))                          \
+    X(MatmulAlgoConfigGetAttribute, int,                                                           \
+      (const struct lt_algo *algo, int which, void *value, size_t bytes, size_t *written))         \
     X(MatmulAlgoCheck, int,                                                                        \
       (void *handle, void *desc, void *a, void *b, void *c, void *d, const struct lt_algo *algo,   \
        struct lt_found *found))                                                                    \

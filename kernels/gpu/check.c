@@ -100,8 +100,8 @@ static enum status check_domain(int cc)
         if (gpu_skinny_of((enum dtype)w) == GPU_PLAIN)
             continue;
         for (int i = 0; i < gpu_n_tiles(); i++) {
-            struct gpu_params p = {GPU_PATH_SKINNY, gpu_tiles[i].nt, gpu_tiles[i].r, gpu_stages(cc),
-                                   GPU_SPLITS_MAX};
+            struct gpu_params p = {GPU_PATH_SKINNY, gpu_tiles[i].nt, gpu_tiles[i].r,
+                                   gpu_stages(cc),  GPU_SPLITS_MAX,  NULL};
             TRY(gpu_legal(cc, (enum dtype)w, &p));
         }
     }

@@ -30,6 +30,13 @@ const char *gpu_kernel_name(enum gpu_kernel k)
     return kernels[k];
 }
 
+bool gpu_lt_same(const struct gpu_lt *a, const struct gpu_lt *b)
+{
+    return a->id == b->id && a->tile == b->tile && a->stages == b->stages &&
+           a->splitk == b->splitk && a->reduction == b->reduction && a->swizzle == b->swizzle &&
+           a->custom == b->custom && a->inner == b->inner && a->cluster == b->cluster;
+}
+
 const char *gpu_config_title(struct arena *a, const struct gpu_config *c)
 {
     const struct gpu_provenance *p = &c->from;

@@ -64,12 +64,6 @@ struct gpu_eff {
     double t0_us, splitk_us; /* of a launch, and more for adding a split K up */
 };
 
-/* A launch of the skinny kernel. nt tiles of 8 rows of x, r tiles of 16 rows of W a warp. */
-struct gpu_params {
-    enum gpu_path path;
-    int nt, r, stages, splits;
-};
-
 struct gpu_lt { /* a cuBLASLt algorithm, by attributes, and as the library's own bytes */
     int ver, id, tile, stages, splitk, reduction, swizzle, custom, inner, cluster;
     int64_t workspace;
@@ -77,11 +71,19 @@ struct gpu_lt { /* a cuBLASLt algorithm, by attributes, and as the library's own
     uint8_t raw[64];
 };
 
+/* A launch. Of the skinny kernel: nt tiles of 8 rows of x, r tiles of 16 rows of W a warp. Of
+ * cuBLASLt: its algorithm, or NULL for the library's first suggestion. */
+struct gpu_params {
+    enum gpu_path path;
+    int nt, r, stages, splits;
+    const struct gpu_lt *lt;
+};
+
 struct gpu_exception { /* for exactly w [n, k] and the bucket m */
     enum dtype w;
     int64_t n, k;
     int m;
-    struct gpu_params p;
+    struct gpu_params p;        /* its lt is NULL: */
     double us, base_us, ci_pct; /* measured; what the model would have taken; confidence */
     struct gpu_lt lt;           /* of paths through cuBLASLt; id -1: its first suggestion */
 };
@@ -121,6 +123,9 @@ enum status gpu_check(const struct gpu_config *c);
 struct json;
 enum status gpu_exception_read(struct arena *a, const struct json *v, struct gpu_exception *out);
 void gpu_exception_write(struct buf *out, const struct gpu_exception *x);
+
+/* The same algorithm: by its attributes, whatever the bytes of its library. */
+bool gpu_lt_same(const struct gpu_lt *a, const struct gpu_lt *b);
 
 const char *gpu_kind_name(enum gpu_kind k);
 const char *gpu_path_name(enum gpu_path p);

@@ -157,8 +157,8 @@ static struct gpu_params best_tile(const struct gpu_config *c, const struct gpu_
     bool fold = s->m > GPU_LARGE_M && splits > 1;
     *cost = INFINITY;
     for (int i = fold ? gpu_n_tiles() - 1 : 0; i < gpu_n_tiles(); i++) {
-        struct gpu_params p = {GPU_PATH_SKINNY, gpu_tiles[i].nt, gpu_tiles[i].r,
-                               gpu_stages(cc_of(c)), splits};
+        struct gpu_params p = {GPU_PATH_SKINNY,      gpu_tiles[i].nt, gpu_tiles[i].r,
+                               gpu_stages(cc_of(c)), splits,          NULL};
         double t = gpu_cost(c, s, &p);
         if (t < *cost) {
             best = p;
@@ -196,7 +196,7 @@ int gpu_splits(const struct gpu_config *c, enum dtype w, int64_t n, int64_t k)
 static enum gpu_path path_of(const struct gpu_config *c, const struct gpu_shape *s, bool lt)
 {
     enum gpu_kernel kernel = gpu_skinny_of(s->w);
-    struct gpu_params p = {GPU_PATH_LT, 0, 0, 0, 1};
+    struct gpu_params p = {GPU_PATH_LT, 0, 0, 0, 1, NULL};
     if (kernel == GPU_PLAIN)
         return GPU_PATH_PLAIN;
     if (!lt || s->m <= c->skinny_max_m[kernel])
@@ -209,10 +209,11 @@ static enum gpu_path path_of(const struct gpu_config *c, const struct gpu_shape 
 struct gpu_params gpu_choose(const struct gpu_config *c, const struct gpu_shape *s, bool lt)
 {
     const struct gpu_exception *x = gpu_exception_of(c, s);
-    struct gpu_params p = {GPU_PATH_SKINNY, 1, 1, gpu_stages(cc_of(c)), 1};
+    struct gpu_params p = {GPU_PATH_SKINNY, 1, 1, gpu_stages(cc_of(c)), 1, NULL};
     double cost;
     if (x && (lt || x->p.path == GPU_PATH_SKINNY)) {
         p = x->p;
+        p.lt = p.path != GPU_PATH_SKINNY && x->lt.id >= 0 ? &x->lt : NULL;
         if (p.path == GPU_PATH_SKINNY)
             p.splits = gpu_splits(c, s->w, s->n, s->k);
         return p;

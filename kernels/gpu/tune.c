@@ -104,13 +104,13 @@ static enum status candidates(struct tuner *t, struct field *f)
     for (int s = 1; s <= GPU_SPLITS_MAX && (s == 1 || s * GPU_SPLIT_CHUNKS <= chunks); s++) {
         bool fold = f->shape.m > GPU_LARGE_M && s > 1; /* built for the largest tile */
         for (int i = fold ? gpu_n_tiles() - 1 : 0; i < gpu_n_tiles(); i++)
-            TRY(consider(
-                t, f,
-                (struct gpu_params){GPU_PATH_SKINNY, gpu_tiles[i].nt, gpu_tiles[i].r, stages, s}));
+            TRY(consider(t, f,
+                         (struct gpu_params){GPU_PATH_SKINNY, gpu_tiles[i].nt, gpu_tiles[i].r,
+                                             stages, s, NULL}));
     }
     if (t->o->lt)
-        TRY(consider(t, f,
-                     (struct gpu_params){half ? GPU_PATH_LT : GPU_PATH_DEQUANT_LT, 0, 0, 0, 1}));
+        TRY(consider(
+            t, f, (struct gpu_params){half ? GPU_PATH_LT : GPU_PATH_DEQUANT_LT, 0, 0, 0, 1, NULL}));
     return OK;
 }
 

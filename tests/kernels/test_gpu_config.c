@@ -186,7 +186,7 @@ static void test_exceptions(void **state)
 static void test_legal(void **state)
 {
     (void)state;
-    struct gpu_params p = {GPU_PATH_SKINNY, 8, 2, 4, 8};
+    struct gpu_params p = {GPU_PATH_SKINNY, 8, 2, 4, 8, NULL};
     assert_int_equal(gpu_smem(DT_BF16, &p), 98304);
     assert_int_equal(gpu_legal(89, DT_BF16, &p), OK);
     assert_int_equal(gpu_legal(75, DT_BF16, &p), ERR_FORMAT); /* 4 stages */
@@ -194,9 +194,9 @@ static void test_legal(void **state)
     assert_int_equal(gpu_legal(75, DT_BF16, &p), OK);
     assert_int_equal(gpu_legal(89, DT_BF16, &p), ERR_FORMAT);
     assert_int_equal(gpu_legal(70, DT_BF16, &p), ERR_FORMAT);
-    p = (struct gpu_params){GPU_PATH_SKINNY, 8, 1, 4, 1};
+    p = (struct gpu_params){GPU_PATH_SKINNY, 8, 1, 4, 1, NULL};
     assert_int_equal(gpu_legal(89, DT_BF16, &p), ERR_FORMAT); /* not built */
-    p = (struct gpu_params){GPU_PATH_SKINNY, 1, 1, 4, 1};
+    p = (struct gpu_params){GPU_PATH_SKINNY, 1, 1, 4, 1, NULL};
     assert_int_equal(gpu_legal(89, DT_F32, &p), ERR_FORMAT);
     p.path = GPU_PATH_LT;
     assert_int_equal(gpu_legal(89, DT_BF16, &p), OK);

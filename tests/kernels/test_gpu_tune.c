@@ -129,11 +129,12 @@ static double optimum(const struct tune_weight *w)
             break;
         for (int i = 0; i < N_ROWS; i++) {
             struct gpu_shape s = {w->w, rows[i], w->n, w->k};
-            struct gpu_params lt = {w->w == DT_BF16 ? GPU_PATH_LT : GPU_PATH_DEQUANT_LT, 0, 0, 0,
-                                    1};
+            struct gpu_params lt = {
+                w->w == DT_BF16 ? GPU_PATH_LT : GPU_PATH_DEQUANT_LT, 0, 0, 0, 1, NULL};
             double least = true_cost(&s, &lt);
             for (int j = 0; j < gpu_n_tiles(); j++) {
-                struct gpu_params p = {GPU_PATH_SKINNY, gpu_tiles[j].nt, gpu_tiles[j].r, 4, splits};
+                struct gpu_params p = {
+                    GPU_PATH_SKINNY, gpu_tiles[j].nt, gpu_tiles[j].r, 4, splits, NULL};
                 bool built = rows[i] <= GPU_LARGE_M || splits == 1 || p.nt == 8;
                 if (built && !is_wrong(&p))
                     least = fmin(least, true_cost(&s, &p));
@@ -327,8 +328,8 @@ static void test_verify(void **state)
     assert_int_equal(r.shapes, c.n_gemm);
     assert_true(r.gain > 1.02);
     for (int i = 0; i < c.n_gemm; i++) /* somebody else's */
-        c.gemm[i].p = (struct gpu_params){GPU_PATH_SKINNY, c.gemm[i].m > 8 ? 1 : 8,
-                                          c.gemm[i].m > 8 ? 1 : 2, 4, 1};
+        c.gemm[i].p = (struct gpu_params){
+            GPU_PATH_SKINNY, c.gemm[i].m > 8 ? 1 : 8, c.gemm[i].m > 8 ? 1 : 2, 4, 1, NULL};
     assert_int_equal(tune_verify(&device, &all, &c, &r), ERR_INVALID);
     assert_non_null(strstr(fail_text(), "slower"));
 }

@@ -9,6 +9,7 @@
  * beta c, bias. Runs on the stream like a kernel, so it can be captured. */
 #include "tests/simt/simt.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <functional>
 #include <vector>
@@ -49,8 +50,28 @@ struct Algo {                    /* in struct lt_algo */
     uint64_t m, n, k, workspace; /* m 0: any shape */
     uint32_t align;
     int type, id, splitk;
+    uint16_t tile, stages, custom, inner, cluster;
+    uint8_t reduction, swizzle;
 };
 static_assert(sizeof(Algo) <= sizeof(lt_algo), "");
+
+/* Suggested in this order. */
+const int algorithms[] = {SIMT_LT_FIRST, SIMT_LT_LIAR, SIMT_LT_SLOW, SIMT_LT_ALGO, SIMT_LT_QUITS};
+
+/* Microseconds of 10^6 multiplications. */
+double pace(const Algo &a)
+{
+    switch (a.id) {
+    case SIMT_LT_LIAR:
+        return 1;
+    case SIMT_LT_ALGO:
+        return a.splitk == 3 ? 4 : a.splitk > 1 ? 7 : 9;
+    case SIMT_LT_SLOW:
+        return 16;
+    default:
+        return a.splitk > 1 ? 12 : 10;
+    }
+}
 
 template <class T> int make(void **out, T value)
 {
@@ -154,6 +175,7 @@ struct Operands {
     const float *c;
     float *o;
     float alpha, beta;
+    uint64_t left_out; /* the last columns of K */
 };
 
 void gemm(const Desc &d, const Layout &la, const Layout &lb, const Layout &lo, const Operands &x)
@@ -171,7 +193,7 @@ void gemm(const Desc &d, const Layout &la, const Layout &lb, const Layout &lo, c
     for (uint64_t j = 0; j < n; j++)
         for (uint64_t i = 0; i < m; i++) {
             float sum = 0;
-            for (uint64_t c = 0; c < k; c++)
+            for (uint64_t c = 0; c < k - x.left_out; c++)
                 sum += a[i * k + c] * b[j * k + c];
             sum *= alpha;
             if (x.beta != 0)
@@ -196,7 +218,7 @@ LT_FUNCTIONS(LT_DECLARE)
 
 size_t cublasLtGetVersion(void)
 {
-    return 130100;
+    return simt_cublaslt.version ? simt_cublaslt.version : 130100;
 }
 
 int cublasLtCreate(void **handle)
@@ -314,12 +336,22 @@ int cublasLtMatmulAlgoGetHeuristic(void *handle, void *desc, void *a, void *b, v
     uint32_t align = 256;
     for (uint32_t promised : like->align)
         align = std::min(align, promised);
-    const Algo algo = {p.m(), p.n(), p.k(), simt_cublaslt.workspace, align, p.a->type, 0, 0};
-    std::memset(found, 0, sizeof *found);
-    std::memcpy(&found->algo, &algo, sizeof algo);
-    found->workspace = algo.workspace;
-    found->state = LT_SUCCESS;
-    *n = 1;
+    const int there = sizeof algorithms / sizeof *algorithms;
+    for (; *n < there && *n < wanted; ++*n) {
+        Algo algo{};
+        algo.m = p.m();
+        algo.n = p.n();
+        algo.k = p.k();
+        algo.workspace = simt_cublaslt.workspace;
+        algo.align = align;
+        algo.type = p.a->type;
+        algo.id = algorithms[*n];
+        algo.tile = 20;
+        std::memset(&found[*n], 0, sizeof *found);
+        std::memcpy(&found[*n].algo, &algo, sizeof algo);
+        found[*n].workspace = algo.workspace;
+        found[*n].state = LT_SUCCESS;
+    }
     return LT_SUCCESS;
 }
 
@@ -327,11 +359,62 @@ int cublasLtMatmulAlgoInit(void *handle, int compute, int scale, int a, int b, i
                            struct lt_algo *algo)
 {
     if (!as<Object>(handle, HANDLE) || compute != LT_COMPUTE_32F || scale != CUDA_R_32F || a != b ||
-        c != CUDA_R_32F || d != c || id != SIMT_LT_ALGO)
+        c != CUDA_R_32F || d != c || std::count(algorithms, std::end(algorithms), id) == 0)
         return LT_NOT_SUPPORTED;
-    const Algo made = {0, 0, 0, simt_cublaslt.workspace, 16, a, id, 1};
+    Algo made{};
+    made.workspace = simt_cublaslt.workspace;
+    made.align = 16;
+    made.type = a;
+    made.id = id;
+    made.splitk = 1;
     std::memset(algo, 0, sizeof *algo);
     std::memcpy(algo, &made, sizeof made);
+    return LT_SUCCESS;
+}
+
+/* Reads the attribute into *value, or writes it; `value` has 4 bytes, of the shapes 2. */
+static int attribute(Algo &a, int which, void *value, size_t bytes, bool set)
+{
+    if (which < LT_ALGO_ID || which > LT_ALGO_CLUSTER_SHAPE || (set && which == LT_ALGO_ID) ||
+        bytes != (which >= LT_ALGO_INNER_SHAPE ? 2u : 4u))
+        return LT_INVALID_VALUE;
+    uint32_t v = 0;
+    auto move = [&](auto &field) {
+        if (set)
+            field = static_cast<std::decay_t<decltype(field)>>(v);
+        else
+            v = field;
+    };
+    std::memcpy(&v, value, bytes);
+    switch (which) {
+    case LT_ALGO_ID:
+        move(a.id);
+        break;
+    case LT_ALGO_TILE:
+        move(a.tile);
+        break;
+    case LT_ALGO_SPLITK:
+        move(a.splitk);
+        break;
+    case LT_ALGO_REDUCTION:
+        move(a.reduction);
+        break;
+    case LT_ALGO_SWIZZLE:
+        move(a.swizzle);
+        break;
+    case LT_ALGO_CUSTOM:
+        move(a.custom);
+        break;
+    case LT_ALGO_STAGES:
+        move(a.stages);
+        break;
+    case LT_ALGO_INNER_SHAPE:
+        move(a.inner);
+        break;
+    default:
+        move(a.cluster);
+    }
+    std::memcpy(value, &v, bytes);
     return LT_SUCCESS;
 }
 
@@ -339,14 +422,21 @@ int cublasLtMatmulAlgoConfigSetAttribute(struct lt_algo *algo, int which, const 
                                          size_t bytes)
 {
     Algo a;
+    char copy[4] = {};
     std::memcpy(&a, algo, sizeof a);
-    if (which < LT_ALGO_TILE || which > LT_ALGO_CLUSTER_SHAPE ||
-        bytes != (which >= LT_ALGO_INNER_SHAPE ? 2u : 4u))
-        return LT_INVALID_VALUE;
-    if (which == LT_ALGO_SPLITK)
-        std::memcpy(&a.splitk, value, bytes);
+    std::memcpy(copy, value, std::min<size_t>(bytes, sizeof copy));
+    const int e = attribute(a, which, copy, bytes, true);
     std::memcpy(algo, &a, sizeof a);
-    return LT_SUCCESS;
+    return e;
+}
+
+int cublasLtMatmulAlgoConfigGetAttribute(const struct lt_algo *algo, int which, void *value,
+                                         size_t bytes, size_t *written)
+{
+    Algo a;
+    std::memcpy(&a, algo, sizeof a);
+    *written = bytes;
+    return attribute(a, which, value, bytes, false);
 }
 
 int cublasLtMatmulAlgoCheck(void *handle, void *desc, void *a, void *b, void *c, void *d,
@@ -357,7 +447,8 @@ int cublasLtMatmulAlgoCheck(void *handle, void *desc, void *a, void *b, void *c,
     std::memcpy(&of, algo, sizeof of);
     if (!as<Object>(handle, HANDLE) || !find(p, desc, a, b, c, d))
         return LT_INVALID_VALUE;
-    if (judge(p) != LT_SUCCESS || of.type != p.a->type || simt_cublaslt.refuse_algo)
+    if (judge(p) != LT_SUCCESS || of.type != p.a->type || simt_cublaslt.refuse_algo ||
+        of.splitk > 6 || (of.splitk > 1 && of.reduction == LT_REDUCTION_NONE && of.tile))
         return LT_NOT_SUPPORTED;
     std::memset(found, 0, sizeof *found);
     found->workspace = of.workspace;
@@ -379,7 +470,7 @@ int cublasLtMatmul(void *handle, void *desc, const void *alpha, const void *a, v
         bytes < algo.workspace || c != d || !aligned({a, b, c}, algo.align) ||
         !aligned({workspace}, 256))
         return LT_INVALID_VALUE;
-    if (simt_cublaslt.refuse_late)
+    if (simt_cublaslt.refuse_late || algo.id == SIMT_LT_QUITS)
         return LT_NOT_SUPPORTED;
     if (simt_cublaslt.fail_run)
         return LT_EXECUTION_FAILED;
@@ -390,6 +481,7 @@ int cublasLtMatmul(void *handle, void *desc, const void *alpha, const void *a, v
     simt_cublaslt.algo = algo.id;
     simt_cublaslt.splitk = algo.splitk;
     simt_cublaslt.type = algo.type;
+    simt_cublaslt.us += 1e-6 * pace(algo) * double(p.m()) * double(p.n()) * double(p.k());
     const Desc dd = *p.d;
     const Layout l[3] = {*p.a, *p.b, *p.o};
     const Operands x = {a,
@@ -397,7 +489,8 @@ int cublasLtMatmul(void *handle, void *desc, const void *alpha, const void *a, v
                         static_cast<const float *>(c),
                         static_cast<float *>(d),
                         *static_cast<const float *>(alpha),
-                        *static_cast<const float *>(beta)};
+                        *static_cast<const float *>(beta),
+                        algo.id == SIMT_LT_LIAR ? p.k() / 8 : 0};
     const uint64_t spoilt = algo.workspace;
     simt::enqueue(stream, "cublaslt", [dd, la = l[0], lb = l[1], lo = l[2], x, workspace, spoilt] {
         if (spoilt)

@@ -90,8 +90,8 @@ static void test_launches(void **state)
         product_open(&o, t, s);
         for (int j = 0; j < 4 * gpu_n_tiles(); j++) {
             const struct gpu_tile *tile = &gpu_tiles[j % gpu_n_tiles()];
-            struct gpu_params p = {GPU_PATH_SKINNY, tile->nt, tile->r, gpu_stages(q.cc),
-                                   splits[j / gpu_n_tiles()]};
+            struct gpu_params p = {GPU_PATH_SKINNY,           tile->nt, tile->r, gpu_stages(q.cc),
+                                   splits[j / gpu_n_tiles()], NULL};
             assert_int_equal(gpu_legal(q.cc, t, &p), OK);
             if (cuda_panel_format(t))
                 assert_int_equal(cuda_panel_format(t)->tile_bytes, gpu_tile_bytes(t));

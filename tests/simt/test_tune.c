@@ -80,7 +80,7 @@ static void test_check(void **state)
 {
     struct tune_device d = tune_backend_device(bench);
     struct gpu_shape s = {DT_Q4_0, 8, 16, 1024};
-    struct gpu_params p = {GPU_PATH_SKINNY, 2, 1, gpu_stages(89), 2};
+    struct gpu_params p = {GPU_PATH_SKINNY, 2, 1, gpu_stages(89), 2, NULL};
     bool right = false;
     double us = 0;
     (void)state;
