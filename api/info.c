@@ -44,6 +44,7 @@ enum status info_metadata(struct api *a, struct call *c)
     write_text(out, "device", i->device);
     buf_putc(out, ',');
     write_text(out, "kernels", i->kernels);
+    buf_printf(out, ",\"layers\":%d,\"gpu_layers\":%d", i->n_layers, i->gpu_layers);
     if (i->gpu && *i->gpu)
         buf_printf(out, ",\"gpu_config\":%s", i->gpu);
     buf_puts(out, "}");

@@ -111,6 +111,8 @@ enum status engine_open(const struct engine_options *o, void (*on_state)(void *)
         return fail(ERR_INVALID, "give either a model file or random weights");
     TRY(backend_find(o->device, &w.backend, &w.device.index));
     TRY(limits_of(o, w.backend, w.device.index, &w.limits));
+    TRY(fit_parse(o->gpu_layers, &w.gpu_layers));
+    TRY(backend_find("cpu", &w.lower, &(int){0}));
     w.queue_limit = o->queue_limit ? o->queue_limit : QUEUE_DEFAULT;
     struct engine *e = xcalloc(1, sizeof *e);
     keep_options(e, o, &w);
@@ -175,23 +177,36 @@ enum status engine_submit(struct engine *e, const struct job_spec *spec, void (*
 
 /* ---- plan ------------------------------------------------------------------------------------ */
 
-static void print_plan(struct buf *out, const struct model *m, const struct limits *l,
-                       const struct need *n)
+static void print_regions(struct buf *out, const size_t *bytes, int64_t free_bytes)
 {
     static const char *const name[N_REGION] = {"weights", "KV cache", "job rows", "workspace"};
     size_t total = 0;
+    for (int r = 0; r < N_REGION; r++) {
+        buf_printf(out, "%-10s %14zu bytes %10.1f MiB\n", name[r], bytes[r],
+                   (double)bytes[r] / (1 << 20));
+        total += bytes[r];
+    }
+    buf_printf(out, "total      %14zu bytes %10.1f MiB of %.1f MiB free\n", total,
+               (double)total / (1 << 20), (double)free_bytes / (1 << 20));
+}
+
+static void print_plan(struct buf *out, const struct model *m, const struct limits *l,
+                       const struct need *n)
+{
+    const int n_layer = m->net.hp.n_layer;
     buf_printf(out, "model      %s (%s, %s)\n", m->info.id, m->info.arch, m->info.format);
     buf_printf(out, "context    %lld tokens, %d sequences at once, steps of at most %d rows\n",
                (long long)l->context, l->max_seqs, l->max_rows);
     buf_printf(out, "KV         %s, %d pages of %d tokens, %lld bytes a page\n",
                dtype_info(l->kv_dtype)->name, n->n_pages, n->page_tokens, (long long)n->page_bytes);
-    for (int r = 0; r < N_REGION; r++) {
-        buf_printf(out, "%-10s %14zu bytes %10.1f MiB\n", name[r], n->bytes[r],
-                   (double)n->bytes[r] / (1 << 20));
-        total += n->bytes[r];
-    }
-    buf_printf(out, "total      %14zu bytes %10.1f MiB of %.1f MiB free\n", total,
-               (double)total / (1 << 20), (double)l->free_bytes / (1 << 20));
+    if (l->cut)
+        buf_printf(out, "on the GPU: the last %d of %d layers, the output head\n", n_layer - l->cut,
+                   n_layer);
+    print_regions(out, n->bytes, l->free_bytes);
+    if (!l->cut)
+        return;
+    buf_printf(out, "on the CPU: the embedding, the first %d layers\n", l->cut);
+    print_regions(out, n->lower, l->lower_free);
 }
 
 enum status engine_plan(const struct engine_options *o, struct buf *out)
@@ -199,26 +214,29 @@ enum status engine_plan(const struct engine_options *o, struct buf *out)
     const struct backend *b;
     struct limits l;
     struct need n;
-    struct device *dev = NULL;
     struct device_info info;
-    struct model *m = NULL;
+    struct fit f = {.task = tasks_find("generate"),
+                    .lower_options = {.threads = o->threads, .isa = o->isa}};
     struct device_options d = {.threads = o->threads, .isa = o->isa, .cublaslt = "none"};
     TRY(backend_find(o->device, &b, &d.index));
+    TRY(backend_find("cpu", &f.lower, &(int){0}));
     TRY(limits_of(o, b, d.index, &l));
-    enum status s = b->open(&d, &dev);
+    TRY(fit_parse(o->gpu_layers, &f.layers));
+    enum status s = b->open(&d, &f.on.dev[SIDE_UPPER]);
     if (s == OK) {
-        b->info(dev, &info);
+        b->info(f.on.dev[SIDE_UPPER], &info);
         l.free_bytes = info.free_bytes;
-        s = model_open(o->model_path, o->random, &m);
+        s = model_open(o->model_path, o->random, &f.model);
     }
     if (s == OK)
-        s = model_place(m, dev);
+        s = model_place(f.model, f.on.dev[SIDE_UPPER]);
     if (s == OK)
-        s = tasks_find("generate")->plan(m, &info, &l, &n);
+        s = fit_plan(&f, &l, &n);
     if (s == OK)
-        print_plan(out, m, &l, &n);
-    model_close(m);
-    if (dev)
-        b->close(dev);
+        print_plan(out, f.model, &l, &n);
+    model_close(f.model);
+    for (int i = N_SIDE - 1; i >= 0; i--)
+        if (f.on.dev[i])
+            f.on.dev[i]->backend->close(f.on.dev[i]);
     return s;
 }

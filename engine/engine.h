@@ -27,6 +27,8 @@ struct engine_options { /* zero fields: the defaults */
     const char *model_path;
     const char *model_name; /* id to serve under; NULL: from the file's metadata, else its name */
     const char *device;     /* "auto", "cpu" ... */
+    const char *gpu_layers; /* NULL: all layers on the GPU; "auto": as many as fit; a number: the
+                               last so many, the first on the CPU */
     const char *kv_type;    /* NULL: the device's default; "f32" "bf16" */
     const char *isa;        /* CPU: forces an instruction set, for tests */
     const char *gpu_config, *gpu_cache; /* CUDA: a configuration; where tuned ones lie; or NULL */
@@ -81,7 +83,8 @@ struct model_info {
     bool has_template;
     const char *bos, *eos; /* spellings, "" when none */
     const char *device,
-        *kernels;    /* "cpu avx512 2 threads"; one line a weight class: which kernel runs */
+        *kernels; /* "cpu avx512 2 threads"; one line a weight class: which kernel runs */
+    int n_layers, gpu_layers; /* of them: on the GPU, the last ones */
     const char *gpu; /* JSON object: the GPU's configuration and where it comes from; "": none */
 };
 /* NULL until READY. The model lives until engine_close. */

@@ -48,7 +48,7 @@ static enum status settle(struct scorer *s, const struct score_options *o)
                                  .table_stride =
                                      (o->window + s->info.page_tokens - 1) / s->info.page_tokens};
     s->need.n_pages = s->max.table_stride;
-    gen_memories(hp, &s->limits, &s->need, NULL, s->mem);
+    gen_memories(hp, &s->limits, &s->need, SIDE_UPPER, NULL, s->mem);
     s->need.bytes[REGION_WEIGHTS] = s->m->weight_bytes;
     s->need.bytes[REGION_ROWS] = pack_device_bytes(&s->max);
     s->need.bytes[REGION_KV] = (size_t)(s->mem[MEMORY_KV].layer_bytes * hp->n_kind[MEMORY_KV] +
@@ -150,7 +150,7 @@ static enum status open_all(struct scorer *s, const struct score_options *o)
     TRY(plan_work(s));
     TRY(take_regions(s));
     TRY(model_load(s->m, s->dev, s->region[REGION_WEIGHTS], o->progress, o->ctx));
-    gen_memories(&s->m->net.hp, &s->limits, &s->need, s->region[REGION_KV], s->mem);
+    gen_memories(&s->m->net.hp, &s->limits, &s->need, SIDE_UPPER, s->region[REGION_KV], s->mem);
     pack_open(&s->pack, &s->max, s->region[REGION_ROWS]);
     s->mem[MEMORY_KV].table = s->pack.table;
     s->mem[MEMORY_KV].table_stride = s->max.table_stride;

@@ -57,6 +57,7 @@ static const struct option table[] = {
     {"kv-bytes",          OPT_SIZE,   AT(kv_bytes),          NULL,        0, BIG,   "SIZE",  RUNS, NULL, "memory for the KV cache, as 2G [from what is free]"},
     {"prefix-cache",      OPT_FLAG,   AT(prefix_cache),      "1",         0, 0,     NULL,    CMD_SERVE | CMD_CHAT | CMD_PLAN, "NIM_ENABLE_KV_CACHE_REUSE", "keep the KV pages of finished requests for reuse"},
     {"device",            OPT_TEXT,   AT(device),            "auto",      0, 0,     "NAME",  RUNS | CMD_TUNE, NULL, "where to compute: auto, cuda, cuda:N (the N-th GPU) or cpu"},
+    {"gpu-layers",        OPT_TEXT,   AT(gpu_layers),        NULL,        0, 0,     "N",     RUNS, NULL, "layers on the GPU, the last ones; the first on the CPU; auto: as many as fit [all]"},
     {"threads",           OPT_INT,    AT(threads),           NULL,        0, 1024,  "N",     RUNS | CMD_QUANTIZE | CMD_PERPLEXITY | CMD_IMATRIX, NULL, "threads that compute [the processors we may use]"},
     {"isa",               OPT_TEXT,   AT(isa),               NULL,        0, 0,     "NAME",  RUNS | CMD_PERPLEXITY | CMD_IMATRIX, NULL, "force an instruction set, for tests: scalar, avx2, avx512"},
     {"cublaslt",          OPT_TEXT,   AT(cublaslt),          NULL,        0, 0,     "PATH",  RUNS | CMD_TUNE, NULL, "libcublasLt.so.13 or its folder, or none [beside the program, as installed]"},

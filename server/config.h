@@ -48,7 +48,7 @@ struct config {
     /* what to serve, and how */
     struct names served_model_name;
     bool strict_model;
-    const char *device, *kv_type, *isa, *cublaslt;
+    const char *device, *gpu_layers, *kv_type, *isa, *cublaslt;
     int64_t ctx, kv_bytes, threads, max_seqs, max_queue, max_rows;
     bool prefix_cache, deterministic, strict;
     const char *gpu_config, *gpu_cache;

@@ -307,9 +307,13 @@ static void bind_rows(struct binder *b, bool per_layer, int l)
     const struct weight_row *row = b->net->arch->weights;
 
     for (int n; row->gguf; row += n) {
+        int first = b->p->n, layer = row->layer ? l : b->net->hp.n_layer;
+
         n = group(row);
         if (row->layer == per_layer)
             bind_row(b, row, n, l);
+        for (; first < b->p->n; first++)
+            b->p->bound[first].layer = row->kind == WEIGHT_TABLE ? 0 : layer;
     }
 }
 
@@ -352,6 +356,7 @@ static void bind_rope(struct binder *b)
     d = add(b->p, WEIGHT_VECTOR, &net->inv_freq);
     d->host = b->p->inv_freq;
     d->n = n;
+    d->layer = net->hp.n_layer;
 }
 
 enum status bind_weights(const struct checkpoint *c, const struct recipe *recipe, struct net *net,
@@ -373,6 +378,23 @@ enum status bind_weights(const struct checkpoint *c, const struct recipe *recipe
     buf_clear(&b.problem);
     xfree(b.used);
     return s;
+}
+
+void bind_untie(struct placement *p, int n_layer)
+{
+    struct bound *table = &p->bound[0], *head; /* the first row of every network */
+
+    if (!table->also)
+        return;
+    head = add(p, WEIGHT_MATRIX, table->also);
+    table = &p->bound[0];
+    table->also = NULL;
+    head->src[0] = table->src[0];
+    head->n_src = 1;
+    head->dtype = table->dtype;
+    head->n = table->n;
+    head->k = table->k;
+    head->layer = n_layer;
 }
 
 void bind_clear(struct placement *p)

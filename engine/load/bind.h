@@ -54,16 +54,20 @@ struct bound {
     enum weight_kind kind;
     struct quant quant;   /* of a matrix: the file's companion scale; order is set with the view */
     int order;            /* of a matrix: which bound vector is its quant.order; 0: none */
+    int layer;            /* that it belongs to; what comes behind all layers: n_layer */
     enum dtype dtype;     /* as it lies on the device */
     int64_t n, k;         /* vectors: n elements, k 1 */
     struct choice choice; /* matrices and tables */
-    size_t offset, bytes; /* in the region of weights */
+    size_t offset, bytes; /* in its side's region of weights; of a vector: among the vectors */
 };
 
 struct placement { /* owner: struct model */
     struct bound *bound;
     int n, cap;
-    float *inv_freq; /* [rope_dim / 2] */
+    float *inv_freq;        /* [rope_dim / 2] */
+    int cut;                /* layers below it lie on the lower side, with the table; 0: none */
+    size_t vectors[N_SIDE]; /* where they begin; each side has all of them */
+    size_t vector_bytes;
 };
 
 /* Binds every row of the recipe's network; net->hp and net->layer are ready. Reports missing,
@@ -71,6 +75,8 @@ struct placement { /* owner: struct model */
 enum status bind_weights(const struct checkpoint *c, const struct recipe *recipe, struct net *net,
                          struct placement *p);
 void bind_clear(struct placement *p);
+/* A tied head becomes a weight of its own, for a network whose table lies on another device. */
+void bind_untie(struct placement *p, int n_layer);
 
 int64_t bind_dim(const struct hparams *hp, enum weight_dim d);
 /* Name of the row's tensor in layer l. */

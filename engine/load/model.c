@@ -333,11 +333,15 @@ void model_close(struct model *m)
 
 /* ---- weights --------------------------------------------------------------------------------- */
 
-enum status model_place(struct model *m, struct device *dev)
+static enum status place(struct model *m, const struct sides *on, int cut)
 {
-    enum status s = repack_place(m->place, dev, &m->weight_bytes);
+    size_t total[N_SIDE];
     struct buf report = {0};
 
+    m->place->cut = cut;
+    enum status s = repack_place(m->place, on, total);
+    m->weight_bytes = total[SIDE_UPPER];
+    m->lower_bytes = total[SIDE_LOWER];
     if (s != OK)
         return fail_in(s, "%s", m->ckpt->path);
     repack_report(m->place, &report);
@@ -346,18 +350,49 @@ enum status model_place(struct model *m, struct device *dev)
     return OK;
 }
 
+enum status model_place(struct model *m, struct device *dev)
+{
+    return place(m, &(struct sides){.dev = {dev}}, 0);
+}
+
+enum status model_split(struct model *m, struct device *dev, struct device *lower, int cut)
+{
+    bind_untie(m->place, m->net.hp.n_layer);
+    return place(m, &(struct sides){.dev = {dev, lower}}, cut);
+}
+
+enum status model_load_sides(struct model *m, const struct sides *on,
+                             void (*progress)(void *, double), void *ctx)
+{
+    TRY(repack_load(m->ckpt, m->place, on, progress, ctx));
+    return end_text(m);
+}
+
 enum status model_load(struct model *m, struct device *dev, void *weights,
                        void (*progress)(void *, double), void *ctx)
 {
-    TRY(repack_load(m->ckpt, m->place, dev, weights, progress, ctx));
-    return end_text(m);
+    return model_load_sides(m, &(struct sides){{dev}, {weights}}, progress, ctx);
+}
+
+enum status model_bind_sides(struct model *m, const struct sides *on)
+{
+    if (m->place) /* a network made by hand is bound already */
+        repack_plan(m->place, on);
+    return OK;
 }
 
 enum status model_bind_plan(struct model *m, struct device *dev, void *weights)
 {
-    if (m->place) /* a network made by hand is bound already */
-        repack_plan(m->place, dev, weights);
-    return OK;
+    return model_bind_sides(m, &(struct sides){{dev}, {weights}});
+}
+
+void model_vectors(const struct model *m, const struct sides *on, struct pass *p)
+{
+    if (!on->dev[SIDE_LOWER])
+        return;
+    p->vectors = on->weights[SIDE_LOWER] + m->place->vectors[SIDE_LOWER];
+    p->other_vectors = on->weights[SIDE_UPPER] + m->place->vectors[SIDE_UPPER];
+    p->vector_bytes = m->place->vector_bytes;
 }
 
 /* ---- text ------------------------------------------------------------------------------------ */

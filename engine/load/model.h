@@ -16,6 +16,7 @@
 
 struct checkpoint;
 struct placement;
+struct sides; /* engine/load/repack.h */
 struct recipe;
 struct text_thread;
 
@@ -32,6 +33,7 @@ struct model {
     bool whole;                  /* they are there, and described */
     char (*id_text)[16];         /* without a vocabulary: "<id>" of each token */
     size_t weight_bytes;         /* of the packed weights, after model_place */
+    size_t lower_bytes;          /* of those of the first layers, where another device has them */
     struct arena arena;
 };
 
@@ -41,11 +43,20 @@ enum status model_open(const char *path, const struct random_model *random, stru
  * them fails there. */
 enum status model_begin(const char *path, const struct random_model *random, struct model **out);
 enum status model_place(struct model *m, struct device *dev);
+/* The embedding and the layers below `cut`, which is above 0, to `lower`, the others and the
+ * head to `dev`. May be asked again with a greater cut. */
+enum status model_split(struct model *m, struct device *dev, struct device *lower, int cut);
 /* `progress` (may be NULL) gets 0 .. 1. Source pages are dropped as they are packed. */
 enum status model_load(struct model *m, struct device *dev, void *weights,
                        void (*progress)(void *, double), void *ctx);
 /* Binds without bytes: views with addresses inside `weights` (the null device's), for planning. */
 enum status model_bind_plan(struct model *m, struct device *dev, void *weights);
+/* The same after model_split: [SIDE_UPPER], [SIDE_LOWER]. */
+enum status model_load_sides(struct model *m, const struct sides *on,
+                             void (*progress)(void *, double), void *ctx);
+enum status model_bind_sides(struct model *m, const struct sides *on);
+/* How a walk through the network finds the vectors, which lie on both sides. */
+void model_vectors(const struct model *m, const struct sides *on, struct pass *p);
 void model_close(struct model *m);
 
 #endif

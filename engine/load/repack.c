@@ -1,9 +1,10 @@
 /* repack.c - the loading loop: weights in batches, source pages dropped as they are done.
  *
  * The host holds at most one weight in a second copy, and that only for formats whose bytes are
- * made here. Vectors are small and many: they lie together behind the matrices and go over in one
- * copy, first, because what they are read from is dropped with the matrices around them. The
- * invariant: place, plan and load agree on every offset, since only place computes them. */
+ * made here. Vectors are small and many: they lie together behind the matrices, on each device
+ * that has part of the network, and go over in one copy, first, because what they are read from
+ * is dropped with the matrices around them. The invariant: place, plan and load agree on every
+ * offset, since only place computes them. */
 #include "engine/load/repack.h"
 
 #include <string.h>
@@ -55,29 +56,34 @@ static enum status choose(struct bound *b, struct device *dev)
     return OK;
 }
 
-enum status repack_place(struct placement *p, struct device *dev, size_t *total)
+static enum side side_of(const struct placement *p, const struct bound *b)
 {
-    size_t at = 0;
+    return b->layer < p->cut ? SIDE_LOWER : SIDE_UPPER;
+}
+
+enum status repack_place(struct placement *p, const struct sides *on, size_t total[N_SIDE])
+{
+    size_t at[N_SIDE] = {0}, vectors = 0;
 
     for (int i = 0; i < p->n; i++) {
         struct bound *b = &p->bound[i];
+        enum side side = side_of(p, b);
 
-        if (is_vector(b))
+        if (is_vector(b)) {
+            b->bytes = (size_t)b->n * sizeof(float);
+            b->offset = vectors;
+            vectors = align_up(vectors + b->bytes);
             continue;
-        TRY(choose(b, dev));
-        b->offset = at;
-        at = align_up(at + b->bytes);
+        }
+        TRY(choose(b, on->dev[side]));
+        b->offset = at[side];
+        at[side] = align_up(at[side] + b->bytes);
     }
-    for (int i = 0; i < p->n; i++) {
-        struct bound *b = &p->bound[i];
-
-        if (!is_vector(b))
-            continue;
-        b->bytes = (size_t)b->n * sizeof(float);
-        b->offset = at;
-        at = align_up(at + b->bytes);
+    p->vector_bytes = vectors;
+    for (int i = 0; i < N_SIDE; i++) {
+        p->vectors[i] = at[i];
+        total[i] = on->dev[i] ? at[i] + vectors : 0;
     }
-    *total = at;
     return OK;
 }
 
@@ -95,15 +101,21 @@ static struct tensor view_of(const struct bound *b, void *data)
     return t;
 }
 
-/* `t` lies where b was placed: all others of `p` lie relative to it. */
-static void set_view(const struct placement *p, struct bound *b, const struct device *dev,
+/* Where b lies on its own side. */
+static void *address(const struct placement *p, const struct sides *on, const struct bound *b)
+{
+    enum side side = side_of(p, b);
+
+    return on->weights[side] + (is_vector(b) ? p->vectors[side] : 0) + b->offset;
+}
+
+/* `t` is what the network sees of b. */
+static void set_view(const struct placement *p, const struct sides *on, struct bound *b,
                      struct tensor t)
 {
-    const char *weights = (const char *)t.data - b->offset;
-
-    t.dev = (int8_t)dev->index;
+    t.dev = (int8_t)on->dev[side_of(p, b)]->index;
     if (b->order)
-        b->quant.order = (const int32_t *)(const void *)(weights + p->bound[b->order].offset);
+        b->quant.order = address(p, on, &p->bound[b->order]);
     t.q = b->quant.global != 0 || b->quant.order ? &b->quant : NULL;
     if (b->dst)
         *b->dst = t;
@@ -111,10 +123,10 @@ static void set_view(const struct placement *p, struct bound *b, const struct de
         *b->also = t;
 }
 
-void repack_plan(const struct placement *p, const struct device *dev, char *weights)
+void repack_plan(const struct placement *p, const struct sides *on)
 {
     for (int i = 0; i < p->n; i++)
-        set_view(p, &p->bound[i], dev, view_of(&p->bound[i], weights + p->bound[i].offset));
+        set_view(p, on, &p->bound[i], view_of(&p->bound[i], address(p, on, &p->bound[i])));
 }
 
 /* A source tensor in the format that the weight has on the device: `t` itself, or in `own` what is
@@ -164,11 +176,19 @@ static size_t made_bytes(const struct bound *b)
 struct loading {
     const struct checkpoint *c;
     const struct placement *p;
+    const struct sides *on;
+    enum side side; /* whose weights are packed now */
     struct device *dev;
-    char *weights, *scratch;
+    char *scratch;
     size_t scratch_bytes, batch_bytes;
     bool repeat; /* random weights for a device that copies faster than a processor makes them */
 };
+
+/* Not packed now: vectors, which are loaded before, and what the other side has. */
+static bool skips(const struct loading *l, const struct bound *b)
+{
+    return is_vector(b) || side_of(l->p, b) != l->side;
+}
 
 static enum status pack_items(const struct loading *l, const struct pack_item *item, int n)
 {
@@ -186,7 +206,7 @@ static bool repeats(const struct loading *l, const struct bound *b, struct bound
 {
     *few = *b;
     few->n = FEW_ROWS;
-    return l->repeat && !is_vector(b) && b->src[0]->made && b->src[0]->shape[0] > FEW_ROWS &&
+    return l->repeat && !skips(l, b) && b->src[0]->made && b->src[0]->shape[0] > FEW_ROWS &&
            choose(few, l->dev) == OK && few->choice.layout == b->choice.layout &&
            few->bytes < b->bytes;
 }
@@ -202,10 +222,11 @@ static int batch_end(const struct loading *l, int first, size_t *bytes)
         const struct bound *b = &l->p->bound[i];
         struct bound few;
 
-        if ((!is_vector(b) && made + made_bytes(b) > l->scratch_bytes) ||
-            (i > first && repeats(l, b, &few)))
+        if (skips(l, b))
+            continue;
+        if (made + made_bytes(b) > l->scratch_bytes || (i > first && repeats(l, b, &few)))
             break;
-        made += is_vector(b) ? 0 : made_bytes(b);
+        made += made_bytes(b);
         *bytes += source_bytes(b);
     }
     return i;
@@ -231,9 +252,9 @@ static enum status list_items(const struct loading *l, int first, int last, stru
     for (int i = first; i < last; i++) {
         const struct bound *b = &l->p->bound[i];
 
-        if (is_vector(b))
+        if (skips(l, b))
             continue;
-        dst[*n] = view_of(b, l->weights + b->offset);
+        dst[*n] = view_of(b, address(l->p, l->on, b));
         item[*n] = (struct pack_item){src, b->n_src, &b->choice, &dst[*n]};
         for (int j = 0; j < b->n_src; j++, src++) {
             struct ckpt_tensor own;
@@ -252,7 +273,8 @@ static enum status pack_repeated(const struct loading *l, struct bound *b, struc
 {
     const struct backend *device = l->dev->backend;
     struct ckpt_tensor t = *b->src[0];
-    struct tensor src, dst = view_of(few, l->weights + b->offset);
+    char *at = address(l->p, l->on, b);
+    struct tensor src, dst = view_of(few, at);
     size_t have = few->bytes;
 
     t.shape[0] = few->n;
@@ -260,11 +282,10 @@ static enum status pack_repeated(const struct loading *l, struct bound *b, struc
     TRY(source(l->c, &t, l->scratch, &src));
     TRY(device->pack(l->dev, &src, 1, &few->choice, &dst));
     for (size_t n; have < b->bytes; have += n) { /* doubles what is there */
-        char *at = l->weights + b->offset;
         n = have < b->bytes - have ? have : b->bytes - have;
         TRY(device->copy(device->queue(l->dev), at + have, at, n, COPY_ON_DEVICE));
     }
-    set_view(l->p, b, l->dev, view_of(b, l->weights + b->offset));
+    set_view(l->p, l->on, b, view_of(b, at));
     return OK;
 }
 
@@ -277,15 +298,15 @@ static enum status pack(const struct loading *l, int first, int last)
     int n;
     enum status s = list_items(l, first, last, tensor, item, &n);
 
-    if (s == OK) {
+    if (s == OK && n > 0) {
         s = pack_items(l, item, n);
         if (s != OK)
             fail_in(s, "%s", l->c->path);
     }
     for (int i = first, k = 0; i < last && s == OK; i++) {
-        if (is_vector(&l->p->bound[i]))
+        if (skips(l, &l->p->bound[i]))
             continue;
-        set_view(l->p, &l->p->bound[i], l->dev, *item[k++].dst);
+        set_view(l->p, l->on, &l->p->bound[i], *item[k++].dst);
         drop_sources(l->c, &l->p->bound[i]);
     }
     xfree(tensor);
@@ -293,13 +314,12 @@ static enum status pack(const struct loading *l, int first, int last)
     return s;
 }
 
-/* All vectors as f32 into `host`, which mirrors the region from `first` on. */
-static enum status gather_vectors(const struct checkpoint *c, const struct placement *p, char *host,
-                                  size_t first)
+/* All vectors as f32 into `host`, which mirrors a side's vectors. */
+static enum status gather_vectors(const struct checkpoint *c, const struct placement *p, char *host)
 {
     for (int i = 0; i < p->n; i++) {
         const struct bound *b = &p->bound[i];
-        float *at = (float *)(void *)(host + (b->offset - first));
+        float *at = (float *)(void *)(host + b->offset);
 
         if (!is_vector(b))
             continue;
@@ -322,71 +342,91 @@ static enum status gather_vectors(const struct checkpoint *c, const struct place
 }
 
 static enum status load_vectors(const struct checkpoint *c, const struct placement *p,
-                                struct device *dev, char *weights)
+                                const struct sides *on)
 {
-    struct queue *q = dev->backend->queue(dev);
-    size_t first = SIZE_MAX, end = 0;
-    struct fence f;
-    enum status s;
-    char *host;
+    char *host = xcalloc(1, p->vector_bytes);
+    enum status s = gather_vectors(c, p, host);
 
+    for (int i = 0; i < N_SIDE && s == OK; i++) {
+        struct device *dev = on->dev[i];
+        struct fence f;
+
+        if (!dev)
+            continue;
+        struct queue *q = dev->backend->queue(dev);
+        s = dev->backend->copy(q, on->weights[i] + p->vectors[i], host, p->vector_bytes,
+                               COPY_TO_DEVICE);
+        if (s == OK)
+            s = dev->backend->record(q, &f);
+        if (s == OK)
+            s = dev->backend->wait(q, &f);
+    }
     for (int i = 0; i < p->n; i++) {
         struct bound *b = &p->bound[i];
 
-        if (!is_vector(b))
-            continue;
-        first = b->offset < first ? b->offset : first;
-        end = b->offset + b->bytes > end ? b->offset + b->bytes : end;
-        set_view(p, b, dev, view_of(b, weights + b->offset));
+        if (is_vector(b))
+            set_view(p, on, b, view_of(b, address(p, on, b)));
     }
-    host = xcalloc(1, end - first);
-    s = gather_vectors(c, p, host, first);
-    if (s == OK)
-        s = dev->backend->copy(q, weights + first, host, end - first, COPY_TO_DEVICE);
-    if (s == OK)
-        s = dev->backend->record(q, &f);
-    if (s == OK)
-        s = dev->backend->wait(q, &f);
     xfree(host);
     return s;
 }
 
-enum status repack_load(const struct checkpoint *c, const struct placement *p, struct device *dev,
-                        char *weights, void (*progress)(void *, double), void *ctx)
+struct progress {
+    void (*report)(void *, double);
+    void *ctx;
+    size_t done, total;
+};
+
+/* The matrices of one side. */
+static enum status load_side(struct loading *l, enum side side, struct progress *p)
 {
-    struct loading l = {.c = c, .p = p, .dev = dev, .weights = weights};
-    size_t total = 0, done = 0, bytes;
     struct device_info info;
+    enum status s = OK;
+    size_t bytes;
+
+    l->side = side;
+    l->dev = l->on->dev[side];
+    l->dev->backend->info(l->dev, &info);
+    l->repeat = l->c->format->repeats && !info.synchronous;
+    l->batch_bytes = BATCH_BYTES * (size_t)(info.threads > 1 ? info.threads : 1);
+    for (int i = 0, last; i < l->p->n && s == OK; i = last) {
+        struct bound few;
+
+        if (repeats(l, &l->p->bound[i], &few)) {
+            last = i + 1;
+            bytes = source_bytes(&l->p->bound[i]);
+            s = pack_repeated(l, &l->p->bound[i], &few);
+        } else {
+            last = batch_end(l, i, &bytes);
+            s = pack(l, i, last);
+        }
+        p->done += bytes;
+        if (p->report)
+            p->report(p->ctx, (double)p->done / (double)p->total);
+    }
+    return s;
+}
+
+enum status repack_load(const struct checkpoint *c, const struct placement *p,
+                        const struct sides *on, void (*progress)(void *, double), void *ctx)
+{
+    struct loading l = {.c = c, .p = p, .on = on};
+    struct progress at = {progress, ctx, 0, 1};
     void *scratch = NULL;
 
-    dev->backend->info(dev, &info);
-    l.repeat = c->format->repeats && !info.synchronous;
-    l.batch_bytes = BATCH_BYTES * (size_t)(info.threads > 1 ? info.threads : 1);
     for (int i = 0; i < p->n; i++) {
         size_t n = is_vector(&p->bound[i]) ? 0 : made_bytes(&p->bound[i]);
 
-        total += source_bytes(&p->bound[i]);
+        at.total += is_vector(&p->bound[i]) ? 0 : source_bytes(&p->bound[i]);
         l.scratch_bytes = n > l.scratch_bytes ? n : l.scratch_bytes;
     }
     if (l.scratch_bytes)
         TRY(big_alloc(l.scratch_bytes, &scratch));
     l.scratch = scratch;
-    enum status s = load_vectors(c, p, dev, weights);
-    for (int i = 0, last; i < p->n && s == OK; i = last) {
-        struct bound few;
-
-        if (repeats(&l, &p->bound[i], &few)) {
-            last = i + 1;
-            bytes = source_bytes(&p->bound[i]);
-            s = pack_repeated(&l, &p->bound[i], &few);
-        } else {
-            last = batch_end(&l, i, &bytes);
-            s = pack(&l, i, last);
-        }
-        done += bytes;
-        if (progress)
-            progress(ctx, (double)done / (double)total);
-    }
+    enum status s = load_vectors(c, p, on);
+    for (int side = N_SIDE - 1; side >= 0 && s == OK; side--)
+        if (on->dev[side])
+            s = load_side(&l, (enum side)side, &at);
     big_free(scratch, l.scratch_bytes);
     return s;
 }

@@ -5,14 +5,19 @@
 
 #include "engine/load/bind.h"
 
-/* Fills choice, offset and bytes of every bound weight; `total` is the region's size. A weight that
- * the device cannot use fails with its name. */
-enum status repack_place(struct placement *p, struct device *dev, size_t *total);
+/* The devices that share a network; [SIDE_LOWER] NULL: the upper one has all of it. */
+struct sides {
+    struct device *dev[N_SIDE];
+    char *weights[N_SIDE]; /* the region of each, once it is there */
+};
+/* Fills choice, offset and bytes of every bound weight, by p->cut; `total` are the regions'
+ * sizes. A weight that its device cannot use fails with its name. */
+enum status repack_place(struct placement *p, const struct sides *on, size_t total[N_SIDE]);
 /* Sets the views of the net to where the weights would lie; packs nothing. */
-void repack_plan(const struct placement *p, const struct device *dev, char *weights);
-/* Packs all into `weights`, which has repack_place's total. */
-enum status repack_load(const struct checkpoint *c, const struct placement *p, struct device *dev,
-                        char *weights, void (*progress)(void *, double), void *ctx);
+void repack_plan(const struct placement *p, const struct sides *on);
+/* Packs all into the regions, which have repack_place's totals. */
+enum status repack_load(const struct checkpoint *c, const struct placement *p,
+                        const struct sides *on, void (*progress)(void *, double), void *ctx);
 /* One line a class of weights: format, kernel, how many, bytes. */
 void repack_report(const struct placement *p, struct buf *out);
 

@@ -98,8 +98,12 @@ static void last_layer(const struct net *net, struct pass *p, struct tensor x, s
     int l = net->hp.n_layer - 1;
     const struct layer *w = &net->layer[l];
     float eps = net->hp.norm_eps;
-    struct tensor qkv = nn_qkv(p, net, l, h), y; /* [R, (Hq + 2 Hkv) D] */
+    struct tensor qkv, y;
+    size_t mark;
 
+    out->hidden = pass_tensor(p, DT_F32, p->b->n_want, net->hp.n_embd); /* [W, E] */
+    mark = pass_mark(p);
+    qkv = nn_qkv(p, net, l, h); /* [R, (Hq + 2 Hkv) D] */
     if (p->b->n_want == 0)
         return; /* a chunk of a prompt: its keys and values are all that it was for */
     y = nn_gather(p, nn_attention(p, net, l, qkv)); /* [W, Hq D] */
@@ -109,6 +113,7 @@ static void last_layer(const struct net *net, struct pass *p, struct tensor x, s
     nn_add_rmsnorm(p, x, y, w->ffn_norm, eps, out->hidden);
     y = nn_glu(p, w, ACT_SILU, out->hidden);
     nn_add_rmsnorm(p, x, y, net->out_norm, eps, out->hidden);
+    pass_release(p, mark);
 }
 
 static void forward(const struct net *net, struct pass *p, const struct input *in,
@@ -117,22 +122,19 @@ static void forward(const struct net *net, struct pass *p, const struct input *i
     const struct hparams *hp = &net->hp;
     const struct batch *b = in->batch;
     struct tensor x, h;
-    size_t mark;
 
     nn_begin(p, b);
-    out->logits = pass_tensor(p, DT_F32, b->n_want, hp->n_vocab); /* [W, V] */
-    out->hidden = pass_tensor(p, DT_F32, b->n_want, hp->n_embd);  /* [W, E] */
-    mark = pass_mark(p);
     x = nn_embed(p, net, 1);                           /* [R, E] */
     h = pass_tensor(p, DT_F32, b->r.rows, hp->n_embd); /* [R, E] */
     nn_rmsnorm(p, x, net->layer[0].attn_norm, hp->norm_eps, h);
     for (int l = 0; l + 1 < hp->n_layer; l++) {
-        nn_layer(p, l, &x);
+        nn_layer(p, l, &x, &h);
         middle_layer(net, p, l, x, h, net->layer[l + 1].attn_norm);
     }
-    nn_layer(p, hp->n_layer - 1, &x);
+    nn_layer(p, hp->n_layer - 1, &x, &h);
     last_layer(net, p, x, h, out);
-    pass_release(p, mark);
+    nn_layer(p, hp->n_layer, &out->hidden, NULL);
+    out->logits = pass_tensor(p, DT_F32, b->n_want, hp->n_vocab); /* [W, V] */
     if (b->n_want > 0)
         nn_linear_into(p, &net->head, out->hidden, out->logits);
 }

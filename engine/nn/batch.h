@@ -13,7 +13,8 @@ enum memory_kind { MEMORY_KV, MEMORY_STATE, N_MEMORY_KIND };
 struct memory {
     enum memory_kind kind;
     char *base;
-    int64_t layer_bytes; /* the layer with index i of this kind begins at base + i * layer_bytes */
+    int first;           /* index of the first layer of this kind that lies here */
+    int64_t layer_bytes; /* layer i of this kind begins at base + (i - first) * layer_bytes */
     uint8_t dtype;
     int page_tokens;      /* KV */
     int64_t page_bytes;   /* KV: of one layer */

@@ -16,11 +16,16 @@ void nn_begin(struct pass *p, const struct batch *b)
     p->live = b->r.live;
 }
 
-void nn_layer(struct pass *p, int l, struct tensor *x)
+void nn_layer(struct pass *p, int l, struct tensor *x, struct tensor *h)
 {
-    (void)p; /* one device, one segment: x is where it has to be */
-    (void)l;
-    (void)x;
+    const char *from = p->work;
+
+    if (p->status != OK || !p->next.q || l != p->next.layer)
+        return; /* they are where they have to be */
+    pass_cross(p);
+    pass_carry(p, from, x);
+    if (h)
+        pass_carry(p, from, h);
 }
 
 struct tensor nn_embed(struct pass *p, const struct net *net, float scale)
@@ -40,7 +45,8 @@ struct tensor nn_embed(struct pass *p, const struct net *net, float scale)
 
 void nn_rmsnorm(struct pass *p, struct tensor x, struct tensor weight, float eps, struct tensor y)
 {
-    struct op_rmsnorm a = {.x = x, .weight = weight, .y = y, .eps = eps, .live = p->live};
+    struct op_rmsnorm a = {
+        .x = x, .weight = pass_vector(p, weight), .y = y, .eps = eps, .live = p->live};
 
     RUN(p, op_rmsnorm(p->q, &a));
 }
@@ -48,8 +54,12 @@ void nn_rmsnorm(struct pass *p, struct tensor x, struct tensor weight, float eps
 void nn_add_rmsnorm(struct pass *p, struct tensor x, struct tensor delta, struct tensor weight,
                     float eps, struct tensor y)
 {
-    struct op_add_rmsnorm a = {
-        .x = x, .delta = delta, .weight = weight, .y = y, .eps = eps, .live = p->live};
+    struct op_add_rmsnorm a = {.x = x,
+                               .delta = delta,
+                               .weight = pass_vector(p, weight),
+                               .y = y,
+                               .eps = eps,
+                               .live = p->live};
 
     RUN(p, op_add_rmsnorm(p->q, &a));
 }
@@ -110,7 +120,7 @@ struct kv_view nn_kv(const struct pass *p, const struct net *net, int l)
 {
     const struct memory *m = &p->b->mem[MEMORY_KV];
 
-    return (struct kv_view){.base = m->base + net->hp.index[l] * m->layer_bytes,
+    return (struct kv_view){.base = m->base + (net->hp.index[l] - m->first) * m->layer_bytes,
                             .dtype = m->dtype,
                             .page_tokens = m->page_tokens,
                             .n_head = net->hp.n_kv_head,
@@ -135,7 +145,7 @@ struct tensor nn_qkv(struct pass *p, const struct net *net, int l, struct tensor
         .k_norm = w->k_norm,
         .eps = hp->norm_eps,
         .r = p->b->r,
-        .inv_freq = net->inv_freq.data,
+        .inv_freq = pass_vector(p, net->inv_freq).data,
         .n_freq = hp->rope_dim / 2,
         .neox = hp->rope_neox,
         .factor = net->rope_attn_factor,

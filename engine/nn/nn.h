@@ -10,8 +10,9 @@
 
 /* The rows of `b` become the rows at hand. */
 void nn_begin(struct pass *p, const struct batch *b);
-/* A layer begins: x moves to the layer's device, a capture segment may close here. */
-void nn_layer(struct pass *p, int l, struct tensor *x);
+/* A layer begins, or with l = n_layer the output head: what is at hand, x and h (may be NULL),
+ * moves to its device. */
+void nn_layer(struct pass *p, int l, struct tensor *x, struct tensor *h);
 
 /* [R, E] of the batch's tokens, or rows of batch.embed, or what the sampler chose last */
 struct tensor nn_embed(struct pass *p, const struct net *net, float scale);

@@ -40,6 +40,45 @@ void pass_release(struct pass *p, size_t mark)
     p->used = mark;
 }
 
+void pass_cross(struct pass *p)
+{
+    const struct pass_next to = p->next;
+    const char *vectors = p->vectors;
+
+    p->live = p->b && p->live == p->b->want_live ? to.b->want_live : to.b->r.live;
+    p->lower_peak = p->peak;
+    p->q = to.q;
+    p->work = to.work;
+    p->size = to.size;
+    p->peak = p->used;
+    p->b = to.b;
+    p->next = (struct pass_next){0};
+    p->vectors = p->other_vectors;
+    p->other_vectors = vectors;
+}
+
+void pass_carry(struct pass *p, const char *from, struct tensor *t)
+{
+    const void *src = t->data;
+    size_t at = (size_t)((const char *)src - from), bytes = tensor_bytes(t);
+
+    t->data = p->work + at;
+    if (p->status == OK && at + bytes > p->size)
+        pass_fail(p, fail(ERR_INTERNAL, "workspace of %zu bytes is too small for what is carried",
+                          p->size));
+    if (p->status == OK && bytes > 0)
+        pass_fail(p, p->q->dev->backend->copy(p->q, t->data, src, bytes, COPY_TO_DEVICE));
+}
+
+struct tensor pass_vector(const struct pass *p, struct tensor v)
+{
+    size_t at = (size_t)((uintptr_t)v.data - (uintptr_t)p->other_vectors);
+
+    if (v.data && p->other_vectors && at < p->vector_bytes)
+        v.data = (void *)((uintptr_t)p->vectors + at);
+    return v;
+}
+
 void pass_fail(struct pass *p, enum status s)
 {
     if (p->status == OK)

@@ -3,7 +3,11 @@
  * Three modes over the same code: plan (null backend: the exact peak of the workspace), run,
  * capture. After the first error every nn_ call does nothing; read `status` once at the end. A
  * forward allocates only here, in stack order: mark, allocate, release; it never synchronises and
- * never branches on device values. */
+ * never branches on device values.
+ *
+ * Two devices may share a network: the first layers run on one (the lower side), the others and
+ * the output head on the other (the upper). A tensor then has the same offset in both workspaces,
+ * so that marks stay true where the walk goes over from one to the other. */
 #ifndef ENGINE_NN_PASS_H
 #define ENGINE_NN_PASS_H
 
@@ -12,6 +16,17 @@
 
 #include "engine/nn/batch.h"
 #include "kernels/backend.h"
+
+/* Of the devices that share a network: the main one, and the one that has the first layers. */
+enum side { SIDE_UPPER, SIDE_LOWER, N_SIDE };
+
+struct pass_next {   /* where a walk that begins on the lower side goes on */
+    struct queue *q; /* NULL: it is on the upper side already */
+    int layer;       /* the first that is there; as many as there are: the output head alone */
+    char *work;
+    size_t size;
+    const struct batch *b;
+};
 
 struct pass {
     struct queue *q;
@@ -24,6 +39,11 @@ struct pass {
      * `live` as above. NULL: nobody looks. */
     void (*tap)(void *ctx, const struct tensor *x, const struct tensor *w, const int32_t *live);
     void *tap_ctx;
+    struct pass_next next;
+    size_t lower_peak; /* of the workspace on the lower side, once the walk has left it */
+    /* Each side has all vectors of the network, in one order: here, on the other side, bytes. */
+    const char *vectors, *other_vectors;
+    size_t vector_bytes;
 };
 
 void pass_begin(struct pass *p, struct queue *q, void *work, size_t size);
@@ -34,6 +54,12 @@ void pass_begin(struct pass *p, struct queue *q, void *work, size_t size);
 struct tensor pass_tensor(struct pass *p, enum dtype t, int64_t rows, int64_t cols);
 size_t pass_mark(const struct pass *p);
 void pass_release(struct pass *p, size_t mark);
+/* The walk goes over to the next side: what is at hand there; then, one by one, the tensors that
+ * are still needed, copied from where they lay. */
+void pass_cross(struct pass *p);
+void pass_carry(struct pass *p, const char *from, struct tensor *t);
+/* A vector of the network where this side has it. */
+struct tensor pass_vector(const struct pass *p, struct tensor v);
 /* Keeps the first error. */
 void pass_fail(struct pass *p, enum status s);
 

@@ -54,10 +54,19 @@ size_t pack_device_bytes(const struct pack_sizes *max)
     return layout(max, NULL, &a) + out_bytes(max) + table_bytes(max) + last;
 }
 
+static void place(struct pack *p, char *at)
+{
+    p->dev = at;
+    at += p->up_bytes;
+    p->out_dev = (struct sample_out *)at;
+    at += out_bytes(&p->max);
+    p->table = (int32_t *)at;
+    p->last = (int32_t *)(at + table_bytes(&p->max));
+}
+
 void pack_open(struct pack *p, const struct pack_sizes *max, void *device)
 {
     struct pack_arrays a;
-    char *at = device;
     p->max = *max;
     p->up_bytes = layout(max, NULL, &a);
     for (int i = 0; i < RING; i++) {
@@ -65,12 +74,14 @@ void pack_open(struct pack *p, const struct pack_sizes *max, void *device)
         p->out_host[i] = xcalloc((size_t)max->want, sizeof(struct sample_out));
         p->table_host[i] = xcalloc(1, table_bytes(max));
     }
-    p->dev = at;
-    at += p->up_bytes;
-    p->out_dev = (struct sample_out *)at;
-    at += out_bytes(max);
-    p->table = (int32_t *)at;
-    p->last = (int32_t *)(at + table_bytes(max));
+    place(p, device);
+}
+
+struct pack pack_share(const struct pack *with, void *device)
+{
+    struct pack p = *with;
+    place(&p, device);
+    return p;
 }
 
 void pack_close(struct pack *p)

@@ -38,6 +38,8 @@ struct pack {
 /* Device bytes that pack_open will use of the REGION_ROWS it is given. */
 size_t pack_device_bytes(const struct pack_sizes *max);
 void pack_open(struct pack *p, const struct pack_sizes *max, void *device);
+/* The same arrays on another device, whose queue is synchronous; `with` is closed alone. */
+struct pack pack_share(const struct pack *with, void *device);
 void pack_close(struct pack *p);
 struct pack_arrays pack_host(const struct pack *p, int ring);
 struct pack_arrays pack_dev(const struct pack *p);

@@ -20,6 +20,9 @@ struct limits { /* what a worker may use; engine.c fills it from the options, `p
     int64_t context;    /* tokens of a sequence; 0: see engine_options */
     int64_t kv_bytes;   /* 0: from `free_bytes` */
     int64_t free_bytes; /* measured on the device before anything was taken */
+    int64_t lower_free; /* on the one that has the first layers */
+    int cut;            /* layers below it are on that one; 0: there is none */
+    bool full_context;  /* an unset context is not made smaller so that it fits */
     int max_seqs, max_rows;
     enum dtype kv_dtype;
     bool prefix_cache;
@@ -28,6 +31,7 @@ struct limits { /* what a worker may use; engine.c fills it from the options, `p
 
 struct need { /* the four regions, exact */
     size_t bytes[N_REGION];
+    size_t lower[N_REGION]; /* on the device that has the first layers */
     int n_pages, page_tokens;
     int64_t page_bytes; /* of all layers together */
 };
@@ -50,9 +54,9 @@ struct task {
      * `l`. */
     enum status (*plan)(struct model *m, const struct device_info *dev, struct limits *l,
                         struct need *n);
-    /* The same walk for the device itself (backend.reserve), before the weights are in place. May
-     * be NULL. */
-    enum status (*reserve)(struct model *m, struct device *dev, const struct limits *l,
+    /* The same walk for the devices themselves (backend.reserve), before the weights are in
+     * place. May be NULL. */
+    enum status (*reserve)(struct model *m, const struct sides *on, const struct limits *l,
                            const struct need *n);
     enum status (*open)(struct worker *w, struct task_state **out);
     void (*close)(struct task_state *s);

@@ -77,11 +77,56 @@ static void on_packed(void *ctx, double done)
 
 static enum status take_regions(struct worker *w)
 {
+    struct device *lower = w->on.dev[SIDE_LOWER];
     w->need.bytes[REGION_WEIGHTS] = w->model->weight_bytes;
-    for (int r = 0; r < N_REGION; r++)
+    for (int r = 0; r < N_REGION; r++) {
         if (w->need.bytes[r] > 0)
             TRY(w->opt.backend->region(w->dev, (enum region)r, w->need.bytes[r], &w->region[r]));
+        if (lower && w->need.lower[r] > 0)
+            TRY(lower->backend->region(lower, (enum region)r, w->need.lower[r],
+                                       &w->lower_region[r]));
+    }
+    w->on.weights[SIDE_UPPER] = w->region[REGION_WEIGHTS];
+    w->on.weights[SIDE_LOWER] = w->lower_region[REGION_WEIGHTS];
     return OK;
+}
+
+/* The memory of each device, and which layers it has. */
+static enum status fit_model(struct worker *w)
+{
+    const struct worker_options *o = &w->opt;
+    struct fit f = {.task = o->task,
+                    .model = w->model,
+                    .layers = o->gpu_layers,
+                    .lower = o->model ? NULL : o->lower,
+                    .lower_options = {.threads = o->device.threads, .isa = o->device.isa},
+                    .on = {.dev = {w->dev}}};
+    w->limits = o->limits;
+    w->limits.free_bytes = w->info.free_bytes;
+    enum status s = fit_plan(&f, &w->limits, &w->need);
+    w->on = f.on;
+    TRY(s);
+    TRY(take_regions(w));
+    return o->task->reserve ? o->task->reserve(w->model, &w->on, &w->limits, &w->need) : OK;
+}
+
+/* What computes, and which part of the network where there are two. */
+static void describe_device(struct worker *w)
+{
+    struct arena *a = &w->model->arena;
+    struct model_info *i = &w->model->info;
+    struct device_info lower;
+    i->gpu_layers = w->model->net.hp.n_layer - w->limits.cut;
+    i->n_layers = w->model->net.hp.n_layer;
+    i->device = arena_printf(a, "%s, %s, %d threads", w->info.name, w->info.isa, w->info.threads);
+    if (w->info.synchronous)
+        i->gpu_layers = 0;
+    if (!w->on.dev[SIDE_LOWER])
+        return;
+    w->on.dev[SIDE_LOWER]->backend->info(w->on.dev[SIDE_LOWER], &lower);
+    i->device = arena_printf(a, "%s, %s: the last %d of %d layers; %s, %s, %d threads: the others",
+                             w->info.name, w->info.isa, i->gpu_layers, i->n_layers, lower.name,
+                             lower.isa, lower.threads);
 }
 
 /* One line at start: which configuration chose the kernels, and where it comes from. */
@@ -118,19 +163,13 @@ static enum status load(struct worker *w)
         o->backend->info(w->dev, &w->info);
     }
     set_stage(w, ENGINE_LOADING, "planning memory", 0);
-    w->limits = o->limits;
-    w->limits.free_bytes = w->info.free_bytes;
-    TRY(o->task->plan(w->model, &w->info, &w->limits, &w->need));
-    TRY(take_regions(w));
-    if (o->task->reserve && o->backend->reserve)
-        TRY(o->task->reserve(w->model, w->dev, &w->limits, &w->need));
+    TRY(fit_model(w));
     on_packed(w, 0);
     if (!o->model)
-        TRY(model_load(w->model, w->dev, w->region[REGION_WEIGHTS], on_packed, w));
+        TRY(model_load_sides(w->model, &w->on, on_packed, w));
     describe_gpu(w);
     w->model->info.context = w->limits.context;
-    w->model->info.device = arena_printf(&w->model->arena, "%s, %s, %d threads", w->info.name,
-                                         w->info.isa, w->info.threads);
+    describe_device(w);
     return o->task->open(w, &w->state);
 }
 
@@ -169,17 +208,24 @@ static enum status finish_oldest(struct worker *w)
     return st;
 }
 
+/* A step begins, or ends, on every device. */
+static void begin_step(struct worker *w, bool begin)
+{
+    struct device *lower = w->on.dev[SIDE_LOWER];
+    if (w->opt.backend->step)
+        w->opt.backend->step(w->queue, begin);
+    if (lower && lower->backend->step)
+        lower->backend->step(lower->backend->queue(lower), begin);
+}
+
 static enum status launch(struct worker *w, struct step *s)
 {
-    const struct backend *b = w->opt.backend;
     s->launched = clock_now();
-    if (b->step)
-        b->step(w->queue, true);
+    begin_step(w, true);
     enum status st = s->task->launch(s->state, s);
     if (st == OK)
-        st = b->record(w->queue, &s->fence);
-    if (b->step)
-        b->step(w->queue, false);
+        st = w->opt.backend->record(w->queue, &s->fence);
+    begin_step(w, false);
     if (st == OK)
         w->n_in_flight++;
     return st;
@@ -189,7 +235,8 @@ static enum status launch(struct worker *w, struct step *s)
  * there to do. */
 static bool round_trip(struct worker *w)
 {
-    int depth = w->info.synchronous ? 1 : MAX_IN_FLIGHT;
+    /* A synchronous device needs to know its tokens. */
+    int depth = w->info.synchronous || w->on.dev[SIDE_LOWER] ? 1 : MAX_IN_FLIGHT;
     struct step *s = &w->ring[(w->oldest + w->n_in_flight) % RING];
     bool picked = w->n_in_flight < depth && w->opt.task->pick(w->state, s);
     enum status st = picked ? launch(w, s) : OK;
@@ -257,6 +304,8 @@ static void unload(struct worker *w)
         w->opt.task->close(w->state);
     }
     model_close(w->model);
+    if (w->on.dev[SIDE_LOWER])
+        w->on.dev[SIDE_LOWER]->backend->close(w->on.dev[SIDE_LOWER]);
     if (w->dev)
         w->opt.backend->close(w->dev);
 }

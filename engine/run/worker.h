@@ -8,6 +8,7 @@
 
 #include <pthread.h>
 
+#include "engine/run/fit.h"
 #include "engine/run/task.h"
 
 struct worker_options {
@@ -19,6 +20,8 @@ struct worker_options {
     const char *model_name;
     const struct task *task;
     struct limits limits;
+    struct gpu_layers gpu_layers;
+    const struct backend *lower; /* for the layers that are not on the device; NULL: none */
     int queue_limit;
     void (*on_state)(void *);
     void *ctx;
@@ -33,6 +36,8 @@ struct worker {
     struct limits limits; /* settled */
     struct need need;
     void *region[N_REGION];
+    struct sides on; /* both devices, where two share the network */
+    void *lower_region[N_REGION];
     struct task_state *state;
     struct engine_stats stats;
 

@@ -23,6 +23,20 @@ static void find_ends(struct task_state *g)
         }
 }
 
+/* The same arrays and page numbers for the device that has the first layers. It runs on the
+ * host, at once, so no graph can hold its part of a step. */
+static void open_lower(struct task_state *g)
+{
+    struct worker *w = g->w;
+    g->lower_pack = pack_share(&g->pack, w->lower_region[REGION_ROWS]);
+    gen_memories(&g->net->hp, &w->limits, &w->need, SIDE_LOWER, w->lower_region[REGION_KV],
+                 g->lower_mem);
+    g->lower_mem[MEMORY_KV].table = g->lower_pack.table;
+    g->lower_mem[MEMORY_KV].table_stride = g->max.table_stride;
+    g->lower = w->on.dev[SIDE_LOWER]->backend->queue(w->on.dev[SIDE_LOWER]);
+    g->no_graphs = true;
+}
+
 static enum status gen_open(struct worker *w, struct task_state **out)
 {
     struct task_state *g = xcalloc(1, sizeof *g);
@@ -33,9 +47,11 @@ static enum status gen_open(struct worker *w, struct task_state **out)
     g->max = gen_sizes(&w->limits, w->need.page_tokens);
     pack_open(&g->pack, &g->max, w->region[REGION_ROWS]);
     g->counts = (uint16_t *)((char *)w->region[REGION_ROWS] + pack_device_bytes(&g->max));
-    gen_memories(&g->net->hp, &w->limits, &w->need, w->region[REGION_KV], g->mem);
+    gen_memories(&g->net->hp, &w->limits, &w->need, SIDE_UPPER, w->region[REGION_KV], g->mem);
     g->mem[MEMORY_KV].table = g->pack.table;
     g->mem[MEMORY_KV].table_stride = g->max.table_stride;
+    if (w->on.dev[SIDE_LOWER])
+        open_lower(g);
     g->slot = xcalloc((size_t)g->max.slots, sizeof(struct seq *));
     g->running = xcalloc((size_t)g->max.slots, sizeof(struct seq *));
     for (int i = 0; i < RING; i++)
@@ -294,11 +310,15 @@ static enum status upload(struct task_state *g, const struct step *step, const s
     struct queue *q = g->w->queue;
     const int64_t n_vocab = g->net->hp.n_vocab;
     TRY(pack_upload(&g->pack, step->ring, q, p->bias));
+    if (g->lower)
+        TRY(pack_upload(&g->lower_pack, step->ring, g->lower, p->bias));
     for (int i = 0; i < p->n_parts; i++) {
         struct seq *s = p->part[i].seq;
         struct pack_pages pages = {s->slot, s->n_table, s->pages.n, s->pages.id};
         if (s->n_table < s->pages.n)
             TRY(pack_table(&g->pack, step->ring, q, &pages));
+        if (s->n_table < s->pages.n && g->lower)
+            TRY(pack_table(&g->lower_pack, step->ring, g->lower, &pages));
         s->n_table = s->pages.n;
         if (!s->count)
             continue;
@@ -329,11 +349,9 @@ static int longest(const struct step_plan *p)
     return most;
 }
 
-/* The forward and the sampler, of so many rows of whatever the arrays on the device hold. */
-static enum status compute(struct task_state *g, struct sizes n)
+static struct batch batch_of(const struct pack *pack, const struct memory *mem, struct sizes n)
 {
-    struct worker *w = g->w;
-    struct pack_arrays dev = pack_dev(&g->pack);
+    struct pack_arrays dev = pack_dev(pack);
     struct ragged r = {.rows = n.rows,
                        .seqs = n.seqs,
                        .live = dev.live,
@@ -343,18 +361,35 @@ static enum status compute(struct task_state *g, struct sizes n)
                        .seq_slot = dev.seq_slot,
                        .longest = n.longest,
                        .singles = n.singles};
-    struct batch b = {.r = r,
-                      .token = dev.token,
-                      .last = g->pack.last,
-                      .mem = g->mem,
-                      .want = dev.want,
-                      .n_want = n.want,
-                      .want_live = dev.want_live};
+    return (struct batch){.r = r,
+                          .token = dev.token,
+                          .last = pack->last,
+                          .mem = mem,
+                          .want = dev.want,
+                          .n_want = n.want,
+                          .want_live = dev.want_live};
+}
+
+/* The forward and the sampler, of so many rows of whatever the arrays on the device hold. */
+static enum status compute(struct task_state *g, struct sizes n)
+{
+    struct worker *w = g->w;
+    struct pack_arrays dev = pack_dev(&g->pack);
+    struct batch b = batch_of(&g->pack, g->mem, n), lower;
+    const struct batch *first = &b;
     struct pass pass;
     struct output out = {0};
     pass_begin(&pass, w->queue, w->region[REGION_WORK], w->need.bytes[REGION_WORK]);
-    pass.b = &b;
-    g->net->arch->forward(g->net, &pass, &(struct input){.batch = &b}, &out);
+    if (g->lower) {
+        lower = batch_of(&g->lower_pack, g->lower_mem, n);
+        first = &lower;
+        pass_begin(&pass, g->lower, w->lower_region[REGION_WORK], w->need.lower[REGION_WORK]);
+        pass.next = (struct pass_next){w->queue, w->limits.cut, w->region[REGION_WORK],
+                                       w->need.bytes[REGION_WORK], &b};
+        model_vectors(g->m, &w->on, &pass);
+    }
+    pass.b = first;
+    g->net->arch->forward(g->net, &pass, &(struct input){.batch = first}, &out);
     TRY(pass.status);
     if (n.want == 0)
         return OK;

@@ -100,6 +100,9 @@ struct task_state {
     struct pack_sizes max;
     uint16_t *counts; /* device [slots, V] */
     struct memory mem[N_MEMORY_KIND];
+    struct pack lower_pack; /* the arrays and memories of the device that has the first layers */
+    struct memory lower_mem[N_MEMORY_KIND];
+    struct queue *lower;  /* its queue; NULL: one device has the whole network */
     struct seq **slot;    /* [max_seqs] */
     struct seq **running; /* [max_seqs] in order of admission */
     int n_running;
@@ -134,10 +137,10 @@ void gen_fail(struct task_state *g, struct gen_job *gj, enum status why, const c
 /* memory.c: the plan, the forward's arguments */
 enum status gen_plan(struct model *m, const struct device_info *dev, struct limits *l,
                      struct need *n);
-enum status gen_reserve(struct model *m, struct device *dev, const struct limits *l,
+enum status gen_reserve(struct model *m, const struct sides *on, const struct limits *l,
                         const struct need *n);
 struct pack_sizes gen_sizes(const struct limits *l, int page_tokens);
-void gen_memories(const struct hparams *hp, const struct limits *l, const struct need *n, char *kv,
-                  struct memory *mem);
+void gen_memories(const struct hparams *hp, const struct limits *l, const struct need *n,
+                  enum side side, char *kv, struct memory *mem);
 
 #endif

@@ -2,6 +2,7 @@
  * device. */
 #include <string.h>
 
+#include "engine/load/repack.h"
 #include "engine/tasks/generate.h"
 
 enum { CONTEXT_DEFAULT = 32768, ROWS_DEFAULT = 512 };
@@ -24,82 +25,136 @@ struct pack_sizes gen_sizes(const struct limits *l, int page_tokens)
     };
 }
 
-void gen_memories(const struct hparams *hp, const struct limits *l, const struct need *n, char *kv,
-                  struct memory *mem)
+/* Layers of one kind among the first `end`. */
+static int kind_below(const struct hparams *hp, enum memory_kind kind, int end)
+{
+    int n = 0;
+    for (int l = 0; l < end; l++)
+        n += hp->kind[l] == (uint8_t)kind;
+    return n;
+}
+
+/* Layers of one kind that a side has. */
+static int kind_of_side(const struct hparams *hp, const struct limits *l, enum memory_kind kind,
+                        enum side side)
+{
+    int below = kind_below(hp, kind, l->cut);
+    return side == SIDE_LOWER ? below : hp->n_kind[kind] - below;
+}
+
+void gen_memories(const struct hparams *hp, const struct limits *l, const struct need *n,
+                  enum side side, char *kv, struct memory *mem)
 {
     memset(mem, 0, sizeof *mem * N_MEMORY_KIND);
     int64_t page = kv_layer_page(hp, l, n->page_tokens);
     int64_t pool = page * n->n_pages;
+    bool upper = side == SIDE_UPPER;
     mem[MEMORY_KV] = (struct memory){.kind = MEMORY_KV,
                                      .base = kv,
+                                     .first = upper ? kind_below(hp, MEMORY_KV, l->cut) : 0,
                                      .layer_bytes = pool,
                                      .dtype = (uint8_t)l->kv_dtype,
                                      .page_tokens = n->page_tokens,
                                      .page_bytes = page};
     if (hp->n_kind[MEMORY_STATE] > 0)
-        mem[MEMORY_STATE] = (struct memory){.kind = MEMORY_STATE,
-                                            .base = kv + pool * hp->n_kind[MEMORY_KV],
-                                            .layer_bytes = hp->state_bytes * l->max_seqs,
-                                            .dtype = DT_F32,
-                                            .slot_bytes = hp->state_bytes};
+        mem[MEMORY_STATE] =
+            (struct memory){.kind = MEMORY_STATE,
+                            .base = kv + pool * kind_of_side(hp, l, MEMORY_KV, side),
+                            .first = upper ? kind_below(hp, MEMORY_STATE, l->cut) : 0,
+                            .layer_bytes = hp->state_bytes * l->max_seqs,
+                            .dtype = DT_F32,
+                            .slot_bytes = hp->state_bytes};
 }
 
-/* The largest step, forward and choice of tokens, on a null device, whose addresses nobody follows:
- * the workspace's peak. `like`: the device that is told of the ops, or NULL. */
-static enum status walk(struct model *m, struct device *like, const struct limits *l,
-                        const struct need *n, size_t *peak)
-{
-    struct device_options o = {.like = like};
+struct stand_in { /* a null device in the place of one */
     struct device *dev;
-    TRY(backend_null.open(&o, &dev));
-    void *weights, *kv, *rows, *work;
-    enum status s = OK;
-    const size_t huge = (size_t)1 << 36; /* of address space, which sanitizers leave little of */
-    if ((s = backend_null.region(dev, REGION_WEIGHTS, m->weight_bytes, &weights)) != OK ||
-        (s = backend_null.region(dev, REGION_KV, n->bytes[REGION_KV], &kv)) != OK ||
-        (s = backend_null.region(dev, REGION_ROWS, n->bytes[REGION_ROWS], &rows)) != OK ||
-        (s = backend_null.region(dev, REGION_WORK, huge, &work)) != OK ||
-        (s = model_bind_plan(m, dev, weights)) != OK)
-        goto out;
-    struct pack_sizes max = gen_sizes(l, n->page_tokens);
+    void *region[N_REGION];
     struct memory mem[N_MEMORY_KIND];
-    gen_memories(&m->net.hp, l, n, kv, mem);
-    int32_t *any = rows;
-    mem[MEMORY_KV].table = any;
-    mem[MEMORY_KV].table_stride = max.table_stride;
-    struct batch b = {.r = {.rows = max.rows,
-                            .seqs = max.seqs,
-                            .live = any,
-                            .pos = any,
-                            .row_seq = any,
-                            .seq_start = any,
-                            .seq_slot = any},
-                      .token = any,
-                      .last = any,
-                      .mem = mem,
-                      .want = any,
-                      .n_want = max.want,
-                      .want_live = any};
+    struct batch batch;
+};
+
+/* Of address space, which sanitizers leave little of. */
+static const size_t huge = (size_t)1 << 36;
+
+static enum status stand_in_open(struct stand_in *d, struct device *like, enum side side,
+                                 const struct model *m, const struct limits *l,
+                                 const struct need *n)
+{
+    const bool upper = side == SIDE_UPPER;
+    const size_t *need = upper ? n->bytes : n->lower;
+    const size_t bytes[N_REGION] = {upper ? m->weight_bytes : m->lower_bytes, need[REGION_KV],
+                                    need[REGION_ROWS], huge};
+    struct device_options o = {.like = like};
+    struct pack_sizes max = gen_sizes(l, n->page_tokens);
+    TRY(backend_null.open(&o, &d->dev));
+    for (int r = 0; r < N_REGION; r++)
+        TRY(backend_null.region(d->dev, (enum region)r, bytes[r], &d->region[r]));
+    gen_memories(&m->net.hp, l, n, side, d->region[REGION_KV], d->mem);
+    int32_t *any = d->region[REGION_ROWS];
+    d->mem[MEMORY_KV].table = any;
+    d->mem[MEMORY_KV].table_stride = max.table_stride;
+    d->batch = (struct batch){.r = {.rows = max.rows,
+                                    .seqs = max.seqs,
+                                    .live = any,
+                                    .pos = any,
+                                    .row_seq = any,
+                                    .seq_start = any,
+                                    .seq_slot = any},
+                              .token = any,
+                              .last = any,
+                              .mem = d->mem,
+                              .want = any,
+                              .n_want = max.want,
+                              .want_live = any};
+    return OK;
+}
+
+/* The largest step, forward and choice of tokens, on null devices, whose addresses nobody follows:
+ * the workspaces' peaks. `like`: the devices that are told of the ops, or NULL. */
+static enum status walk(struct model *m, const struct sides *like, const struct limits *l,
+                        const struct need *n, size_t peak[N_SIDE])
+{
+    struct stand_in at[N_SIDE] = {0};
+    struct sides on = {0};
     struct pass p;
-    struct output out;
-    pass_begin(&p, backend_null.queue(dev), work, huge);
-    p.b = &b;
-    m->net.arch->forward(&m->net, &p, &(struct input){.batch = &b}, &out);
-    s = p.status;
-    *peak = p.peak;
-    struct op_sample sample = {.logits = out.logits, .row = rows, .out = rows};
+    struct output out = {0};
+    enum status s = OK;
+    for (int i = 0; i < (l->cut ? N_SIDE : 1) && s == OK; i++) {
+        s = stand_in_open(&at[i], like ? like->dev[i] : NULL, (enum side)i, m, l, n);
+        on.dev[i] = at[i].dev;
+        on.weights[i] = at[i].region[REGION_WEIGHTS];
+    }
     if (s == OK)
-        s = op_sample(backend_null.queue(dev), &sample);
-out:
-    backend_null.close(dev);
+        s = model_bind_sides(m, &on);
+    if (s == OK) {
+        struct stand_in *upper = &at[SIDE_UPPER], *first = &at[l->cut ? SIDE_LOWER : SIDE_UPPER];
+        pass_begin(&p, backend_null.queue(first->dev), first->region[REGION_WORK], huge);
+        if (l->cut)
+            p.next = (struct pass_next){backend_null.queue(upper->dev), l->cut,
+                                        upper->region[REGION_WORK], huge, &upper->batch};
+        model_vectors(m, &on, &p);
+        p.b = &first->batch;
+        m->net.arch->forward(&m->net, &p, &(struct input){.batch = &first->batch}, &out);
+        s = p.status;
+        peak[SIDE_UPPER] = p.peak;
+        peak[SIDE_LOWER] = p.lower_peak;
+    }
+    struct op_sample sample = {.logits = out.logits,
+                               .row = at[SIDE_UPPER].region[REGION_ROWS],
+                               .out = at[SIDE_UPPER].region[REGION_ROWS]};
+    if (s == OK)
+        s = op_sample(backend_null.queue(on.dev[SIDE_UPPER]), &sample);
+    for (int i = 0; i < N_SIDE; i++)
+        if (at[i].dev)
+            backend_null.close(at[i].dev);
     return s;
 }
 
-enum status gen_reserve(struct model *m, struct device *dev, const struct limits *l,
+enum status gen_reserve(struct model *m, const struct sides *on, const struct limits *l,
                         const struct need *n)
 {
-    size_t peak;
-    return walk(m, dev, l, n, &peak);
+    size_t peak[N_SIDE];
+    return walk(m, on, l, n, peak);
 }
 
 static long long mib(int64_t bytes)
@@ -122,26 +177,67 @@ static enum status too_large(const struct model *m, const struct need *n, int64_
                 left > 0 ? bits * (double)left : 0);
 }
 
+struct room {                   /* of one side, for its part of the pages */
+    int64_t page, state, other; /* bytes of a page there, of its states, of all else */
+    int64_t free;
+};
+
+static int64_t other_bytes(const size_t *need)
+{
+    return (int64_t)(need[REGION_WEIGHTS] + need[REGION_ROWS] + need[REGION_WORK]);
+}
+
+static struct room room_of(const struct model *m, const struct device_info *dev,
+                           const struct limits *l, const struct need *n, enum side side)
+{
+    const struct hparams *hp = &m->net.hp;
+    const bool upper = side == SIDE_UPPER, host = !upper || dev->synchronous;
+    int64_t free = upper ? l->free_bytes : l->lower_free;
+    return (struct room){
+        .page = kv_layer_page(hp, l, n->page_tokens) * kind_of_side(hp, l, MEMORY_KV, side),
+        .state = kind_of_side(hp, l, MEMORY_STATE, side) * hp->state_bytes * l->max_seqs,
+        .other = other_bytes(upper ? n->bytes : n->lower),
+        /* Host memory is shared with everything else on the machine: at most half of what is free.
+         */
+        .free = host ? free / 2 : free - free / 32,
+    };
+}
+
+/* How many pages a side has room for; ERR_NO_MEMORY where the rest does not fit. */
+static enum status side_pages(const struct model *m, const struct device_info *dev,
+                              const struct limits *l, const struct need *n, enum side side,
+                              int64_t *fit)
+{
+    const struct room r = room_of(m, dev, l, n, side);
+    int64_t pages = INT32_MAX; /* pages of nothing: a side without attention */
+    bool roomy = l->kv_bytes && dev->synchronous;
+    if (r.free < r.other + r.state && !roomy && side == SIDE_UPPER)
+        return too_large(m, n, r.other + r.state, r.free > 0 ? r.free : 0);
+    if (r.free < r.other + r.state && !roomy)
+        return fail(ERR_NO_MEMORY,
+                    "the first %d layers need %lld MiB of host memory beside their KV cache, %lld "
+                    "MiB are to be had",
+                    l->cut, mib(r.other + r.state), mib(r.free));
+    if (l->kv_bytes && n->page_bytes > 0)
+        pages = l->kv_bytes / n->page_bytes;
+    else if (r.page > 0)
+        pages = (r.free - r.other - r.state) / r.page;
+    *fit = pages < *fit ? pages : *fit;
+    return OK;
+}
+
 /* Settles the KV pool's size; shrinks an unset context to what fits. */
 static enum status plan_pages(const struct model *m, const struct device_info *dev,
-                              struct limits *l, struct need *n, int64_t other)
+                              struct limits *l, struct need *n)
 {
     const struct hparams *hp = &m->net.hp;
     const int t = n->page_tokens;
-    int64_t state = hp->n_kind[MEMORY_STATE] * hp->state_bytes * l->max_seqs;
-    /* Host memory is shared with everything else on the machine: take at most half of what is free.
-     */
-    int64_t free = dev->synchronous ? l->free_bytes / 2 : l->free_bytes - l->free_bytes / 32;
-    int64_t budget = l->kv_bytes ? l->kv_bytes : free - other - state;
-    if (free < other + state && (!l->kv_bytes || !dev->synchronous))
-        return too_large(m, n, other + state, free > 0 ? free : 0);
-    int64_t fit = INT32_MAX; /* pages of nothing: a network without attention */
-    if (n->page_bytes > 0)
-        fit = budget > 0 ? budget / n->page_bytes : 0;
-    bool chosen = l->context > 0;
-    if (!chosen) {
+    int64_t fit = INT32_MAX;
+    for (int i = 0; i < (l->cut ? N_SIDE : 1); i++)
+        TRY(side_pages(m, dev, l, n, (enum side)i, &fit));
+    if (l->context == 0) {
         l->context = hp->n_ctx < CONTEXT_DEFAULT ? hp->n_ctx : CONTEXT_DEFAULT;
-        if (l->context > fit * t)
+        if (l->context > fit * t && !l->full_context)
             l->context = fit * t;
     }
     int64_t one = (l->context + t - 1) / t;
@@ -150,12 +246,31 @@ static enum status plan_pages(const struct model *m, const struct device_info *d
                     "a context of %lld tokens needs %lld MiB of KV cache, %lld MiB are to be had; "
                     "with them the context could be %lld%s",
                     (long long)l->context, (long long)(one * n->page_bytes >> 20),
-                    (long long)(budget >> 20), (long long)(fit * t),
+                    (long long)(fit * n->page_bytes >> 20), (long long)(fit * t),
                     l->kv_dtype == DT_F32 ? ", and twice that with --kv-type bf16" : "");
     int64_t all = one * l->max_seqs;
     n->n_pages = (int)(all < fit ? all : fit);
-    n->bytes[REGION_KV] = (size_t)(n->n_pages * n->page_bytes + state);
+    for (int i = 0; i < (l->cut ? N_SIDE : 1); i++) {
+        const struct room r = room_of(m, dev, l, n, (enum side)i);
+        size_t *need = i == SIDE_UPPER ? n->bytes : n->lower;
+        need[REGION_KV] = (size_t)(n->n_pages * r.page + r.state);
+        if (l->kv_bytes && !dev->synchronous && i == SIDE_UPPER &&
+            other_bytes(need) + (int64_t)need[REGION_KV] > r.free)
+            return fail(ERR_NO_MEMORY,
+                        "%lld MiB of KV cache were asked for, beside all else %lld MiB are to be "
+                        "had",
+                        mib((int64_t)need[REGION_KV]), (long long)((r.free - r.other) >> 20));
+    }
     return OK;
+}
+
+/* The bytes of a step's arrays on each side; counts of tokens are where they are chosen. */
+static void plan_rows(const struct model *m, const struct limits *l, struct need *n)
+{
+    struct pack_sizes max = gen_sizes(l, n->page_tokens);
+    size_t counts = (size_t)l->max_seqs * (size_t)m->net.hp.n_vocab * sizeof(uint16_t);
+    n->bytes[REGION_ROWS] = pack_device_bytes(&max) + counts;
+    n->lower[REGION_ROWS] = l->cut ? pack_device_bytes(&max) : 0;
 }
 
 enum status gen_plan(struct model *m, const struct device_info *dev, struct limits *l,
@@ -174,21 +289,21 @@ enum status gen_plan(struct model *m, const struct device_info *dev, struct limi
                           "a context of %lld tokens is more than the %d the model was trained for",
                           (long long)l->context, hp->n_ctx);
     n->bytes[REGION_WEIGHTS] = m->weight_bytes;
+    n->lower[REGION_WEIGHTS] = l->cut ? m->lower_bytes : 0;
     /* Twice: the workspace does not depend on the number of pages, but the pages on the workspace.
      */
     struct limits guess = *l;
+    size_t peak[N_SIDE] = {0};
     if (guess.context == 0)
         guess.context = hp->n_ctx < CONTEXT_DEFAULT ? hp->n_ctx : CONTEXT_DEFAULT;
-    struct pack_sizes max = gen_sizes(&guess, n->page_tokens);
-    size_t counts = (size_t)l->max_seqs * (size_t)hp->n_vocab * sizeof(uint16_t);
-    n->bytes[REGION_ROWS] = pack_device_bytes(&max) + counts;
-    n->n_pages = max.table_stride;
-    n->bytes[REGION_KV] = (size_t)(n->n_pages * n->page_bytes);
-    TRY(walk(m, NULL, &guess, n, &n->bytes[REGION_WORK]));
-    int64_t other =
-        (int64_t)(n->bytes[REGION_WEIGHTS] + n->bytes[REGION_ROWS] + n->bytes[REGION_WORK]);
-    TRY(plan_pages(m, dev, l, n, other));
-    max = gen_sizes(l, n->page_tokens);
-    n->bytes[REGION_ROWS] = pack_device_bytes(&max) + counts;
+    plan_rows(m, &guess, n);
+    n->n_pages = gen_sizes(&guess, n->page_tokens).table_stride;
+    n->bytes[REGION_KV] = n->lower[REGION_KV] = (size_t)(n->n_pages * n->page_bytes);
+    TRY(walk(m, NULL, &guess, n, peak));
+    n->bytes[REGION_WORK] = peak[SIDE_UPPER];
+    n->lower[REGION_WORK] = peak[SIDE_LOWER];
+    n->lower[REGION_KV] = 0;
+    TRY(plan_pages(m, dev, l, n));
+    plan_rows(m, l, n);
     return OK;
 }

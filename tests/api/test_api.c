@@ -313,7 +313,7 @@ static void bodies(void **state)
          "{\"version\":\"1.2\",\"modelInfo\":[{\"shortName\":\"fake/model-1\","
          "\"modelUrl\":\"fake.gguf\"}],\"assetInfo\":[],\"repository_override\":\"\","
          "\"arch\":\"fake\",\"format\":\"f32\",\"device\":\"cpu\",\"kernels\":\"none\","
-         "\"gpu_config\":{\"id\":\"l4\"}}"},
+         "\"layers\":4,\"gpu_layers\":3,\"gpu_config\":{\"id\":\"l4\"}}"},
     };
 
     (void)state;

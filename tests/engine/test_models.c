@@ -55,7 +55,7 @@ struct setup {
     float *got;
 };
 
-static void open_model(struct setup *u, const char *name, const char *isa)
+static void open_cut(struct setup *u, const char *name, const char *isa, int cut)
 {
     char path[128];
     struct step_options o = {.path = path,
@@ -65,7 +65,9 @@ static void open_model(struct setup *u, const char *name, const char *isa)
                              .kv = DT_F32,
                              .max_rows = N_TOKENS * MAX_SEQS,
                              .max_seqs = MAX_SEQS,
-                             .max_tokens = N_TOKENS + 40};
+                             .max_tokens = N_TOKENS + 40,
+                             .lower = &backend_cpu,
+                             .cut = cut};
 
     snprintf(path, sizeof path, FOLDER "%s.bin", name);
     fixture_load(&u->f, path);
@@ -77,6 +79,11 @@ static void open_model(struct setup *u, const char *name, const char *isa)
     u->s.o.path = NULL;
     u->n_vocab = u->s.m->net.hp.n_vocab;
     u->got = xmalloc(sizeof(float) * N_TOKENS * MAX_SEQS * (size_t)u->n_vocab);
+}
+
+static void open_model(struct setup *u, const char *name, const char *isa)
+{
+    open_cut(u, name, isa, 0);
 }
 
 static void close_model(struct setup *u)
@@ -200,6 +207,32 @@ static void test_bits(void **state)
         run(&u, cut, 2, u.got + row);
         assert_memory_equal(u.got, u.got + row, row * sizeof(float));
         close_model(&u);
+    }
+}
+
+/* Two devices that compute alike share a network, cut at every place: the bits are the same. */
+static void test_cuts(void **state)
+{
+    (void)state;
+    for (int m = 0; m < N_MODELS; m++) {
+        struct setup u;
+        struct step_seq all = {.slot = 1, .n = N_TOKENS, .want = 3};
+        float *whole = NULL;
+        size_t bytes;
+
+        for (int cut = 0, n_layer = 0; cut <= n_layer; cut++) {
+            open_cut(&u, models[m].name, NULL, cut);
+            n_layer = u.s.m->net.hp.n_layer;
+            all.token = u.token;
+            run(&u, &all, 1, u.got);
+            bytes = 3 * sizeof(float) * (size_t)u.n_vocab;
+            if (cut == 0)
+                whole = memcpy(xmalloc(bytes), u.got, bytes);
+            assert_memory_equal(u.got, whole, bytes);
+            assert_true((u.s.m->lower_bytes > 0) == (cut > 0));
+            close_model(&u);
+        }
+        xfree(whole);
     }
 }
 
@@ -341,7 +374,7 @@ int main(void)
         cmocka_unit_test(test_prefill),       cmocka_unit_test(test_token_by_token),
         cmocka_unit_test(test_ragged),        cmocka_unit_test(test_bits),
         cmocka_unit_test(test_plan),          cmocka_unit_test(test_stories),
-        cmocka_unit_test(test_default_model),
+        cmocka_unit_test(test_default_model), cmocka_unit_test(test_cuts),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

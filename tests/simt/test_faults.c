@@ -158,6 +158,68 @@ static void what_does_not_fit_is_told(void **state)
     backend_cuda.close(dev);
 }
 
+static int64_t all_of(const struct need *n)
+{
+    int64_t sum = 0;
+    for (int r = 0; r < N_REGION; r++)
+        sum += (int64_t)n->bytes[r];
+    return sum;
+}
+
+/* Exactly as many layers as fit are on the GPU; a model that does not fit whole is told how
+ * many. */
+static void as_many_layers_as_fit(void **state)
+{
+    (void)state;
+    static const struct random_model mini = {"mini", "bf16", 1};
+    static const struct limits asked = {
+        .max_seqs = 4, .max_rows = 64, .kv_dtype = DT_BF16, .context = 512, .free_bytes = 1 << 30};
+    struct device_options o = {.index = 0};
+    struct fit f = {.task = &task_generate, .lower = &backend_cpu, .lower_options = {.threads = 1}};
+    struct need n;
+    struct limits l = asked;
+    int64_t takes[3]; /* by the number of layers on the GPU, with room for one sequence */
+    assert_int_equal(backend_cuda.open(&o, &f.on.dev[SIDE_UPPER]), OK);
+    assert_int_equal(model_open(NULL, &mini, &f.model), OK);
+    for (int last = 0; last < 3; last++) {
+        l = asked;
+        l.kv_bytes = 512 * 2 * (2 * 64 * 2); /* one sequence: layers, K and V of one head */
+        f.layers = (struct gpu_layers){GPU_LAYERS_LAST, last};
+        assert_int_equal(model_place(f.model, f.on.dev[SIDE_UPPER]), OK);
+        assert_int_equal(fit_plan(&f, &l, &n), OK);
+        assert_int_equal(l.cut, 2 - last);
+        assert_int_equal(n.n_pages, 512 / 16);
+        takes[last] = all_of(&n);
+        assert_true(last == 0 || takes[last] > takes[last - 1]);
+        assert_true((n.lower[REGION_WEIGHTS] > 0) == (last < 2));
+    }
+    for (int last = 0; last < 3; last++)
+        for (int less = 0; less < 2; less++) {
+            l = asked;
+            l.free_bytes = (takes[last] * 32 + 30) / 31 - (less ? 64 : 0);
+            f.layers.how = GPU_LAYERS_AUTO;
+            assert_int_equal(model_place(f.model, f.on.dev[SIDE_UPPER]), OK);
+            enum status s = fit_plan(&f, &l, &n);
+            assert_int_equal(s, last - less < 0 ? ERR_NO_MEMORY : OK);
+            if (s == OK)
+                assert_int_equal(2 - l.cut, last - less);
+            if (s != OK || l.cut == 0)
+                continue;
+            l = asked;
+            l.free_bytes = (takes[last] * 32 + 30) / 31 - (less ? 64 : 0);
+            f.layers.how = GPU_LAYERS_ALL;
+            assert_int_equal(model_place(f.model, f.on.dev[SIDE_UPPER]), OK);
+            assert_int_equal(fit_plan(&f, &l, &n), ERR_NO_MEMORY);
+            char fits[64];
+            snprintf(fits, sizeof fits, "--gpu-layers %d would fit", last - less);
+            if (!strstr(fail_text(), fits))
+                fail_msg("\"%s\" does not say \"%s\"", fail_text(), fits);
+        }
+    model_close(f.model);
+    for (int i = N_SIDE - 1; i >= 0; i--)
+        f.on.dev[i]->backend->close(f.on.dev[i]);
+}
+
 /* ---- kernels that compute wrongly ------------------------------------------------------------ */
 
 static struct engine_progress load(const char *idle, const char *cache)
@@ -326,6 +388,7 @@ int main(void)
         cmocka_unit_test_teardown(a_gpu_that_cannot_serve_says_why, all_well),
         cmocka_unit_test_teardown(auto_says_why_not, all_well),
         cmocka_unit_test_teardown(what_does_not_fit_is_told, all_well),
+        cmocka_unit_test_teardown(as_many_layers_as_fit, all_well),
         cmocka_unit_test_teardown(a_liar_is_refused, all_well),
         cmocka_unit_test_teardown(what_was_found_is_remembered, all_well),
         cmocka_unit_test_teardown(a_broken_gpu_ends_every_request, all_well),

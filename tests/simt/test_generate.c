@@ -257,6 +257,46 @@ static void texts_are_the_cpus(void **state)
     worker_stop(w);
 }
 
+/* The first layers on the CPU: the same texts, several at once, and one step in flight. */
+static void texts_of_two_devices(void **state)
+{
+    (void)state;
+    struct running cpu[JOBS], r[JOBS];
+    struct worker_options o = llama(&backend_cpu);
+    struct worker *w = worker_for_test(&o);
+    for (int i = first_job(); i < JOBS; i++) {
+        struct job_spec s = spec_of(i);
+        run_job(w, &s, &cpu[i]);
+    }
+    worker_stop(w);
+    simt_mode(&late);
+    o = llama(&backend_cuda);
+    o.lower = &backend_cpu;
+    o.limits.max_rows = 16;
+    o.limits.prefix_cache = true;
+    for (int last = 0; last < 2; last++) {
+        o.gpu_layers = (struct gpu_layers){GPU_LAYERS_LAST, last};
+        w = worker_for_test(&o);
+        assert_int_equal(w->model->info.gpu_layers, last);
+        assert_non_null(strstr(w->model->info.device, "the others"));
+        for (int i = first_job(); i < JOBS; i++) {
+            struct job_spec s = spec_of(i);
+            assert_int_equal(running_start(&r[i], w, &s), OK);
+        }
+        for (int i = first_job(); i < JOBS; i++) {
+            running_wait(&r[i]);
+            assert_int_equal(r[i].status, OK);
+            for (int c = 0; c < r[i].n; c++)
+                assert_alike(&r[i].answer[c], &cpu[i].answer[c], 1e-3f);
+            running_clear(&r[i]);
+        }
+        wait_until_idle(w);
+        worker_stop(w);
+    }
+    for (int i = first_job(); i < JOBS; i++)
+        running_clear(&cpu[i]);
+}
+
 /* Sequences that outgrow what was promised to them, in a pool for less than both: one forgets its
  * pages, is computed again, and says the same. */
 static void the_youngest_gives_way(void **state)
@@ -411,12 +451,13 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(greedy_is_near_the_cpu, usual_mode),
         cmocka_unit_test_teardown(texts_are_the_cpus, usual_mode),
+        cmocka_unit_test_teardown(texts_of_two_devices, usual_mode),
         cmocka_unit_test_teardown(turns_and_scores, usual_mode),
         cmocka_unit_test_teardown(cancelling_gives_everything_back, usual_mode),
         cmocka_unit_test_teardown(steps_are_replayed, usual_mode),
         cmocka_unit_test_teardown(the_youngest_gives_way, usual_mode),
     };
-    const struct CMUnitTest brief[] = {tests[0], tests[1], tests[2]};
+    const struct CMUnitTest brief[] = {tests[0], tests[1], tests[2], tests[3]};
     return simt_slow() ? cmocka_run_group_tests(brief, setup, NULL)
                        : cmocka_run_group_tests(tests, setup, NULL);
 }

@@ -40,7 +40,8 @@ static const struct { const char *name; enum dtype kv; float bound; bool brief; 
     {"hf/ct-float", DT_BF16, 4e-2f, false},  /* FP8, here as f16 */
 };
 
-/* Random weights: block formats multiply as the CPU does, bf16 and f16 differ in the order of sums. */
+/* Random weights: block formats multiply as the CPU does, bf16 and f16 differ in the order of
+ * sums. */
 static const struct { const char *format; float bound; bool brief; } randoms[] = {
     {"bf16", 2e-2f, true},
     {"f16",  2e-2f, false},
@@ -176,7 +177,7 @@ static bool takes(bool brief, int i)
     return brief || !simt_slow();
 }
 
-static void open_reference(struct setup *u, int i, struct fixture *f)
+static void open_cut(struct setup *u, int i, int cut, struct fixture *f)
 {
     char path[128];
     *u = (struct setup){.name = models[i].name, .bound = models[i].bound};
@@ -186,7 +187,14 @@ static void open_reference(struct setup *u, int i, struct fixture *f)
     u->token = fixture_i32(f, "token");
     u->expected = fixture_f32(f, "logits");
     snprintf(path, sizeof path, hf ? "tests/data/%s" : FOLDER "%s.gguf", u->name);
-    open_model(u, &(struct step_options){.path = path, .kv = models[i].kv}, &backend_cuda);
+    const struct step_options o = {
+        .path = path, .kv = models[i].kv, .lower = &backend_cpu, .cut = cut};
+    open_model(u, &o, &backend_cuda);
+}
+
+static void open_reference(struct setup *u, int i, struct fixture *f)
+{
+    open_cut(u, i, 0, f);
 }
 
 static void test_reference(void **state)
@@ -229,6 +237,30 @@ static void test_many_rows(void **state)
     }
 }
 
+/* The first layers on the CPU, at every place where a network can be cut: the head alone on the
+ * GPU, the last layer and it ... */
+static void test_shared_with_the_cpu(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"llama", "qwen3", "qwen2-q8_0", "hf/gptq4-act"};
+    for (int i = 0; i < COUNT(models); i++) {
+        struct setup u;
+        struct fixture f;
+        bool cuts = false;
+        for (int k = 0; k < COUNT(names); k++)
+            cuts |= strcmp(models[i].name, names[k]) == 0;
+        if (!cuts || !takes(models[i].brief, i))
+            continue;
+        for (int cut = 1, n_layer = 1; cut <= n_layer; cut++) {
+            open_cut(&u, i, cut, &f);
+            n_layer = u.s.m->net.hp.n_layer;
+            assert_true(u.s.m->lower_bytes > 0);
+            each_way(&u);
+            fixture_clear(&f);
+        }
+    }
+}
+
 static void test_against_cpu(void **state)
 {
     (void)state;
@@ -257,6 +289,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reference),
+        cmocka_unit_test(test_shared_with_the_cpu),
         cmocka_unit_test(test_many_rows),
         cmocka_unit_test(test_against_cpu),
     };

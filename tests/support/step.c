@@ -30,6 +30,8 @@ static struct rows lay_out(const struct stepper *s, int32_t *at)
 
 static struct batch batch_of(const struct stepper *s, struct rows a, int rows, int seqs, int want)
 {
+    bool upper = a.live != s->lower_region[REGION_ROWS];
+
     return (struct batch){.r = {.rows = rows,
                                 .seqs = seqs,
                                 .live = a.live,
@@ -39,7 +41,7 @@ static struct batch batch_of(const struct stepper *s, struct rows a, int rows, i
                                 .seq_slot = a.seq_slot},
                           .token = a.token,
                           .last = a.last,
-                          .mem = s->mem,
+                          .mem = upper ? s->mem : s->lower_mem,
                           .want = a.want,
                           .n_want = want,
                           .want_live = a.want_live};
@@ -64,6 +66,40 @@ static void lay_out_kv(struct stepper *s)
 static int32_t page_of(const struct stepper *s, int slot, int j)
 {
     return s->n_pages_seq * s->o.max_seqs - 1 - (j * s->o.max_seqs + slot);
+}
+
+/* Where a forward begins, and where it goes on. */
+static void begin(struct stepper *s, struct pass *p, struct queue *q, const struct batch *upper)
+{
+    if (!s->o.cut) {
+        pass_begin(p, q, s->region[REGION_WORK], s->work_bytes);
+        return;
+    }
+    struct device *lower = s->on.dev[SIDE_LOWER];
+    pass_begin(p, lower->backend->queue(lower), s->lower_region[REGION_WORK], s->lower_bytes);
+    p->next = (struct pass_next){q, s->o.cut, s->region[REGION_WORK], s->work_bytes, upper};
+    model_vectors(s->m, &s->on, p);
+}
+
+/* The regions of the device that has the first layers; its workspace is as large as the other's,
+ * which has all that this one has and more. */
+static enum status take_lower(struct stepper *s)
+{
+    struct device *dev = s->on.dev[SIDE_LOWER];
+    const struct backend *b = dev->backend;
+
+    s->lower_bytes = s->work_bytes;
+    s->lower_mem[MEMORY_KV] = s->mem[MEMORY_KV];
+    s->mem[MEMORY_KV].first = s->o.cut; /* every layer has keys and values */
+    TRY(b->region(dev, REGION_WEIGHTS, s->m->lower_bytes, &s->lower_region[REGION_WEIGHTS]));
+    TRY(b->region(dev, REGION_KV, (size_t)(s->mem[MEMORY_KV].layer_bytes * s->o.cut),
+                  &s->lower_region[REGION_KV]));
+    TRY(b->region(dev, REGION_ROWS, lay_out(s, NULL).n * 4, &s->lower_region[REGION_ROWS]));
+    TRY(b->region(dev, REGION_WORK, s->lower_bytes, &s->lower_region[REGION_WORK]));
+    s->lower_mem[MEMORY_KV].base = s->lower_region[REGION_KV];
+    s->lower_mem[MEMORY_KV].table = lay_out(s, s->lower_region[REGION_ROWS]).table;
+    s->on.weights[SIDE_LOWER] = s->lower_region[REGION_WEIGHTS];
+    return OK;
 }
 
 static enum status copy(struct stepper *s, void *dst, const void *src, size_t n, enum copy_dir dir)
@@ -100,7 +136,13 @@ enum status step_open(struct stepper *s, const struct step_options *o)
     TRY(model_place(s->m, s->dev));
     lay_out_kv(s);
     TRY(take_regions(s));
-    TRY(model_load(s->m, s->dev, s->region[REGION_WEIGHTS], NULL, NULL));
+    s->on = (struct sides){.dev = {s->dev}, .weights = {s->region[REGION_WEIGHTS]}};
+    if (o->cut) {
+        TRY(o->lower->open(&d, &s->on.dev[SIDE_LOWER]));
+        TRY(model_split(s->m, s->dev, s->on.dev[SIDE_LOWER], o->cut));
+        TRY(take_lower(s));
+    }
+    TRY(model_load_sides(s->m, &s->on, NULL, NULL));
     s->mem[MEMORY_KV].base = s->region[REGION_KV];
     s->mem[MEMORY_KV].table = lay_out(s, s->region[REGION_ROWS]).table;
     return OK;
@@ -160,6 +202,8 @@ static enum status upload(struct stepper *s, const struct step_seq *seq, int n, 
             a.table[i * s->n_pages_seq + j] = page_of(s, i, j);
     }
     e = copy(s, s->region[REGION_ROWS], host, a.n * sizeof *host, COPY_TO_DEVICE);
+    if (s->o.cut)
+        memcpy(s->lower_region[REGION_ROWS], host, a.n * sizeof *host);
     xfree(host);
     return e;
 }
@@ -169,13 +213,15 @@ enum status step_run(struct stepper *s, const struct step_seq *seq, int n, float
     const struct backend *be = s->dev->backend;
     struct queue *q = be->queue(s->dev);
     struct output out;
-    struct batch b;
+    struct batch b, upper;
     struct pass p;
     int rows, want;
 
     TRY(upload(s, seq, n, &rows, &want));
-    b = batch_of(s, lay_out(s, s->region[REGION_ROWS]), rows, n, want);
-    pass_begin(&p, q, s->region[REGION_WORK], s->work_bytes);
+    b = upper = batch_of(s, lay_out(s, s->region[REGION_ROWS]), rows, n, want);
+    if (s->o.cut)
+        b = batch_of(s, lay_out(s, s->lower_region[REGION_ROWS]), rows, n, want);
+    begin(s, &p, q, &upper);
     if (be->step)
         be->step(q, true);
     s->m->net.arch->forward(&s->m->net, &p, &(struct input){.batch = &b}, &out);
@@ -192,6 +238,8 @@ enum status step_run(struct stepper *s, const struct step_seq *seq, int n, float
 void step_close(struct stepper *s)
 {
     model_close(s->m);
+    if (s->on.dev[SIDE_LOWER])
+        s->on.dev[SIDE_LOWER]->backend->close(s->on.dev[SIDE_LOWER]);
     if (s->dev)
         s->dev->backend->close(s->dev);
     memset(s, 0, sizeof *s);

@@ -3,6 +3,7 @@
 #define TESTS_SUPPORT_STEP_H
 
 #include "engine/load/model.h"
+#include "engine/load/repack.h"
 
 struct step_options {
     const char *path;                  /* or */
@@ -12,6 +13,8 @@ struct step_options {
     int threads;
     enum dtype kv;
     int max_rows, max_seqs, max_tokens; /* rows of a step; slots; positions of each */
+    const struct backend *lower;        /* computes the layers below `cut`; NULL: no other does */
+    int cut;
 };
 
 struct stepper {
@@ -21,7 +24,11 @@ struct stepper {
     struct device_info info;
     void *region[N_REGION];
     struct memory mem[N_MEMORY_KIND];
+    struct sides on; /* both devices, and where their weights are */
+    void *lower_region[N_REGION];
+    struct memory lower_mem[N_MEMORY_KIND];
     size_t work_bytes, peak; /* the workspace, and the most that a step used of it */
+    size_t lower_bytes;      /* the workspace of the lower side */
     int n_pages_seq;
 };
 

@@ -56,6 +56,8 @@ static const struct model model = {{.id = "fake/model-1",
                                     .eos = "</s>",
                                     .device = "cpu",
                                     .kernels = "none",
+                                    .n_layers = 4,
+                                    .gpu_layers = 3,
                                     .gpu = "{\"id\":\"l4\"}"}};
 
 /* ---- the test's side ---- */
