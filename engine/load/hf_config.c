@@ -469,9 +469,11 @@ static enum status read_quant(struct keys *k, const char *folder, const struct j
 {
     static const struct {
         const char *file, *method;
-    } old[] = {{"quantize_config.json", "gptq"}, {"quant_config.json", "awq"}};
+    } old[] = {{"quantize_config.json", "gptq"},
+               {"quant_config.json", "awq"},
+               {"hf_quant_config.json", "modelopt"}};
 
-    for (int i = 0; i < 2 && !json_get(config, "quantization_config"); i++) {
+    for (int i = 0; i < 3 && !json_get(config, "quantization_config"); i++) {
         const struct json *v;
         struct bytes text;
 

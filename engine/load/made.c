@@ -23,6 +23,19 @@ double made_config(const struct checkpoint *c, const char *key, double absent)
     return v && v->kind <= VALUE_FLOAT ? v->number : absent;
 }
 
+const char *made_config_text(const struct checkpoint *c, const char *key, char *out, size_t size)
+{
+    const struct value *v = checkpoint_key(c, key);
+    size_t n = v && v->kind == VALUE_STRING ? v->text.n : 0;
+
+    n = n < size ? n : size - 1;
+    for (size_t i = 0; i < n; i++)
+        out[i] =
+            (char)(v->text.p[i] >= 'A' && v->text.p[i] <= 'Z' ? v->text.p[i] | 0x20 : v->text.p[i]);
+    out[n] = '\0';
+    return out;
+}
+
 const unsigned char *made_bytes(const struct checkpoint *c, const struct ckpt_tensor *t)
 {
     return c->file[t->file].data + t->offset;
@@ -81,11 +94,12 @@ enum status made_scales(struct made *m, const struct ckpt_tensor *t)
     int64_t rows = (m->n + m->scale_n - 1) / m->scale_n, count = made_count(t);
     int64_t columns = t->ndim < 2 ? 1 : t->shape[m->scale_k_rows ? 0 : 1];
 
-    if (!made_is_float(t))
+    if (!made_is_float(t) && t->type_number != ST_U8)
         return fail(ERR_FORMAT, "tensor %s is not of a float type", t->name);
     if (m->n < 1 || m->k < 1)
         return fail(ERR_FORMAT, "the weight is empty");
     m->scale = t;
+    m->scale_step = columns;
     if (count == 1 && m->scale_n > 1) { /* one for all */
         m->scale_n = m->n;
         m->n_groups = 1;
@@ -153,9 +167,12 @@ enum status made_sort(struct checkpoint *c, struct made *m)
 float made_scale(const struct checkpoint *c, const struct made *m, int64_t row, int64_t group)
 {
     int64_t r = row / m->scale_n, rows = (m->n + m->scale_n - 1) / m->scale_n;
-    int64_t i = m->scale_k_rows ? group * rows + r : r * m->n_groups + group;
+    int64_t i = m->scale_k_rows ? group * rows + r : r * m->scale_step + group;
+    float v = m->scale ? made_number(c, m->scale, i) * m->scale_by : 1;
 
-    return (m->scale ? made_number(c, m->scale, i) * m->scale_by : 1) * m->up;
+    if (m->scale && m->scale->type_number == ST_U8) /* exponents that call themselves bytes */
+        v = ldexpf(1, (int)v - 127);
+    return v * m->up;
 }
 
 void made_read_scales(const struct checkpoint *c, const struct made *m, int64_t row, float *out)
@@ -237,13 +254,28 @@ struct filling {
     _Atomic bool bad;
 };
 
+/* The columns of some rows by what their inputs are multiplied by. */
+static void multiply_columns(const struct filling *f, int count, float *code)
+{
+    const struct made *m = f->m;
+
+    for (int64_t k = 0; k < m->k && m->before; k++) {
+        float by = made_number(f->c, m->before, k);
+
+        for (int i = 0; i < count; i++)
+            code[i * m->k + k] *= by;
+    }
+}
+
 static void fill_tile(struct filling *f, int64_t first, int count, struct made_rows *rows)
 {
     const struct made *m = f->m;
     bool blocks = m->scheme->blocks && f->dtype != DT_F16;
 
-    if (!blocks)
+    if (!blocks) {
         m->scheme->rows(f->c, m, first, count, rows);
+        multiply_columns(f, count, rows->code);
+    }
     for (int i = 0; i < count; i++) {
         uint8_t *out = f->out + (size_t)(first + i) * f->row_bytes;
         bool fits = blocks ? m->scheme->blocks(f->c, m, first + i, out)

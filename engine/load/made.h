@@ -17,6 +17,8 @@
  *
  * A block's scale is f16. Scales of type f16 are kept; of bf16 they are as long as they are at
  * least 2^-25 (ckpt_tensor.global moves the range of f16 down by 2^8); of f32 they round by 2^-12.
+ * Where the inputs are to be multiplied by a vector first (ModelOpt's pre_quant_scale) the columns
+ * are instead, in f16.
  * MXFP4 and NVFP4 keep their own formats. f8_e4m3 and nf4 have scales in f32; a device without
  * kernels for them gets f16 (repack.c). */
 #ifndef ENGINE_LOAD_MADE_H
@@ -24,7 +26,7 @@
 
 #include "engine/load/checkpoint.h"
 
-enum { MADE_PARTS = 8 };
+enum { MADE_PARTS = 8, MADE_GROUPS = 16 /* config_groups.group_<i> that are looked at */ };
 
 /* Small codes in words of 32 bits, dense from the lowest bit, along one dimension of a matrix. */
 struct packed {
@@ -33,6 +35,7 @@ struct packed {
     bool k_rows;  /* t is [K, N], else [N, K] */
     bool by_rows; /* packed along the first dimension, else the second */
     bool awq;     /* of eight columns the i-th is nibble (0, 4, 1, 5, 2, 6, 3, 7)[i] */
+    bool less;    /* one was taken off each: of whole words, or, where codes cross words, of each */
 };
 
 struct scheme;
@@ -46,10 +49,12 @@ struct made { /* of one weight [n, k]; lies in the checkpoint's arena */
     int bias; /* code - zero - bias is the number; zero counts as 0 where absent */
     const struct ckpt_tensor *scale; /* NULL: 1 */
     bool scale_k_rows;               /* [groups, N], else [N, groups] */
+    int64_t scale_step;              /* of the latter, scales from a row to the next */
     int64_t scale_n;                 /* rows of N that share a scale */
     float scale_by;                  /* a scale of the file times this is the weight's */
     const struct ckpt_tensor *g_idx; /* [K]: the group of each k; NULL: k / group, after `order` */
     const struct ckpt_tensor *sorted_by; /* the g_idx that `order` came from */
+    const struct ckpt_tensor *before; /* [K]: what inputs are multiplied by first; NULL: nothing */
     int32_t *order;              /* [K]: which input each column of the result is; NULL: its own */
     int64_t block, nested_block; /* bitsandbytes: weights and absmax that share a scale */
     float offset;                /* and what nested scales lack */
@@ -67,7 +72,7 @@ struct scheme {
     /* Suffixes of the tensors' names; [0] gives the weight its name, minus this. */
     const char *part[MADE_PARTS];
     int needed;         /* so many of the parts must be there */
-    const char *method; /* quant_method of config.json; NULL: any */
+    const char *method; /* hf_quant.c's name of the checkpoint's packing; NULL: any */
     int type, scale;    /* enum st_type of part 0 and of part 1; scale -1: any */
     bool bare;          /* the weight's name has no ".weight" */
     /* Checks the parts and fills `m` and t's shape, dtype and global. */
@@ -84,6 +89,8 @@ extern const struct scheme *const made_ints[], *const made_floats[]; /* up to a 
 
 /* For schemes. A number of the quantization_config, or `absent`. */
 double made_config(const struct checkpoint *c, const char *key, double absent);
+/* Its text in lower case, cut at `size`; "" where it is none. */
+const char *made_config_text(const struct checkpoint *c, const char *key, char *out, size_t size);
 const unsigned char *made_bytes(const struct checkpoint *c, const struct ckpt_tensor *t);
 /* Element i, of the float types, E4M3, E8M0 and whole numbers. */
 float made_number(const struct checkpoint *c, const struct ckpt_tensor *t, int64_t i);

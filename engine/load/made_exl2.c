@@ -5,8 +5,10 @@
  *   q_groups [2 G]            bits, and the first row of words, of each group
  *   q_scale [G, N / 8]        4 bits;  q_scale_max [G] f16
  *   q_invperm [K]             where in q_weight each k is
- *   w = (code - 2^(bits - 1)) * f16((q_scale + 1)^2 / 256 * q_scale_max)
+ *   w = (code - 2^(bits - 1)) * f16((q_scale + 1)^2 * f16(q_scale_max / 256))
  *
+ * The widths come in falling order, each group whole words of 32 rows (ExLlamaV2's pack_columns).
+ * N is padded to a multiple of 32, which only a head with an odd vocabulary notices.
  * Here a group is 32 of K: those of the file are several of them. The widest group decides the
  * format of all. */
 #include "engine/load/made.h"
@@ -14,8 +16,17 @@
 #include <string.h>
 
 #include "engine/load/safetensors.h"
+#include "kernels/half.h"
 
-enum { PART_SCALE = 1, PART_MAX, PART_GROUPS, PART_INVPERM, BLOCK = 32, GROUPS_MOST = 1 << 16 };
+enum {
+    PART_SCALE = 1,
+    PART_MAX,
+    PART_GROUPS,
+    PART_INVPERM,
+    BLOCK = 32,
+    PADDED = 32,
+    GROUPS_MOST = 1 << 16
+};
 
 static int group_field(const struct checkpoint *c, const struct made *m, int64_t i)
 {
@@ -58,7 +69,7 @@ static void rows(const struct checkpoint *c, const struct made *m, int64_t first
         for (int64_t g = 0; g < groups; g++) {
             int bits = group_field(c, m, 2 * g);
             int64_t k = group_rows(c, m, g, at);
-            float top = made_number(c, m->part[PART_MAX], g) / 256;
+            uint16_t top = half_to_f16(made_number(c, m->part[PART_MAX], g) / 256);
 
             made_run(made_bytes(c, m->part[0]) + (size_t)group_field(c, m, 2 * g + 1) * line +
                          4 * (size_t)n,
@@ -66,7 +77,7 @@ static void rows(const struct checkpoint *c, const struct made *m, int64_t first
             for (int64_t j = at; j < at + k; j++)
                 code[j] -= (float)(1 << (bits - 1));
             for (int64_t b = at / BLOCK; b < (at + k) / BLOCK; b++)
-                d[b] = (q[g] + 1) * (q[g] + 1) * top * m->up;
+                d[b] = (q[g] + 1) * (q[g] + 1) * half_f16(top) * m->up;
             at += k;
         }
     }
@@ -121,6 +132,16 @@ static enum status look_order(struct checkpoint *c, struct made *m)
     return OK;
 }
 
+/* Rows without those that pad a head: as many as the vocabulary has. */
+static int64_t rows_of(const struct checkpoint *c, const struct ckpt_tensor *q)
+{
+    const struct value *v = checkpoint_key(c, "vocab_size");
+    int64_t n = q->ndim == 2 ? q->shape[1] : 0, vocab = v && v->kind == VALUE_INT ? v->integer : 0;
+    bool head = strcmp(q->name, "lm_head.q_weight") == 0;
+
+    return head && vocab > n - PADDED && vocab < n ? vocab : n;
+}
+
 static enum status look(struct checkpoint *c, struct made *m, struct ckpt_tensor *t)
 {
     const struct ckpt_tensor *q = m->part[0], *scale = m->part[PART_SCALE],
@@ -130,9 +151,9 @@ static enum status look(struct checkpoint *c, struct made *m, struct ckpt_tensor
     int bits;
 
     m->k = made_count(order);
-    m->n = q->ndim == 2 ? q->shape[1] : 0;
+    m->n = rows_of(c, q);
     if (m->n < 1 || m->k < 1 || m->k % BLOCK != 0 || g < 1 || g > GROUPS_MOST || scale->ndim != 2 ||
-        scale->shape[0] != g || scale->shape[1] * 8 != m->n || made_count(groups) != 2 * g)
+        scale->shape[0] != g || scale->shape[1] * 8 != q->shape[1] || made_count(groups) != 2 * g)
         return fail(ERR_FORMAT, "the shapes of its parts do not fit together");
     if (scale->type_number != ST_I32 || max->type_number != ST_F16 ||
         groups->type_number != ST_I16 ||

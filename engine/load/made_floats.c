@@ -14,6 +14,7 @@
 #include "engine/load/made.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "engine/load/safetensors.h"
@@ -25,6 +26,8 @@ static const float e2m1[16] = {0,     0.5f,  1,     1.5f,  2,  3,  4,  6,
                                -0.0f, -0.5f, -1.0f, -1.5f, -2, -3, -4, -6};
 
 /* ---- FP8 ------------------------------------------------------------------------------------- */
+
+#define BEFORE ".pre_quant_scale"
 
 enum { FP8_SCALE = 1, FP8_SCALE_INV, SIDE_MOST = 1 << 24 /* of what shares a scale */ };
 
@@ -42,19 +45,42 @@ static void rows_fp8(const struct checkpoint *c, const struct made *m, int64_t f
         out->code[i] = value[q[i]];
 }
 
-/* The sides of the square that shares a scale. */
-static void block_size(const struct checkpoint *c, int64_t size[2])
+/* Two numbers of the configuration. */
+static bool read_sides(const struct checkpoint *c, const char *key, int64_t size[2])
 {
-    const struct value *v = checkpoint_key(c, "quantization_config.weight_block_size");
+    const struct value *v = checkpoint_key(c, key);
     struct value e;
 
-    if (!v)
-        v = checkpoint_key(c, "quantization_config.config_groups.group_0.weights.block_structure");
     for (int i = 0; i < 2; i++) {
-        size[i] = 128;
-        if (v && checkpoint_at(c, v, i, &e) && e.integer > 0 && e.integer < SIDE_MOST)
-            size[i] = e.integer;
+        if (!v || !checkpoint_at(c, v, i, &e) || e.integer < 1 || e.integer >= SIDE_MOST)
+            return false;
+        size[i] = e.integer;
     }
+    return true;
+}
+
+static bool sides_fit(const struct made *m, const struct ckpt_tensor *scale, const int64_t size[2])
+{
+    return (m->n + size[0] - 1) / size[0] == scale->shape[0] &&
+           (m->k + size[1] - 1) / size[1] == scale->shape[1];
+}
+
+/* The sides of the square that shares a scale: what the configuration says where that fits, of
+ * several groups the first that does. */
+static void block_size(const struct checkpoint *c, const struct made *m,
+                       const struct ckpt_tensor *scale, int64_t size[2])
+{
+    char key[96];
+
+    if (read_sides(c, "quantization_config.weight_block_size", size))
+        return;
+    for (int i = 0; i < MADE_GROUPS; i++) {
+        snprintf(key, sizeof key,
+                 "quantization_config.config_groups.group_%d.weights.block_structure", i);
+        if (read_sides(c, key, size) && sides_fit(m, scale, size))
+            return;
+    }
+    size[0] = size[1] = 128;
 }
 
 static enum status one_number(const struct checkpoint *c, const struct ckpt_tensor *t, float *out)
@@ -89,6 +115,23 @@ static bool blocks_fp8(const struct checkpoint *c, const struct made *m, int64_t
     return fits;
 }
 
+/* [rows, 1, columns, 1], as ModelOpt writes the scales of squares, is [rows, columns]. */
+static enum status squeeze(struct checkpoint *c, const struct ckpt_tensor **scale)
+{
+    struct ckpt_tensor *two;
+
+    if ((*scale)->ndim != 4 || (*scale)->shape[1] != 1 || (*scale)->shape[3] != 1)
+        return OK;
+    two = arena_alloc(&c->arena, sizeof *two);
+    if (!two)
+        return fail(ERR_TOO_LARGE, "the header is larger than its file allows");
+    *two = **scale;
+    two->ndim = 2;
+    two->shape[1] = (*scale)->shape[2];
+    *scale = two;
+    return OK;
+}
+
 static enum status look_fp8(struct checkpoint *c, struct made *m, struct ckpt_tensor *t)
 {
     const struct ckpt_tensor *scale =
@@ -96,13 +139,15 @@ static enum status look_fp8(struct checkpoint *c, struct made *m, struct ckpt_te
     bool one = !scale || made_count(scale) == 1;
     int64_t size[2];
 
+    if (scale)
+        TRY(squeeze(c, &scale));
     m->k = t->shape[t->ndim - 1];
     m->n = m->k ? made_count(t) / m->k : 0;
     whole(m, t);
     if (!one) {
         m->group = 0;
         if (scale->shape[0] != m->n && scale->ndim == 2) {
-            block_size(c, size);
+            block_size(c, m, scale, size);
             m->scale_n = size[0];
             m->group = size[1];
         }
@@ -154,16 +199,18 @@ static void rows_fp4(const struct checkpoint *c, const struct made *m, int64_t f
     }
 }
 
-/* Groups of 16: bytes of E4M3, whose sign moves into the codes; then element j low, j + 8 high. */
+/* Groups of 16: bytes of E4M3, whose sign moves into the codes; then element j low, j + 8 high. Of
+ * greater groups each 16 get the scale. */
 static bool blocks_nvfp4(const struct checkpoint *c, const struct made *m, int64_t i, uint8_t *out)
 {
     const unsigned char *row = code_row(c, m, i), *scale = scale_row(c, m, i);
 
-    for (int64_t g = 0; g < m->n_groups; g++) {
+    for (int64_t g = 0; g < m->k / 16; g++) {
         uint8_t *block = out + g / 4 * 36, *codes = block + 4 + g % 4 * 8;
-        unsigned flip = scale[g] & 0x80 ? 0x88 : 0;
+        uint8_t d = scale[g * 16 / m->group];
+        unsigned flip = d & 0x80 ? 0x88 : 0;
 
-        block[g % 4] = scale[g] & 0x7f;
+        block[g % 4] = d & 0x7f;
         for (int j = 0; j < 8; j++)
             codes[j] =
                 (uint8_t)((nibble(row, 16 * g + j) | nibble(row, 16 * g + j + 8) << 4) ^ flip);
@@ -193,6 +240,7 @@ static enum status look_fp4(struct made *m, struct ckpt_tensor *t, int64_t colum
     m->n = m->k ? made_count(q) / columns : 0;
     m->group = group;
     m->n_groups = m->k / group;
+    m->scale_step = m->n_groups;
     m->scale = scale;
     if (q->ndim < 2 || m->n < 1 || m->k % group != 0 || made_count(scale) != m->n * m->n_groups)
         return fail(ERR_FORMAT, "tensor %s: %lld scales do not fit [%lld, %lld] in groups of %d",
@@ -207,9 +255,12 @@ static enum status look_fp4(struct made *m, struct ckpt_tensor *t, int64_t colum
 static enum status look_nvfp4(struct checkpoint *c, struct made *m, struct ckpt_tensor *t)
 {
     const struct ckpt_tensor *global = m->part[FP4_GLOBAL];
+    const struct ckpt_tensor *scale = m->part[FP4_SCALE];
     bool reciprocal = global && strstr(global->name, "_global_scale");
+    int64_t k = 2 * t->shape[t->ndim - 1], groups = scale->shape[scale->ndim - 1];
+    bool wide = groups > 0 && k % 32 == 0 && groups * 32 == k; /* W4A8_NVFP4_FP8 */
 
-    TRY(look_fp4(m, t, t->shape[t->ndim - 1], 16));
+    TRY(look_fp4(m, t, t->shape[t->ndim - 1], wide ? 32 : 16));
     if (m->scale->type_number != ST_F8_E4M3)
         return fail(ERR_FORMAT, "tensor %s has type %s, expected F8_E4M3", m->scale->name,
                     safetensors_type_name(m->scale->type_number));
@@ -385,7 +436,7 @@ static enum status look_bnb(struct checkpoint *c, struct made *m, struct ckpt_te
 
 /* clang-format off */
 static const struct scheme e4m3 = {
-    .name = "FP8", .part = {".weight", ".weight_scale", ".weight_scale_inv"},
+    .name = "FP8", .part = {".weight", ".weight_scale", ".weight_scale_inv", BEFORE},
     .needed = 1, .type = ST_F8_E4M3, .scale = -1, .look = look_fp8, .rows = rows_fp8, .blocks = blocks_fp8,
 };
 static const struct scheme e5m2 = {
@@ -397,11 +448,15 @@ static const struct scheme nvfp4 = {
     .needed = 2, .type = ST_U8, .scale = ST_F8_E4M3, .look = look_nvfp4, .rows = rows_fp4, .blocks = blocks_nvfp4,
 };
 static const struct scheme modelopt = {
-    .name = "ModelOpt NVFP4", .part = {".weight", ".weight_scale", ".weight_scale_2"},
+    .name = "ModelOpt NVFP4", .part = {".weight", ".weight_scale", ".weight_scale_2", BEFORE},
     .needed = 3, .type = ST_U8, .scale = ST_F8_E4M3, .look = look_nvfp4, .rows = rows_fp4, .blocks = blocks_nvfp4,
 };
 static const struct scheme mxfp4 = {
     .name = "MXFP4", .part = {".weight_packed", ".weight_scale"},
+    .needed = 2, .type = ST_U8, .scale = ST_U8, .look = look_mxfp4, .blocks = blocks_mxfp4,
+};
+static const struct scheme modelopt_mx = {
+    .name = "ModelOpt MXFP4", .part = {".weight", ".weight_scale"},
     .needed = 2, .type = ST_U8, .scale = ST_U8, .look = look_mxfp4, .blocks = blocks_mxfp4,
 };
 static const struct scheme gpt_oss = {
@@ -416,5 +471,5 @@ static const struct scheme bnb = {
 };
 /* clang-format on */
 
-const struct scheme *const made_floats[] = {&e4m3,  &e5m2,    &nvfp4, &modelopt,
-                                            &mxfp4, &gpt_oss, &bnb,   NULL};
+const struct scheme *const made_floats[] = {&e4m3,        &e5m2,    &nvfp4, &modelopt, &mxfp4,
+                                            &modelopt_mx, &gpt_oss, &bnb,   NULL};

@@ -1,8 +1,8 @@
 /* made_ints.c - packings of whole numbers: GPTQ, AWQ, compressed-tensors (packed, and int8), and
  * the int8 of bitsandbytes. They differ in where a code stands; what is made of it is the same.
  *
- *   gptq   qweight [K b / 32, N], qzeros [G, N b / 32]: w = s (q - (z + 1)), version 2: s (q - z)
- *   awq    qweight [K, N / 8],    qzeros [G, N / 8]:    w = s (q - z)
+ *   gptq   qweight [K b / 32, N], qzeros [G, N b / 32]: w = s (q - z); version 1 stores z - 1
+ *   awq    qweight [K, N / 8],    qzeros [G, N / 8]:    w = s (q - z); "gemv": both along K
  *   packed weight_packed [N, K b / 32], weight_zero_point [N b / 32, G]: both plus 2^(b - 1)
  *   int8   weight [N, K];  bitsandbytes: w = q SCB / 127
  *
@@ -10,6 +10,7 @@
 #include "engine/load/made.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "engine/load/safetensors.h"
@@ -58,15 +59,18 @@ static void unpack_column(const unsigned char *p, size_t step, const struct pack
                           int64_t count, float *out)
 {
     uint32_t mask = (1u << w->bits) - 1;
+    bool crosses = 32 % w->bits != 0;
+    uint32_t word_more = w->less && !crosses ? UINT32_MAX / mask : 0; /* one to each code */
+    uint32_t code_more = w->less && crosses ? 1 : 0;
     int shift = (int)(bit % 32);
     size_t next = w->by_rows ? (size_t)w->t->shape[1] * 4 : 4;
 
     for (int64_t k = 0; k < count; k++, p += step) {
-        uint32_t v = word_at(p) >> shift;
+        uint32_t v = (word_at(p) + word_more) >> shift;
 
         if (shift + w->bits > 32)
             v |= word_at(p + next) << (32 - shift);
-        out[k] = (float)(int)(v & mask);
+        out[k] = (float)(int)((v + code_more) & mask);
     }
 }
 
@@ -220,76 +224,148 @@ static void finish(const struct checkpoint *c, struct made *m, struct ckpt_tenso
     made_fit(m, (double)least - (double)hi - m->bias, (double)most - (double)lo - m->bias, t);
 }
 
-static enum status look_bits(const char *key, double bits)
+/* What `method`, a checkpoint_format or an AutoRound packing_format, says of zero points: were they
+ * stored one less? */
+static enum status look_zero_format(const struct checkpoint *c, bool *less)
 {
-    return bits == 2 || bits == 3 || bits == 4 || bits == 8
+    char format[64], method[64];
+
+    made_config_text(c, "quantization_config.quant_method", method, sizeof method);
+    if (strstr(method, "auto-round")) {
+        made_config_text(c, "quantization_config.packing_format", format, sizeof format);
+        *less = strstr(format, "gptq") && !strstr(format, "gptqmodel");
+        return OK;
+    }
+    made_config_text(c, "quantization_config.checkpoint_format", format, sizeof format);
+    *less = strcmp(format, "gptq_v2") != 0;
+    return !*format || !*less || strcmp(format, "gptq") == 0
                ? OK
-               : fail(ERR_UNSUPPORTED, "%s is %g; 2, 3, 4 and 8 bits are supported", key, bits);
+               : fail(ERR_UNSUPPORTED,
+                      "GPTQ checkpoint_format \"%s\" is not supported (supported: gptq gptq_v2)",
+                      format);
+}
+
+/* The bits of this weight: some layers may have others than most, and the zero points tell. */
+static enum status look_bits(const struct checkpoint *c, const struct made *m,
+                             const struct ckpt_tensor *zero, int *out)
+{
+    double bits = made_config(c, "quantization_config.bits", 4);
+    int64_t packed = zero->ndim == 2 ? zero->shape[1] : 0;
+    char method[64];
+    bool any;
+
+    made_config_text(c, "quantization_config.quant_method", method, sizeof method);
+    any = strstr(method, "auto-round") != NULL; /* others have planes of their own for 5, 6, 7 */
+    if (bits >= 1 && bits <= 8 && words(m->n, (int)bits) != packed && m->n > 0)
+        bits = (double)(packed * 32) / (double)m->n;
+    *out = bits >= 1 && bits <= 8 ? (int)bits : 0;
+    return *out == bits && (*out == 2 || *out == 3 || *out == 4 || *out == 8 || (any && *out > 3))
+               ? OK
+               : fail(ERR_UNSUPPORTED, "tensor %s has %g bits; 2, 3, 4 and 8 are supported",
+                      m->part[0]->name, bits);
+}
+
+/* The size of a group where the configuration's fits `groups` of them; 0: K divided evenly. */
+static int64_t said_group(const struct made *m, double said, int64_t groups)
+{
+    if (!(said >= 1) || said >= (double)m->k)
+        return 0;
+    return (m->k + (int64_t)said - 1) / (int64_t)said == groups || m->g_idx ? (int64_t)said : 0;
 }
 
 static enum status look_gptq(struct checkpoint *c, struct made *m, struct ckpt_tensor *t)
 {
     const struct ckpt_tensor *q = m->part[0], *scale = m->part[PART_SCALE],
                              *zero = m->part[PART_ZERO];
-    const struct value *format = checkpoint_key(c, "quantization_config.checkpoint_format");
-    double bits = made_config(c, "quantization_config.bits", 4), group;
-    bool second = format && format->kind == VALUE_STRING && bytes_equal(format->text, "gptq_v2");
+    bool less;
+    int bits;
 
-    TRY(look_bits("quantization_config.bits", bits));
-    if (format && format->kind == VALUE_STRING && !second && !bytes_equal(format->text, "gptq"))
-        return fail(ERR_UNSUPPORTED,
-                    "GPTQ checkpoint_format \"%.*s\" is not supported (supported: "
-                    "gptq gptq_v2)",
-                    (int)(format->text.n < 32 ? format->text.n : 32), format->text.p);
+    TRY(look_zero_format(c, &less));
     if (scale->ndim != 2 || q->ndim != 2)
         return fail(ERR_FORMAT, "tensor %s is no matrix", scale->name);
     m->n = q->shape[1];
-    m->k = q->shape[0] * 32 / (int64_t)bits;
-    m->code = (struct packed){q, (int)bits, .k_rows = true, .by_rows = true};
-    m->zero = (struct packed){zero, (int)bits, .k_rows = true};
-    m->bias = second ? 0 : 1;
+    TRY(look_bits(c, m, zero, &bits));
+    m->k = q->shape[0] * 32 / bits;
+    m->code = (struct packed){q, bits, .k_rows = true, .by_rows = true};
+    m->zero = (struct packed){zero, bits, .k_rows = true, .less = less};
     m->scale_k_rows = true;
-    group = made_config(c, "quantization_config.group_size", 0);
-    m->group = group >= 1 && group < (double)m->k ? (int64_t)group : 0;
     m->g_idx = m->part[PART_INDEX]; /* groups may be uneven */
+    m->group = said_group(m, made_config(c, "quantization_config.group_size", 0), scale->shape[0]);
     TRY(made_scales(m, scale));
     TRY(expect_shape(scale, m->n_groups, m->n));
     TRY(expect_type(zero, ST_I32));
-    TRY(expect_shape(zero, m->n_groups, words(m->n, (int)bits)));
+    TRY(expect_shape(zero, m->n_groups, words(m->n, bits)));
     m->g_idx = NULL;
     TRY(look_index(c, m, m->part[PART_INDEX]));
     finish(c, m, t);
     return OK;
 }
 
-static enum status look_awq(struct checkpoint *c, struct made *m, struct ckpt_tensor *t)
+/* Codes along N, eight in an order of their own. */
+static enum status look_gemm(struct made *m, const struct ckpt_tensor *zero)
 {
-    const struct ckpt_tensor *q = m->part[0], *scale = m->part[PART_SCALE],
-                             *zero = m->part[PART_ZERO];
-    const struct value *version = checkpoint_key(c, "quantization_config.version");
-    double bits =
-        made_config(c, "quantization_config.bits", made_config(c, "quantization_config.w_bit", 4));
+    const struct ckpt_tensor *q = m->part[0], *scale = m->part[PART_SCALE];
 
-    if (version && version->kind == VALUE_STRING && !bytes_equal(version->text, "gemm") &&
-        !bytes_equal(version->text, "GEMM"))
-        return fail(ERR_UNSUPPORTED, "AWQ version \"%.*s\" is not supported (supported: gemm)",
-                    (int)(version->text.n < 32 ? version->text.n : 32), version->text.p);
-    if (bits != 4)
-        return fail(ERR_UNSUPPORTED, "AWQ of %g bits is not supported (supported: 4)", bits);
-    if (q->ndim != 2)
-        return fail(ERR_FORMAT, "tensor %s is no matrix", q->name);
     m->n = q->shape[1] * 8;
     m->k = q->shape[0];
     m->code = (struct packed){q, 4, .k_rows = true, .awq = true};
     m->zero = (struct packed){zero, 4, .k_rows = true, .awq = true};
-    m->bias = zero ? 0 : 8;
     m->scale_k_rows = true;
     TRY(made_scales(m, scale));
     TRY(expect_shape(scale, m->n_groups, m->n));
-    if (zero) {
+    return zero ? expect_shape(zero, m->n_groups, m->n / 8) : OK;
+}
+
+/* Codes along K, in order. Scales and zeros have columns that stand for no group. */
+static enum status look_gemv(const struct checkpoint *c, struct made *m,
+                             const struct ckpt_tensor *zero)
+{
+    const struct ckpt_tensor *q = m->part[0], *scale = m->part[PART_SCALE];
+    double group = made_config(c, "quantization_config.group_size",
+                               made_config(c, "quantization_config.q_group_size", 128));
+
+    m->n = q->shape[0];
+    m->k = q->shape[1] * 8;
+    m->group = group >= 1 && group < (double)m->k ? (int64_t)group : m->k;
+    m->n_groups = m->k > 0 ? m->k / m->group : 0;
+    m->code = (struct packed){q, 4, .k_rows = false};
+    m->zero = (struct packed){zero, 4, .k_rows = false};
+    m->scale = scale;
+    if (!zero || scale->ndim != 2 || !made_is_float(scale) || m->n_groups * m->group != m->k)
+        return fail(ERR_FORMAT, "tensor %s: AWQ \"gemv\" needs zeros, scales and even groups",
+                    q->name);
+    m->scale_step = scale->shape[1];
+    if (m->scale_step < m->n_groups || m->scale_step % 8 != 0)
+        return fail(ERR_FORMAT, "tensor %s has %lld scales a row for %lld groups", scale->name,
+                    (long long)m->scale_step, (long long)m->n_groups);
+    TRY(expect_shape(scale, m->n, m->scale_step));
+    return expect_shape(zero, m->n, m->scale_step / 8);
+}
+
+static enum status look_awq(struct checkpoint *c, struct made *m, struct ckpt_tensor *t)
+{
+    const struct ckpt_tensor *q = m->part[0], *zero = m->part[PART_ZERO];
+    double bits =
+        made_config(c, "quantization_config.bits", made_config(c, "quantization_config.w_bit", 4));
+    char version[32];
+
+    made_config_text(c, "quantization_config.version", version, sizeof version);
+    if (!*version) /* as another library spells it */
+        made_config_text(c, "quantization_config.checkpoint_format", version, sizeof version);
+    if (bits != 4)
+        return fail(ERR_UNSUPPORTED, "AWQ of %g bits is not supported (supported: 4)", bits);
+    if (q->ndim != 2)
+        return fail(ERR_FORMAT, "tensor %s is no matrix", q->name);
+    if (zero)
         TRY(expect_type(zero, ST_I32));
-        TRY(expect_shape(zero, m->n_groups, m->n / 8));
-    }
+    m->bias = zero ? 0 : 8;
+    if (strcmp(version, "gemv") == 0)
+        TRY(look_gemv(c, m, zero));
+    else if (!*version || strcmp(version, "gemm") == 0 || strncmp(version, "exllama", 7) == 0)
+        TRY(look_gemm(m, zero));
+    else
+        return fail(ERR_UNSUPPORTED, "AWQ version \"%s\" is not supported (supported: gemm gemv)",
+                    version);
     finish(c, m, t);
     return OK;
 }
@@ -312,14 +388,19 @@ static enum status look_zero(struct made *m, const struct ckpt_tensor *zero, int
     return expect_shape(zero, words(m->n, bits), m->n_groups);
 }
 
-/* Groups that do not divide K have their size in the configuration alone. */
+/* Groups that do not divide K have their size in the configuration alone: in one of its groups. */
 static int64_t ct_group(const struct checkpoint *c, const struct made *m,
                         const struct ckpt_tensor *scale)
 {
-    int64_t columns = scale->ndim == 2 && scale->shape[1] > 0 ? scale->shape[1] : 1;
-    double said = made_config(c, "quantization_config.config_groups.group_0.weights.group_size", 0);
+    int64_t columns = scale->ndim == 2 && scale->shape[1] > 0 ? scale->shape[1] : 1, size = 0;
+    char key[96];
 
-    return m->k % columns == 0 || !(said >= 1 && said < 1e9) ? 0 : (int64_t)said;
+    for (int i = 0; i < MADE_GROUPS && size == 0 && m->k % columns != 0; i++) {
+        snprintf(key, sizeof key, "quantization_config.config_groups.group_%d.weights.group_size",
+                 i);
+        size = said_group(m, made_config(c, key, 0), columns);
+    }
+    return size;
 }
 
 static enum status look_packed(struct checkpoint *c, struct made *m, struct ckpt_tensor *t)
@@ -348,6 +429,37 @@ static enum status look_packed(struct checkpoint *c, struct made *m, struct ckpt
     TRY(look_zero(m, m->part[CT_ZERO], (int)bits));
     TRY(look_index(c, m, m->part[CT_INDEX]));
     finish(c, m, t);
+    return OK;
+}
+
+/* Two rows a byte, the first low: -8 .. 7. */
+static void rows_int4(const struct checkpoint *c, const struct made *m, int64_t first, int count,
+                      struct made_rows *out)
+{
+    for (int i = 0; i < count; i++) {
+        const unsigned char *q = made_bytes(c, m->part[0]) + (first + i) / 2 * m->k;
+        int shift = (first + i) % 2 ? 4 : 0;
+
+        made_read_scales(c, m, first + i, out->scale + i * m->n_groups);
+        for (int64_t k = 0; k < m->k; k++)
+            out->code[i * m->k + k] = (float)(((q[k] >> shift & 15) ^ 8) - 8);
+    }
+}
+
+static enum status look_int4(struct checkpoint *c, struct made *m, struct ckpt_tensor *t)
+{
+    const struct ckpt_tensor *q = m->part[0];
+
+    (void)c;
+    if (q->ndim != 2)
+        return fail(ERR_FORMAT, "tensor %s is no matrix", q->name);
+    m->n = q->shape[0] * 2;
+    m->k = q->shape[1];
+    TRY(made_scales(m, m->part[PART_SCALE]));
+    t->ndim = 2;
+    t->shape[0] = m->n;
+    t->shape[1] = m->k;
+    made_fit(m, -8, 7, t);
     return OK;
 }
 
@@ -387,8 +499,12 @@ static const struct scheme packed = {
     .needed = 3, .type = ST_I32, .scale = -1, .look = look_packed, .rows = rows,
 };
 static const struct scheme int8 = {
-    .name = "compressed-tensors int8", .part = {".weight", ".weight_scale", ".weight_zero_point"},
+    .name = "int8", .part = {".weight", ".weight_scale", ".weight_zero_point", ".pre_quant_scale"},
     .needed = 2, .type = ST_I8, .scale = -1, .look = look_int8, .rows = rows,
+};
+static const struct scheme modelopt = {
+    .name = "ModelOpt int4", .part = {".weight", ".weight_scale", ".pre_quant_scale"},
+    .needed = 2, .type = ST_U8, .scale = ST_F32, .look = look_int4, .rows = rows_int4,
 };
 static const struct scheme bitsandbytes = {
     .name = "bitsandbytes int8", .part = {".weight", ".SCB", ".weight_format"},
@@ -396,5 +512,5 @@ static const struct scheme bitsandbytes = {
 };
 /* clang-format on */
 
-const struct scheme *const made_ints[] = {&gptq,         &awq,       &packed, &int8,
-                                          &bitsandbytes, &made_exl2, NULL};
+const struct scheme *const made_ints[] = {&gptq,         &awq,      &packed,    &int8,
+                                          &bitsandbytes, &modelopt, &made_exl2, NULL};

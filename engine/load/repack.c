@@ -31,10 +31,13 @@ static bool is_vector(const struct bound *b)
  * anyway. */
 static void settle_format(struct bound *b, struct device *dev)
 {
+    bool table = b->kind == WEIGHT_TABLE;
     struct op_case multiply = {OP_linear, DT_F32, b->dtype, 0, b->n, b->k};
+    struct op_case look = {OP_embed, DT_F32, b->dtype, 0, b->n, b->k};
     bool floats = b->dtype == DT_F8_E4M3 || b->dtype == DT_NF4;
 
-    if (floats && !dev->backend->can(dev, &multiply, &b->choice))
+    if (floats && ((table && !dev->backend->can(dev, &look, &b->choice)) ||
+                   ((!table || b->also) && !dev->backend->can(dev, &multiply, &b->choice))))
         b->dtype = DT_F16;
 }
 

@@ -34,8 +34,24 @@ static const struct { const char *name; float bound; } models[] = {
     {"ct-int",    4e-2f}, /* 3, 4, 5 and 8 bits, by group and by row */
     {"ct-float",  4e-2f}, /* FP8 by tensor and by row, NVFP4, MXFP4 */
     {"fp8-block", 1e-3f},
-    {"modelopt",  4e-2f}, /* FP8, NVFP4 */
-    {"exl2",      4e-2f}, /* 3, 4, 5, 6 and 8 bits */
+    {"gptq4-borrow", 4e-2f}, /* zero points of 0, stored one less; the head too */
+    {"gptq3-borrow", 4e-2f},
+    {"awq-gemv",  4e-2f},
+    {"ct-tables", 4e-2f}, /* table int4 with scales in bf16, head int8 */
+    {"ct-tied",   4e-2f}, /* one int4 table for both */
+    {"ct-tables8", 4e-2f}, /* table FP8, head NVFP4 */
+    {"exl2",      4e-2f}, /* 2, 3, 4, 5, 6 and 8 bits; a head of 30 rows */
+    {"ar-gptq",   4e-2f}, /* 3, 4, 8 bits in one checkpoint */
+    {"ar-plain",  4e-2f}, /* 2, 4, 5 bits, zero points as they are */
+    {"ar-awq",    4e-2f},
+    {"mo-fp8",    4e-2f},
+    {"mo-fp8-channel", 4e-2f},
+    {"mo-nvfp4",  4e-2f},
+    {"mo-nvfp4-fp8", 4e-2f}, /* groups of 32 */
+    {"mo-mxfp4",  4e-2f},
+    {"mo-mxfp8",  1e-3f},
+    {"mo-int8",   1e-3f}, /* SmoothQuant: inputs are multiplied first */
+    {"mo-int4",   4e-2f}, /* AWQ: the inputs of two */
     {"bnb",       4e-2f}, /* nf4 (nested and not), fp4, int8 */
 };
 
@@ -69,10 +85,36 @@ static const struct { const char *name, *module, *format; float bound; } packed[
     {"ct-float",  "mlp.down_proj",    "mxfp4", 0},
     {"fp8-block", "self_attn.q_proj", "f16",   0x1p-11f},
     {"fp8-block", "mlp.down_proj",    "f16",   0x1p-11f},
-    {"modelopt",  "self_attn.q_proj", "f8_e4m3", 0},
-    {"modelopt",  "mlp.down_proj",    "nvfp4", 0x1p-22f}, /* products in f32 in another order */
+    {"gptq4-borrow", "self_attn.q_proj", "q5_0", 0},
+    {"gptq4-borrow", "lm_head",       "q5_0",  0},
+    {"gptq3-borrow", "mlp.down_proj", "q4_0",  0},
+    {"awq-gemv",  "self_attn.k_proj", "q5_0",  0},
+    {"awq-gemv",  "mlp.down_proj",    "q5_0",  0},
+    {"ct-tables", "embed_tokens",     "f16",   0x1p-11f},
+    {"ct-tables", "lm_head",          "q8_0",  0x1p-11f},
+    {"ct-tied",   "embed_tokens",     "q4_0",  0},
+    {"ct-tables8", "embed_tokens",    "f8_e4m3", 0},
+    {"ct-tables8", "lm_head",         "nvfp4", 0x1p-22f},
+    {"ar-gptq",   "self_attn.q_proj", "q5_0",  0},
+    {"ar-gptq",   "mlp.up_proj",      "q4_0",  0}, /* 3 bits */
+    {"ar-gptq",   "mlp.down_proj",    "q8_0",  0}, /* 8 bits */
+    {"ar-plain",  "self_attn.q_proj", "q5_0",  0},
+    {"ar-plain",  "mlp.up_proj",      "q4_0",  0}, /* 2 bits */
+    {"ar-plain",  "mlp.down_proj",    "q8_0",  0}, /* 5 bits */
+    {"ar-awq",    "mlp.gate_proj",    "q5_0",  0},
+    {"mo-fp8",    "self_attn.q_proj", "f8_e4m3", 0},
+    {"mo-fp8-channel", "mlp.up_proj", "f8_e4m3", 0},
+    {"mo-nvfp4",  "mlp.down_proj",    "nvfp4", 0x1p-22f}, /* products in f32 in another order */
+    {"mo-nvfp4-fp8", "mlp.down_proj", "nvfp4", 0x1p-22f},
+    {"mo-mxfp4",  "mlp.gate_proj",    "mxfp4", 0},
+    {"mo-mxfp8",  "self_attn.o_proj", "f16",   0}, /* powers of two */
+    {"mo-int8",   "self_attn.o_proj", "f16",   0x1p-11f},
+    {"mo-int4",   "self_attn.q_proj", "q4_0",  0x1p-11f},
+    {"mo-int4",   "mlp.down_proj",    "f16",   0x1p-11f},
     {"exl2",      "self_attn.q_proj", "q4_0",  0},
     {"exl2",      "mlp.gate_proj",    "q5_0",  0},
+    {"exl2",      "mlp.up_proj",      "q4_0",  0},
+    {"exl2",      "lm_head",          "q8_0",  0},
     {"exl2",      "mlp.down_proj",    "q8_0",  0},
     {"bnb",       "self_attn.q_proj", "nf4",   0},
     {"bnb",       "mlp.gate_proj",    "f16",   0x1p-11f},
@@ -171,7 +213,7 @@ static void compare_rows(int i, const struct ckpt_tensor *t, const char *made,
     float *got = xmalloc(n * sizeof *got), global = t->global != 0 ? t->global : 1;
 
     assert_int_equal(fixture_count(fixture_get(f, packed[i].module, "f4")),
-                     (size_t)t->shape[0] / EACH * n);
+                     (size_t)(t->shape[0] + EACH - 1) / EACH * n);
     for (int64_t r = 0; r < t->shape[0]; r += EACH, want += n) {
         dtype_decode((enum dtype)t->dtype, made + (size_t)r * row, got, (int64_t)n);
         for (size_t k = 0; k < n; k++) {
@@ -183,6 +225,13 @@ static void compare_rows(int i, const struct ckpt_tensor *t, const char *made,
         }
     }
     xfree(got);
+}
+
+static const char *prefix_of(const char *module)
+{
+    return strcmp(module, "lm_head") == 0    ? ""
+           : strstr(module, "embed") != NULL ? "model."
+                                             : "model.layers.0.";
 }
 
 static void test_weights(void **state)
@@ -200,7 +249,7 @@ static void test_weights(void **state)
         fixture_load(&f, path);
         snprintf(path, sizeof path, FOLDER "%s", packed[i].name);
         assert_int_equal(checkpoint_open(path, &c), OK);
-        snprintf(path, sizeof path, "model.layers.0.%s.weight", packed[i].module);
+        snprintf(path, sizeof path, "%s%s.weight", prefix_of(packed[i].module), packed[i].module);
         t = checkpoint_tensor(c, path);
         assert_non_null(t);
         assert_string_equal(checkpoint_type_name(c, t), packed[i].format);
@@ -395,8 +444,22 @@ static void test_inspect(void **state)
     inspected("{\"model_type\":\"llama\"," SIZES "\"quantization_config\":{\"bits\":4}}",
               "q_proj.weight [64, 64] is missing");
     inspected("{\"model_type\":\"llama\"," SIZES
-              "\"quantization_config\":{\"quant_method\":\"awq\",\"version\":\"gemv\"}}",
-              "AWQ version \"gemv\" is not supported");
+              "\"quantization_config\":{\"quant_method\":\"aqlm\"}}",
+              "quant_method \"aqlm\" is not supported (supported: gptq awq auto-round");
+    inspected("{\"model_type\":\"llama\"," SIZES
+              "\"quantization_config\":{\"quant_method\":\"auto-round\","
+              "\"packing_format\":\"mlx\"}}",
+              "packing_format \"mlx\" is not supported");
+    inspected("{\"model_type\":\"llama\"," SIZES GPTQ
+              ",\"sparsity_config\":{\"format\":\"sparse-24-bitmask\"}}}",
+              "sparsity_config.format \"sparse-24-bitmask\" is not supported");
+    inspected("{\"model_type\":\"llama\"," SIZES
+              "\"quantization_config\":{\"quant_method\":\"compressed-tensors\","
+              "\"transform_config\":{\"config_groups\":{\"R4\":{\"type\":\"hadamard\"}}}}}",
+              "transform_config (rotated activations) is not supported");
+    inspected("{\"model_type\":\"llama\"," SIZES
+              "\"quantization_config\":{\"quant_method\":\"awq\",\"version\":\"gemv_fast\"}}",
+              "AWQ version \"gemv_fast\" is not supported");
 }
 
 int main(void)

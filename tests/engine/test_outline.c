@@ -27,7 +27,7 @@ static const struct { const char *name, *type; float bound; } models[] = {
     {"qwen3",    "bf16",  2e-2f},
     {"gptq4",    "f32",   1e-3f}, /* weights that are made as they are read */
     {"gptq4-act", "f32",  1e-3f}, /* whose columns lie in another order */
-    {"modelopt", "f32",   1e-3f}, /* with a factor for all of a tensor */
+    {"mo-nvfp4", "f32",   1e-3f}, /* with a factor for all of a tensor */
 };
 /* clang-format on */
 

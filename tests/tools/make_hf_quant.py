@@ -7,9 +7,9 @@ sixteenth row of those weights, for tests/engine/test_hf.c.
         bitsandbytes==0.50.2
     v/bin/python tests/tools/make_hf_quant.py [name ...]
 
-compressed-tensors and bitsandbytes pack and unpack their own formats. GPTQ, AWQ, EXL2,
-DeepSeek's FP8, ModelOpt's NVFP4 are written here from their definitions: the weights come from the codes, scales and
-zero points before they are packed.
+compressed-tensors and bitsandbytes pack and unpack their own formats. GPTQ, AWQ, EXL2 and DeepSeek's FP8
+are written here from their definitions: the weights come from the codes, scales and zero points before
+they are packed. make_hf_libs.py has those that other libraries write.
 """
 
 import json
@@ -45,7 +45,7 @@ def words(q, bits):
     return (b << np.arange(32)[None, :, None]).sum(1).astype(np.uint32).view(np.int32)
 
 
-def group_codes(w, bits, group, sym, index):
+def group_codes(w, bits, group, sym, index, least_zero=1):
     """Codes [K, N], zero points and f16 scales [G, N] of w [N, K]; row k belongs to index[k]."""
     w, top = w.T, 2**bits - 1
     n_groups = index.max() + 1
@@ -57,44 +57,58 @@ def group_codes(w, bits, group, sym, index):
         z = np.full(s.shape, 2**(bits - 1))
     else:
         s = (hi - lo) / top
-        z = np.clip(np.rint(-lo / s), 1, top)
+        z = np.clip(np.rint(-lo / s), least_zero, top)
     s = s.astype(np.float16)
     q = np.clip(np.rint(w / s.astype(np.float32)[index] + z[index]), 0, top).astype(np.int64)
     return q, z.astype(np.int64), s, ((q - z[index]) * s.astype(np.float32)[index]).T
 
 
-def gptq(rng, bits=4, group=32, sym=True, act=False, version=1):
+def gptq(rng, bits=4, group=32, sym=True, act=False, version=1, positive=False):
+    """Version 1 takes one off each zero point: GPTQModel does so to whole words where bits divide 32
+    (convert_gptq_v2_to_v1_format_module), so that a zero point of 0 borrows from its neighbour."""
+
     def pack(name, w):
+        w = np.where(rng.random(w.shape[0])[:, None] < 0.5, np.abs(w), w) if positive else w
         k = w.shape[1]
         g = k if group < 0 else group
         index = np.arange(k) // g
         if act:
             index = index[rng.permutation(k)]
-        q, z, s, exact = group_codes(w, bits, g, sym, index)
-        zeros = words((z - (1 if version == 1 else 0)).T, bits).T
+        q, z, s, exact = group_codes(w, bits, g, sym, index, 0 if positive else 1)
+        whole = 32 % bits == 0
+        zeros = words(((z - (version == 1 and not whole)) % 2**bits).T, bits).T
+        if version == 1 and whole:
+            ones = (2**32 - 1) // (2**bits - 1)
+            zeros = (zeros.view(np.uint32).astype(np.int64) - ones).astype(np.uint32).view(np.int32)
         out = {"qweight": words(q, bits), "qzeros": zeros, "scales": s,
                "g_idx": index.astype(np.int32)}
         return {name + "." + t: torch.from_numpy(np.ascontiguousarray(v)) for t, v in out.items()}, exact
 
     return pack, dict(quant_method="gptq", bits=bits, group_size=group, sym=sym, desc_act=act,
-                      checkpoint_format="gptq" if version == 1 else "gptq_v2")
+                      checkpoint_format="gptq" if version == 1 else "gptq_v2"), {}, ["lm_head"] if positive else []
 
 
 def exl2(rng):
-    """Groups of 32 to 64 rows in 4, 6, 3 and 8 bits, in an order of their own."""
-    plan = [(8, 32), (6, 32)]
+    """Groups of 32 to 64 rows in every width, in falling order; the rows in an order of their own; N
+    padded to 32. As ExLlamaV2's AdaptiveGPTQ.pack, pack_columns and pack_rows_4 write them: codes from the
+    lowest bit of the first word on, each group in whole words; q_scale holds 0 .. 15 for 1 .. 16. And as
+    its kernels read them: q_scale_max / 256 is f16, and so is its product with the square."""
+    plans = {"down": [(8, 32), (6, 32)], "gate": [(5, 32), (3, 32)], "up": [(4, 32), (2, 32)],
+             "lm_head": [(6, 64)]}
 
     def pack(name, w):
         k = w.shape[1]
         perm = rng.permutation(k)  # row i of the file is k = perm[i]
         x = w.T[perm]
         groups, codes, scales, tops, exact, row = [], [], [], [], [], 0
-        for bits, rows in plan if "down" in name else ([(5, 32), (3, 32)] if "mlp" in name else [(4, 64)]):
+        x = np.pad(x, ((0, 0), (0, -x.shape[1] % 32)))
+        for bits, rows in next((v for k, v in plans.items() if k in name), [(4, 64)]):
             part = x[row:row + rows]
             want = np.abs(part).max(0) / (2**(bits - 1) - 0.5)
             top = np.float16(want.max())
             q = np.clip(np.ceil(np.sqrt(want / np.float32(top) * 256)) - 1, 0, 15).astype(np.int64)
-            s = ((q + 1)**2 * (np.float32(top) / 256)).astype(np.float16).astype(np.float32)
+            s = ((q + 1)**2 * np.float16(top / np.float16(256)).astype(np.float32)).astype(np.float16)
+            s = s.astype(np.float32)
             c = np.clip(np.rint(part / s), -2**(bits - 1), 2**(bits - 1) - 1)
             groups += [bits, sum(len(v) for v in codes)]
             codes.append(words(c.astype(np.int64) + 2**(bits - 1), bits))
@@ -103,14 +117,14 @@ def exl2(rng):
             exact.append(c * s)
             row += rows
         out = np.empty_like(w)
-        out[:, perm] = np.concatenate(exact).T
+        out[:, perm] = np.concatenate(exact).T[:w.shape[0]]
         parts = {"q_weight": np.concatenate(codes), "q_scale": words(np.stack(scales).T, 4).T,
                  "q_scale_max": np.array(tops), "q_groups": np.array(groups, np.int16),
                  "q_invperm": np.argsort(perm).astype(np.int32)}
         return {f"{name}.{t}": torch.from_numpy(np.ascontiguousarray(v))
                 for t, v in parts.items()}, out
 
-    return pack, dict(quant_method="exl2", version="0.2.0", bits=4.0)
+    return pack, dict(quant_method="exl2", version="0.2.0", bits=4.0), dict(vocab_size=30), ["lm_head"]
 
 
 def awq(rng):
@@ -127,6 +141,21 @@ def awq(rng):
         return {name + "." + t: torch.from_numpy(v) for t, v in out.items()}, exact
 
     return pack, dict(quant_method="awq", bits=4, group_size=32, zero_point=True, version="gemm")
+
+
+def gemv(rng):
+    """AutoAWQ's WQLinear_GEMV: all along K from the lowest nibble on; scales and zeros are padded to
+    whole words, and to two or four of those for groups of 64 or 32 (calculate_zeros_width)."""
+
+    def pack(name, w):
+        q, z, s, exact = group_codes(w, 4, 32, False, np.arange(w.shape[1]) // 32, 0)
+        width = -(-len(z) // 8 // 4) * 4 if len(z) >= 8 else 4
+        zeros, scales = np.zeros((w.shape[0], width * 8), np.int64), np.zeros((w.shape[0], width * 8), np.float16)
+        zeros[:, :len(z)], scales[:, :len(s)] = z.T, s.T
+        out = {"qweight": words(q, 4).T, "qzeros": words(zeros.T, 4).T, "scales": scales}
+        return {name + "." + t: torch.from_numpy(np.ascontiguousarray(v)) for t, v in out.items()}, exact
+
+    return pack, dict(quant_method="awq", bits=4, group_size=32, zero_point=True, version="gemv")
 
 
 def ct(compressor, scale, args, zero=None, global_scale=None):
@@ -201,6 +230,7 @@ CT_INT = [  # one for each projection
     ct(PACKED, channel(7, torch.float32), dict(num_bits=4, type="int", strategy="channel")),
 ]
 FP8 = dict(num_bits=8, type="float")
+BY_ROW = ct(NAIVE, channel(448, torch.float32), dict(FP8, strategy="channel"))
 FP4 = dict(num_bits=4, type="float", symmetric=True)
 NV = ct(NVFP4PackedCompressor, nv_scale, dict(FP4, strategy="tensor_group", group_size=16),
         global_scale=nv_global)
@@ -216,6 +246,15 @@ CT_FLOAT = [
 
 def each(packers):
     return lambda name, w: packers[PROJECTIONS.index(name)](name, w)
+
+
+def tables(embed, head, settings):
+    """The token table and the head packed too."""
+    def pack(name, w):
+        return (embed if "embed" in name else head)(name, w)
+
+    return lambda rng: (pack, dict(quant_method="compressed-tensors", format="mixed-precision"), settings,
+                        ["model.embed_tokens", "lm_head"])
 
 
 def fp8_block(rng):
@@ -234,32 +273,6 @@ def fp8_block(rng):
 
     return pack, dict(quant_method="fp8", weight_block_size=[rows, columns],
                       activation_scheme="dynamic", fmt="e4m3")
-
-
-def modelopt(rng):
-    e2m1 = np.array([0, .5, 1, 1.5, 2, 3, 4, 6])
-
-    def pack(name, w):
-        if "mlp" not in name:  # FP8, one scale
-            s = torch.tensor(np.abs(w).max() / 448, dtype=torch.float32)
-            q = (torch.from_numpy(w) / s).to(torch.float8_e4m3fn)
-            return {name + ".weight": q, name + ".weight_scale": s,
-                    name + ".input_scale": torch.tensor(0.01),
-                    name.replace("k_proj", "k_proj.k_scale") if "k_proj" in name else
-                    name + ".output_scale": torch.tensor(1.0)}, (q.float() * s).numpy()
-        w3 = w.reshape(w.shape[0], -1, 16)
-        s2 = np.float32(np.abs(w).max() / (448 * 6))
-        s = torch.from_numpy(np.abs(w3).max(2) / 6 / s2).to(torch.float8_e4m3fn)
-        full = s.float().numpy()[:, :, None]
-        x = np.abs(w3) / np.maximum(full * s2, 1e-20)
-        code = np.abs(x[..., None] - e2m1).argmin(-1)
-        exact = np.copysign(e2m1[code], w3) * full * s2
-        code = (code | (w3 < 0) * 8).reshape(w.shape[0], -1, 2).astype(np.uint8)
-        return {name + ".weight": torch.from_numpy(code[..., 0] | code[..., 1] << 4),
-                name + ".weight_scale": s, name + ".weight_scale_2": torch.tensor(s2),
-                name + ".input_scale": torch.tensor(0.01)}, exact.reshape(w.shape)
-
-    return pack, dict(quant_method="modelopt", quant_algo="MIXED_PRECISION")
 
 
 def bitsandbytes(rng):
@@ -286,34 +299,46 @@ MODELS = {
     "gptq2": lambda rng: gptq(rng, bits=2, group=16, sym=False),
     "gptq3": lambda rng: gptq(rng, bits=3, group=-1, sym=False),
     "gptq8": lambda rng: gptq(rng, bits=8),
+    "gptq4-borrow": lambda rng: gptq(rng, sym=False, positive=True),
+    "gptq3-borrow": lambda rng: gptq(rng, bits=3, sym=False, positive=True),
+    "awq-gemv": gemv,
     "awq": awq,
     "ct-int": lambda rng: (each(CT_INT), dict(quant_method="compressed-tensors", format="mixed-precision")),
+    "ct-tables": tables(CT_INT[0], CT_INT[2], {}),
+    "ct-tied": tables(ct(PACKED, by_group(32, 7, torch.float16), INT4), CT_INT[2], dict(tie_word_embeddings=True)),
+    "ct-tables8": tables(BY_ROW, NV, {}),
     "ct-float": lambda rng: (each(CT_FLOAT), dict(quant_method="compressed-tensors", format="mixed-precision")),
     "fp8-block": fp8_block,
-    "modelopt": modelopt,
     "bnb": bitsandbytes,
     "exl2": exl2,
 }
 
 
-def make(name, seed):
+def make(models, name, seed):
+    """models[name] is (rng) -> pack, quantization_config, and maybe settings of the network and modules that
+    are packed besides the projections."""
     rng = np.random.default_rng(seed)
-    pack, said = MODELS[name](rng)
-    model = LlamaForCausalLM(LlamaConfig(**CONFIG))
+    pack, said, *more = models[name](rng)
+    settings, besides = more or ({}, [])
+    model = LlamaForCausalLM(LlamaConfig(**dict(CONFIG, **settings)))
     tensors, arrays, state = {}, {}, {}
     for key, p in model.state_dict().items():
+        if key == "lm_head.weight" and model.config.tie_word_embeddings:
+            continue
         w = rng.normal(size=tuple(p.shape))
         w = 1 + 0.2 * w if key.endswith("norm.weight") else w
         w = w / np.sqrt(w.shape[-1]) if "proj" in key or "lm_head" in key else w
         w, module = w.astype(np.float16), key.removesuffix(".weight")
-        if module not in PROJECTIONS:
+        if module not in PROJECTIONS + besides:
             tensors[key] = torch.from_numpy(w)
         else:
             parts, w = pack(module, w.astype(np.float32))
             tensors.update(parts)
-            arrays[module.replace("model.layers.0.", "")] = w[::16].astype(np.float32)
+            short = module.replace("model.layers.0.", "").replace("model.", "")
+            arrays[short] = w[::16].astype(np.float32)
         state[key] = torch.from_numpy(w.astype(np.float32))
-    model.load_state_dict(state)
+    model.load_state_dict(state, strict=not model.config.tie_word_embeddings)
+    model.tie_weights()
     folder = f"{OUT}/{name}"
     shutil.rmtree(folder, ignore_errors=True)
     os.makedirs(folder)
@@ -321,11 +346,16 @@ def make(name, seed):
     config = json.loads(model.config.to_json_string())
     with open(f"{folder}/config.json", "w") as f:
         json.dump(dict(config, quantization_config=said), f, indent=1)
-    token = rng.integers(0, CONFIG["vocab_size"], size=N_TOKENS)
+    token = rng.integers(0, model.config.vocab_size, size=N_TOKENS)
     arrays.update(token=token.astype(np.int32), logits=logits(model, token))
     fixture.write(f"{folder}/logits.bin", arrays)
 
 
-for i, model_name in enumerate(MODELS):
-    if len(sys.argv) < 2 or model_name in sys.argv[1:]:
-        make(model_name, 3100 + i)
+def main(models, seed):
+    for i, name in enumerate(models):
+        if len(sys.argv) < 2 or name in sys.argv[1:]:
+            make(models, name, seed + i)
+
+
+if __name__ == "__main__":
+    main(MODELS, 3100)

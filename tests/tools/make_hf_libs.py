@@ -1,0 +1,187 @@
+"""tests/data/hf/*/ that other libraries quantised and saved, each by its own export, with the logits that
+Transformers computes in float32 from the weights that the library's own code unpacks (logits.bin), and every
+sixteenth row of those weights, for tests/engine/test_hf.c.
+
+    python -m venv v
+    v/bin/pip install torch==2.13.0 transformers==5.23.0 numpy safetensors compressed-tensors==0.20.0 \\
+        bitsandbytes==0.50.2 auto-round==0.16.1 nvidia-modelopt==0.47.0 accelerate datasets
+    v/bin/python tests/tools/make_hf_libs.py [name ...]
+
+AutoRound 0.16.1 writes the ar-* directories (AutoRound(iters=0).quantize_and_save) and its QuantLinear classes
+unpack them; ModelOpt 0.47.0 the mo-* ones (mtq.quantize, export_hf_checkpoint), unpacked by its QTensor
+classes where it has one.
+"""
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from transformers import LlamaConfig, LlamaForCausalLM
+
+import fixture
+from make_hf import N_TOKENS, OUT, logits
+from make_hf_quant import CONFIG, PROJECTIONS
+
+SHORT = {m: m.replace("model.layers.0.", "").replace("model.", "")
+         for m in PROJECTIONS + ["lm_head", "model.embed_tokens"]}
+
+
+def network(rng, settings):
+    config = dict(CONFIG, torch_dtype="float16", architectures=["LlamaForCausalLM"], **settings)
+    model = LlamaForCausalLM(LlamaConfig(**config))
+    for key, p in model.named_parameters():
+        w = rng.normal(size=tuple(p.shape))
+        w = 1 + 0.2 * w if key.endswith("norm.weight") else w
+        w = w / np.sqrt(w.shape[-1]) if "proj" in key or "lm_head" in key else w
+        p.data = torch.from_numpy(w.astype(np.float32))
+    return model.half().eval()
+
+
+def unpack_auto_round(tensors, module, config, shape):
+    """By the library's own linear, of the identity, in float32."""
+    from auto_round.export.export_to_awq.utils import dequantize_gemm
+    from auto_round_extension.torch.qlinear_torch import QuantLinear
+    from auto_round_extension.torch.qlinear_torch_zp import QuantLinear as QuantLinearZp
+    own = next((v for k, v in config.get("extra_config", {}).items() if k == module), {})
+    bits, group = own.get("bits", config["bits"]), config["group_size"]
+    parts = {k: tensors[f"{module}.{k}"] for k in ("qweight", "qzeros", "scales")}
+    if "awq" in config["packing_format"]:
+        return dequantize_gemm(parts["qweight"], parts["qzeros"], parts["scales"].float(), bits, group).T
+    kind = QuantLinearZp if "gptq" in config["packing_format"] else QuantLinear
+    linear = kind(bits, group, shape[1], shape[0], False)
+    for k, v in parts.items():
+        setattr(linear, k, v.float() if k == "scales" else v)
+    linear.dequant_dtype = torch.int32
+    return linear(torch.eye(shape[1])).T
+
+
+def auto_round(packing, bits, sym=False, others=None):
+    def write(model, folder):
+        from auto_round import AutoRound
+        from transformers import AutoTokenizer
+        tokenizer = AutoTokenizer.from_pretrained(f"{OUT}/llama")
+        layers = {k: dict(bits=v) for k, v in (others or {}).items()}
+        quantizer = AutoRound(model.float(), tokenizer, bits=bits, group_size=32, sym=sym, iters=0, nsamples=1,
+                              seqlen=16, disable_opt_rtn=True, device_map="cpu", layer_config=layers)
+        quantizer.quantize_and_save(folder, format=packing)
+        return unpack_auto_round
+
+    return write, dict(vocab_size=64)
+
+
+def unpack_modelopt(tensors, module, config, shape):
+    from modelopt.torch.quantization.qtensor import MXFP4QTensor, NVFP4QTensor
+    w, s = tensors[module + ".weight"], tensors[module + ".weight_scale"]
+    algo = config["quantization"]["quant_algo"]
+    before = tensors.get(module + ".pre_quant_scale")
+    if algo in ("NVFP4", "W4A8_NVFP4_FP8"):
+        block = shape[1] // s.shape[-1]
+        w = NVFP4QTensor(torch.Size(shape), torch.float32, w).dequantize(
+            dtype=torch.float32, scale=s, double_scale=tensors[module + ".weight_scale_2"], block_sizes={-1: block})
+    elif w.dtype == torch.uint8 and s.dtype == torch.uint8:
+        w = MXFP4QTensor(torch.Size(shape), torch.float32, w).dequantize(
+            dtype=torch.float32, scale=s, block_sizes={-1: 32})
+    elif w.dtype == torch.uint8:  # pack_int4_in_uint8: two rows a byte, in two's complement
+        w = torch.stack([w & 15, w >> 4], 1).reshape(shape).to(torch.int16)
+        w = ((w ^ 8) - 8) * s.repeat_interleave(shape[1] // s.shape[1], 1)
+    elif s.dtype == torch.uint8:
+        w = w.float() * torch.exp2(s.float() - 127).repeat_interleave(32, 1)
+    elif s.ndim == 4:
+        w = w.float() * s[:, 0, :, 0].repeat_interleave(128, 0).repeat_interleave(128, 1)
+    else:
+        w = w.float() * (s[:, None] if s.ndim == 1 else s)
+    return w if before is None else w * before.float()
+
+
+def modelopt(config, settings=None):
+    def write(model, folder):
+        import modelopt.torch.quantization as mtq
+        from modelopt.torch.export import export_hf_checkpoint
+
+        def loop(m):
+            with torch.no_grad():
+                m(torch.arange(N_TOKENS)[None])
+
+        model = mtq.quantize(model, getattr(mtq, config), loop)
+        with torch.inference_mode():
+            export_hf_checkpoint(model, dtype=torch.float16, export_dir=folder)
+        return unpack_modelopt
+
+    return write, settings or {}
+
+
+def copy(source, folder):
+    """The model's own files; weights in one file."""
+    shutil.rmtree(folder, ignore_errors=True)
+    os.makedirs(folder)
+    for root, _, names in os.walk(source):
+        for name in names:
+            if name.endswith(".safetensors") or name in ("config.json", "hf_quant_config.json"):
+                shutil.copyfile(f"{root}/{name}", f"{folder}/{name}")
+
+
+def make(name, seed):
+    rng = np.random.default_rng(seed)
+    torch.manual_seed(seed)
+    write, settings = MODELS[name]
+    model = network(rng, settings)
+    plain = {k: v.float().clone() for k, v in model.state_dict().items()}
+    folder = f"{OUT}/{name}"
+    with tempfile.TemporaryDirectory() as source:
+        unpack = write(model, source)
+        copy(source, folder)
+    file = next(f for f in os.listdir(folder) if f.endswith(".safetensors"))
+    os.rename(f"{folder}/{file}", f"{folder}/model.safetensors")
+    for extra in os.listdir(folder):
+        if extra.endswith("index.json"):
+            os.remove(f"{folder}/{extra}")
+    tensors = load_file(f"{folder}/model.safetensors")
+    with open(f"{folder}/config.json") as f:
+        config = json.load(f)
+    said = config.get("quantization_config")
+    if os.path.exists(f"{folder}/hf_quant_config.json"):
+        with open(f"{folder}/hf_quant_config.json") as f:
+            said = json.load(f)
+    arrays, state = {}, {}
+    for key in plain:
+        module = key.removesuffix(".weight")
+        if key in tensors and tensors[key].dtype in (torch.float16, torch.bfloat16, torch.float32):
+            state[key] = tensors[key].float()  # norms may have taken over what was before a projection
+            continue
+        state[key] = unpack(tensors, module, said, plain[key].shape).float()
+        assert (state[key] - plain[key]).abs().max() < plain[key].abs().max(), key
+        arrays[SHORT[module]] = state[key][::16].numpy()
+    exact = LlamaForCausalLM(LlamaConfig(**dict(CONFIG, **settings)))
+    exact.load_state_dict(state)
+    token = rng.integers(0, exact.config.vocab_size, size=N_TOKENS)
+    arrays.update(token=token.astype(np.int32), logits=logits(exact, token))
+    fixture.write(f"{folder}/logits.bin", {k: np.ascontiguousarray(v) for k, v in arrays.items()})
+
+
+WIDE = dict(hidden_size=128, intermediate_size=128)
+MODELS = {
+    "ar-gptq": auto_round("auto_round:auto_gptq", 4, others={
+        "model.layers.0.mlp.down_proj": 8, "model.layers.0.mlp.up_proj": 3, "lm_head": 4}),
+    "ar-plain": auto_round("auto_round", 4, others={
+        "model.layers.0.mlp.down_proj": 5, "model.layers.0.mlp.up_proj": 2}),
+    "ar-awq": auto_round("auto_round:auto_awq", 4),
+    "mo-fp8": modelopt("FP8_DEFAULT_CFG"),
+    "mo-fp8-channel": modelopt("FP8_PER_CHANNEL_PER_TOKEN_CFG"),
+    "mo-nvfp4": modelopt("NVFP4_DEFAULT_CFG"),
+    "mo-nvfp4-fp8": modelopt("W4A8_NVFP4_FP8_CFG"),
+    "mo-mxfp4": modelopt("MXFP4_DEFAULT_CFG"),
+    "mo-mxfp8": modelopt("MXFP8_DEFAULT_CFG"),
+    "mo-int8": modelopt("INT8_SMOOTHQUANT_CFG"),
+    "mo-int4": modelopt("INT4_AWQ_CFG", WIDE),
+}
+
+
+if __name__ == "__main__":
+    for i, model_name in enumerate(MODELS):
+        if len(sys.argv) < 2 or model_name in sys.argv[1:]:
+            make(model_name, 3200 + i)
