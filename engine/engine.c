@@ -177,21 +177,28 @@ enum status engine_submit(struct engine *e, const struct job_spec *spec, void (*
 
 /* ---- plan ------------------------------------------------------------------------------------ */
 
-static void print_regions(struct buf *out, const size_t *bytes, int64_t free_bytes)
+static void print_bytes(struct buf *out, const char *name, size_t bytes)
 {
-    static const char *const name[N_REGION] = {"weights", "KV cache", "job rows", "workspace"};
-    size_t total = 0;
-    for (int r = 0; r < N_REGION; r++) {
-        buf_printf(out, "%-10s %14zu bytes %10.1f MiB\n", name[r], bytes[r],
-                   (double)bytes[r] / (1 << 20));
-        total += bytes[r];
-    }
-    buf_printf(out, "total      %14zu bytes %10.1f MiB of %.1f MiB free\n", total,
-               (double)total / (1 << 20), (double)free_bytes / (1 << 20));
+    buf_printf(out, "%-10s %14zu bytes %10.1f MiB\n", name, bytes, (double)bytes / (1 << 20));
 }
 
-static void print_plan(struct buf *out, const struct model *m, const struct limits *l,
-                       const struct need *n)
+/* `own` is taken when the device is opened, so it is not in `free_bytes` any more. */
+static void print_regions(struct buf *out, const size_t *bytes, size_t own, int64_t free_bytes)
+{
+    static const char *const name[N_REGION] = {"weights", "KV cache", "job rows", "workspace"};
+    size_t total = own;
+    for (int r = 0; r < N_REGION; r++) {
+        print_bytes(out, name[r], bytes[r]);
+        total += bytes[r];
+    }
+    if (own)
+        print_bytes(out, "kernels", own);
+    buf_printf(out, "total      %14zu bytes %10.1f MiB of %.1f MiB free\n", total,
+               (double)total / (1 << 20), (double)(free_bytes + (int64_t)own) / (1 << 20));
+}
+
+static void print_plan(struct buf *out, const struct model *m, const struct device_info *info,
+                       const struct limits *l, const struct need *n)
 {
     const int n_layer = m->net.hp.n_layer;
     buf_printf(out, "model      %s (%s, %s)\n", m->info.id, m->info.arch, m->info.format);
@@ -202,11 +209,14 @@ static void print_plan(struct buf *out, const struct model *m, const struct limi
     if (l->cut)
         buf_printf(out, "on the GPU: the last %d of %d layers, the output head\n", n_layer - l->cut,
                    n_layer);
-    print_regions(out, n->bytes, l->free_bytes);
+    print_regions(out, n->bytes, n->own, l->free_bytes);
+    if (info->margin_bytes)
+        buf_printf(out, "%lld MiB more stay free, for graphs, modules and other programs\n",
+                   (long long)(info->margin_bytes >> 20));
     if (!l->cut)
         return;
     buf_printf(out, "on the CPU: the embedding, the first %d layers\n", l->cut);
-    print_regions(out, n->lower, l->lower_free);
+    print_regions(out, n->lower, 0, l->lower_free);
 }
 
 enum status engine_plan(const struct engine_options *o, struct buf *out)
@@ -233,7 +243,7 @@ enum status engine_plan(const struct engine_options *o, struct buf *out)
     if (s == OK)
         s = fit_plan(&f, &l, &n);
     if (s == OK)
-        print_plan(out, f.model, &l, &n);
+        print_plan(out, f.model, &info, &l, &n);
     model_close(f.model);
     for (int i = N_SIDE - 1; i >= 0; i--)
         if (f.on.dev[i])

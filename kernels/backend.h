@@ -36,9 +36,10 @@ struct device_options {
         *isa; /* CPU: "scalar" "avx2" "avx512" forces one for tests; NULL: the best this CPU has */
     const char *gpu_config, *gpu_cache; /* CUDA: a configuration; the folder of tuned ones; NULL */
     bool strict;                        /* CUDA: refuse instead of falling back */
-    const char *cublaslt; /* CUDA: file or folder of the library, "none"; NULL: looked for */
-    bool deterministic;   /* CUDA: a row's bits do not depend on the number of rows either */
-    struct device *like;  /* null: the device in whose place it plans, see null_like; NULL: none */
+    const char *cublaslt;   /* CUDA: file or folder of the library, "none"; NULL: looked for */
+    bool deterministic;     /* CUDA: a row's bits do not depend on the number of rows either */
+    const char *os_release; /* CUDA: a file in place of the system's, for tests; NULL */
+    struct device *like; /* null: the device in whose place it plans, see null_like; NULL: none */
 };
 
 struct device_info {
@@ -46,7 +47,9 @@ struct device_info {
     char name[96]; /* of the hardware */
     char isa[32];
     int threads;
-    int64_t total_bytes, free_bytes; /* as measured now */
+    int64_t total_bytes, free_bytes; /* as measured now, without what is left alone, */
+    int64_t margin_bytes;            /* so much: for graphs, modules, other programs */
+    int64_t own_bytes;               /* taken at open, beside the regions: part of any plan */
     int page_tokens;                 /* KV page size this backend wants */
     bool synchronous;
     bool exact_rows;                /* batches need no bucket: rows are exactly those used */

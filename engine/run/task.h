@@ -31,6 +31,7 @@ struct limits { /* what a worker may use; engine.c fills it from the options, `p
 
 struct need { /* the four regions, exact */
     size_t bytes[N_REGION];
+    size_t own;             /* what the device has taken for its kernels; not in `free_bytes` */
     size_t lower[N_REGION]; /* on the device that has the first layers */
     int n_pages, page_tokens;
     int64_t page_bytes; /* of all layers together */

@@ -278,6 +278,7 @@ enum status gen_plan(struct model *m, const struct device_info *dev, struct limi
 {
     const struct hparams *hp = &m->net.hp;
     memset(n, 0, sizeof *n);
+    n->own = (size_t)dev->own_bytes;
     n->page_tokens = dev->page_tokens;
     n->page_bytes = kv_layer_page(hp, l, n->page_tokens) * hp->n_kind[MEMORY_KV];
     if (l->max_rows == 0)

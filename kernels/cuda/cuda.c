@@ -32,7 +32,7 @@ struct cuda_device {
     char name[96];
     struct arena arena; /* of the configuration */
     struct gpu_selected gpu;
-    int64_t total_bytes;
+    int64_t total_bytes, margin_bytes; /* margin: of the free memory, left alone */
     void *region[N_REGION];
     struct graph *graph[GRAPHS_MAX];
     int n_graphs;
@@ -148,6 +148,22 @@ static void cuda_close(struct device *dev)
     xfree(d);
 }
 
+/* Of the free memory: what is left alone. */
+static int64_t margin(const char *os_release)
+{
+    char *release = NULL;
+    size_t n;
+    bool wsl = file_read(os_release, 256, &release, &n) == OK && strstr(release, "microsoft");
+    xfree(release);
+    return wsl ? RESERVE_WSL : RESERVE_BYTES;
+}
+
+/* Of the device, beside the regions. */
+static size_t own_bytes(const struct cuda_device *d)
+{
+    return d->queue.scratch_bytes + CUDA_TICKETS * sizeof *d->queue.tickets;
+}
+
 static enum status prepare(struct cuda_device *d, const struct device_options *o)
 {
     struct cuda_queue *q = &d->queue;
@@ -156,6 +172,7 @@ static enum status prepare(struct cuda_device *d, const struct device_options *o
     q->limits = lt_limits(q->cc);
     q->deterministic = o->deterministic;
     q->scratch_bytes = q->limits->scratch;
+    d->margin_bytes = margin(o->os_release ? o->os_release : "/proc/sys/kernel/osrelease");
     TRY(lt_open(o->deterministic ? "none" : o->cublaslt, &q->lt));
     if (q->lt)
         lt_prefer(q->lt, &d->gpu.config);
@@ -189,17 +206,6 @@ static enum status cuda_open(const struct device_options *o, struct device **out
     return OK;
 }
 
-/* Of the free memory: what is left alone. */
-static int64_t reserve(void)
-{
-    char *release = NULL;
-    size_t n;
-    bool wsl = file_read("/proc/sys/kernel/osrelease", 256, &release, &n) == OK &&
-               strstr(release, "microsoft") != NULL;
-    xfree(release);
-    return wsl ? RESERVE_WSL : RESERVE_BYTES;
-}
-
 static void cuda_info(const struct device *dev, struct device_info *info)
 {
     const struct cuda_device *d = (const struct cuda_device *)dev;
@@ -210,13 +216,15 @@ static void cuda_info(const struct device *dev, struct device_info *info)
         fault = ERR_DEVICE;
     *info = (struct device_info){.backend = "cuda",
                                  .total_bytes = d->total_bytes,
+                                 .margin_bytes = d->margin_bytes,
+                                 .own_bytes = (int64_t)own_bytes(d),
                                  .page_tokens = CUDA_PAGE_TOKENS,
                                  .kv_dtype = DT_BF16,
                                  .fault = fault};
     info->gpu = &d->gpu;
     info->lt = d->queue.lt && !d->queue.deterministic ? lt_version(d->queue.lt) : 0;
-    if ((int64_t)free_bytes > reserve())
-        info->free_bytes = (int64_t)free_bytes - reserve();
+    if ((int64_t)free_bytes > d->margin_bytes)
+        info->free_bytes = (int64_t)free_bytes - d->margin_bytes;
     snprintf(info->name, sizeof info->name, "%s", d->name);
     snprintf(info->isa, sizeof info->isa, "sm_%d", d->queue.cc);
 }

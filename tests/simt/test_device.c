@@ -69,6 +69,35 @@ static void test_configuration(void **state)
     remove(path);
 }
 
+/* Under WSL Windows draws with the same memory, so more of it is left alone. */
+static void test_margins(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *release;
+        int mib;
+    } kernels[] = {{"6.8.0-48-generic\n", 256}, {"6.6.87.2-microsoft-standard-WSL2\n", 768}};
+    static const char path[] = "build/test_device_osrelease";
+    int64_t without[2];
+    for (int i = 0; i < 2; i++) {
+        struct device_options o = {.index = 0, .cublaslt = "none", .os_release = path};
+        struct device_info info;
+        struct device *dev;
+        FILE *f = fopen(path, "w");
+        assert_non_null(f);
+        fputs(kernels[i].release, f);
+        fclose(f);
+        assert_int_equal(backend_cuda.open(&o, &dev), OK);
+        backend_cuda.info(dev, &info);
+        assert_int_equal(info.margin_bytes, kernels[i].mib << 20);
+        without[i] = info.free_bytes;
+        backend_cuda.close(dev);
+    }
+    remove(path);
+    if (!simt_real()) /* where others may take and give memory meanwhile */
+        assert_int_equal(without[0] - without[1], 512 << 20);
+}
+
 static void test_info_and_regions(void **state)
 {
     (void)state;
@@ -225,6 +254,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_find),
         cmocka_unit_test(test_configuration),
+        cmocka_unit_test(test_margins),
         cmocka_unit_test(test_info_and_regions),
         cmocka_unit_test_teardown(test_large_copies, usual_mode),
         cmocka_unit_test_teardown(test_fences, usual_mode),

@@ -1,6 +1,7 @@
 /* test_faults.c - what goes wrong with a GPU, and what is said and done then: none there, too old,
  * too small; one that breaks while it serves, in the worker and in the whole server. The emulator
  * has each fault to order. */
+#include <cuda_runtime_api.h>
 #include <dirent.h>
 #include <netdb.h>
 #include <poll.h>
@@ -160,10 +161,45 @@ static void what_does_not_fit_is_told(void **state)
 
 static int64_t all_of(const struct need *n)
 {
-    int64_t sum = 0;
+    int64_t sum = (int64_t)n->own;
     for (int r = 0; r < N_REGION; r++)
         sum += (int64_t)n->bytes[r];
     return sum;
+}
+
+static int64_t unused_memory(void)
+{
+    size_t unused, total;
+    assert_int_equal(cudaMemGetInfo(&unused, &total), cudaSuccess);
+    return (int64_t)unused;
+}
+
+/* Of the device is taken what the plan says, to the byte, and while it serves no more. */
+static void the_plan_is_what_is_taken(void **state)
+{
+    (void)state;
+    int32_t prompt[40];
+    for (int i = 0; i < 40; i++)
+        prompt[i] = 3 + i;
+    const struct job_spec spec = greedy_spec(prompt, 40, 8);
+    for (int cut = 0; cut < 2; cut++) {
+        struct worker_options o = {.backend = &backend_cuda,
+                                   .lower = &backend_cpu,
+                                   .model_path = LLAMA,
+                                   .device = {.gpu_cache = "build/simt/found"},
+                                   .limits = {.max_seqs = 2, .kv_dtype = DT_F32}};
+        struct running r;
+        const int64_t before = unused_memory();
+        o.gpu_layers = (struct gpu_layers){cut ? GPU_LAYERS_LAST : GPU_LAYERS_ALL, 1};
+        struct worker *w = worker_for_test(&o);
+        assert_int_equal(before - unused_memory(), all_of(&w->need));
+        run_job(w, &spec, &r);
+        assert_int_equal(r.status, OK);
+        assert_int_equal(before - unused_memory(), all_of(&w->need));
+        running_clear(&r);
+        worker_stop(w);
+        assert_int_equal(unused_memory(), before);
+    }
 }
 
 /* Exactly as many layers as fit are on the GPU; a model that does not fit whole is told how
@@ -189,7 +225,7 @@ static void as_many_layers_as_fit(void **state)
         assert_int_equal(fit_plan(&f, &l, &n), OK);
         assert_int_equal(l.cut, 2 - last);
         assert_int_equal(n.n_pages, 512 / 16);
-        takes[last] = all_of(&n);
+        takes[last] = all_of(&n) - (int64_t)n.own; /* it is not free any more */
         assert_true(last == 0 || takes[last] > takes[last - 1]);
         assert_true((n.lower[REGION_WEIGHTS] > 0) == (last < 2));
     }
@@ -388,6 +424,7 @@ int main(void)
         cmocka_unit_test_teardown(a_gpu_that_cannot_serve_says_why, all_well),
         cmocka_unit_test_teardown(auto_says_why_not, all_well),
         cmocka_unit_test_teardown(what_does_not_fit_is_told, all_well),
+        cmocka_unit_test_teardown(the_plan_is_what_is_taken, all_well),
         cmocka_unit_test_teardown(as_many_layers_as_fit, all_well),
         cmocka_unit_test_teardown(a_liar_is_refused, all_well),
         cmocka_unit_test_teardown(what_was_found_is_remembered, all_well),
