@@ -16,6 +16,7 @@
 #include "kernels/base/log.h"
 #include "kernels/base/map.h"
 #include "kernels/base/mem.h"
+#include "kernels/gpu/registry.h"
 #include "kernels/half.h"
 #include "kernels/quant/encode.h"
 
@@ -188,6 +189,14 @@ static struct tensor weight(struct lab *l)
     float *x = numbers(l, OUT * WIDE);
     char *w = take(l, row * OUT);
     bool plain = l->type == DT_F32 || l->type == DT_F16 || l->type == DT_BF16;
+    if (gpu_is_floats(l->type)) { /* any codes, but no NaN */
+        memcpy(w, x, row * OUT);
+        for (size_t i = 0; i < row * OUT; i++)
+            w[i] = (char)(i % (size_t)t->bytes < 4 ? w[i] : w[i] & ~0x40);
+        for (int b = 0; b < OUT * WIDE / t->block; b++)
+            memcpy(w + b * t->bytes, &x[b], sizeof *x);
+        return tensor_2d(w, l->type, OUT, WIDE);
+    }
     for (int i = 0; i < OUT * WIDE && plain; i++) {
         uint16_t h = l->type == DT_F16 ? half_to_f16(x[i]) : half_to_bf16(x[i]);
         memcpy(w + i * t->bytes, l->type == DT_F32 ? (void *)&x[i] : (void *)&h, (size_t)t->bytes);

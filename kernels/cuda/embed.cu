@@ -7,6 +7,8 @@
 
 extern "C" {
 #include "kernels/cuda/panel.h"
+#include "kernels/quant/f8_e4m3.h"
+#include "kernels/quant/nf4.h"
 #include "kernels/quant/q4_0.h"
 #include "kernels/quant/q4_1.h"
 #include "kernels/quant/q4_k.h"
@@ -67,6 +69,28 @@ BLOCK_FORMAT(Q5_k, q5_k, Q5_K)
 BLOCK_FORMAT(Q6_k, q6_k, Q6_K)
 #undef BLOCK_FORMAT
 
+struct F8E4m3 {
+    enum { N = F8_E4M3_BLOCK };
+    static __device__ void decode(const void *row, int64_t i, float *y)
+    {
+        const uint8_t *block = static_cast<const uint8_t *>(row) + i * F8_E4M3_BYTES;
+        const float d = quant_f32(quant_u32(block));
+        for (int j = 0; j < N; j++)
+            y[i * N + j] = __fmul_rn(d, f8_e4m3_value(block[sizeof(float) + j]));
+    }
+};
+struct Nf4 {
+    enum { N = NF4_BLOCK };
+    static __device__ void decode(const void *row, int64_t i, float *y)
+    {
+        static const float value[16] = {NF4_VALUES};
+        const uint8_t *block = static_cast<const uint8_t *>(row) + i * NF4_BYTES;
+        const float d = quant_f32(quant_u32(block));
+        for (int j = 0; j < N; j++)
+            y[i * N + j] = __fmul_rn(d, value[block[sizeof(float) + j / 2] >> j % 2 * 4 & 15]);
+    }
+};
+
 template <class Format> static __global__ void embed_kernel(struct op_embed a)
 {
     const int64_t r = blockIdx.x, k = a.table.shape[1];
@@ -96,10 +120,13 @@ static const struct {
     enum dtype type;
     embed_fn *run;
 } kernels[] = {
-    {DT_F32, embed_kernel<F32>},   {DT_F16, embed_kernel<F16>},   {DT_BF16, embed_kernel<Bf16>},
-    {DT_Q8_0, embed_kernel<Q8_0>}, {DT_Q4_0, embed_kernel<Q4_0>}, {DT_Q4_1, embed_kernel<Q4_1>},
-    {DT_Q5_0, embed_kernel<Q5_0>}, {DT_Q5_1, embed_kernel<Q5_1>}, {DT_Q4_K, embed_kernel<Q4_k>},
-    {DT_Q5_K, embed_kernel<Q5_k>}, {DT_Q6_K, embed_kernel<Q6_k>},
+    {DT_F32, embed_kernel<F32>},   {DT_F16, embed_kernel<F16>},
+    {DT_BF16, embed_kernel<Bf16>}, {DT_Q8_0, embed_kernel<Q8_0>},
+    {DT_Q4_0, embed_kernel<Q4_0>}, {DT_Q4_1, embed_kernel<Q4_1>},
+    {DT_Q5_0, embed_kernel<Q5_0>}, {DT_Q5_1, embed_kernel<Q5_1>},
+    {DT_Q4_K, embed_kernel<Q4_k>}, {DT_Q5_K, embed_kernel<Q5_k>},
+    {DT_Q6_K, embed_kernel<Q6_k>}, {DT_F8_E4M3, embed_kernel<F8E4m3>},
+    {DT_NF4, embed_kernel<Nf4>},
 };
 
 static embed_fn *kernel_of(int type)

@@ -3,13 +3,9 @@
  * A thread decodes a group of 32 columns of one row, as kernels/dtype.c does: products and one sum,
  * each rounded. Bytes: a row's share of its tiles, a sector for each 4 to 16 bytes wanted; a step's
  * rows are few, so the launch is the cost. */
-#include "kernels/cuda/gpu.cuh"
+#include "kernels/cuda/linear_floats.cuh"
 
 #include "kernels/cuda/cuda.h"
-
-extern "C" {
-#include "kernels/cuda/panel.h"
-}
 
 enum { THREADS = 128, GROUP = 32 };
 
@@ -67,6 +63,12 @@ GPU_FN void scales_at(const panel_format &f, const uint8_t *s, int r, int group,
 GPU_FN void decode_group(const panel_format &f, const uint8_t *tile, int r, int group, float scale,
                          float *y)
 {
+    if (f.scales == PANEL_F32) {
+        for (int i = 0; i < GROUP; i++)
+            y[i] = scale * (f.bits == 8 ? linear_floats<8>::number(tile, r, group * GROUP + i)
+                                        : linear_floats<4>::number(tile, r, group * GROUP + i));
+        return;
+    }
     float d[2], m[2];
     const int at = f.bits == 8 ? 1024 : 512 + (f.bits == 5 ? 128 : 0) + (f.bits == 6 ? 256 : 0);
     scales_at(f, tile + at, r, group, d, m);

@@ -49,9 +49,7 @@ __global__ void __launch_bounds__(THREADS) linear_x_scale(x_args a)
         return;
     for (int i = 1; i < THREADS / 32; i++)
         top = fmaxf(top, part[i]);
-    /* The exponent of top above 14. A row of zeros, or of numbers below 2^-112, has the least. */
-    const int up = static_cast<int>(__float_as_uint(top) >> 23 & 255) - 127 - 14;
-    a.scale[row] = __uint_as_float(static_cast<uint32_t>(up < -126 ? 1 : 127 + up) << 23);
+    a.scale[row] = linear_power(top);
 }
 
 template <bool BF16> __global__ void __launch_bounds__(THREADS) linear_x_half(x_args a)
@@ -72,6 +70,15 @@ __global__ void __launch_bounds__(THREADS) linear_x_ints(x_args a)
         return;
     linear_piece_ints(rows_of(a), static_cast<int>(piece % a.m_tiles),
                       static_cast<int>(piece / a.m_tiles), a.out + piece * X_BYTES_INT);
+}
+
+__global__ void __launch_bounds__(THREADS) linear_x_scaled(x_args a)
+{
+    const int64_t piece = (static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x) >> 5;
+    if (piece >= static_cast<int64_t>(a.chunks) * a.m_tiles)
+        return;
+    linear_piece_scaled(rows_of(a), static_cast<int>(piece % a.m_tiles),
+                        static_cast<int>(piece / a.m_tiles), a.out + piece * X_BYTES_SCALED);
 }
 
 /* f32 weights in rows: lane i takes columns i, i + 32 ..., then the lanes fold in halves. */
@@ -115,10 +122,12 @@ static size_t align_up(size_t n)
     return (n + 255) / 256 * 256;
 }
 
-static cudaError_t convert(const cuda_queue *q, const x_args &x, bool ints, enum dtype t)
+static cudaError_t convert(const cuda_queue *q, const x_args &x, enum dtype t)
 {
     const dim3 grid((static_cast<int64_t>(x.chunks) * x.m_tiles * 32 + THREADS - 1) / THREADS);
-    if (ints)
+    if (gpu_is_floats(t))
+        return gpu_launch(linear_x_scaled, grid, THREADS, 0, q->stream, x);
+    if (gpu_piece_bytes(t) == X_BYTES_INT)
         return gpu_launch(linear_x_ints, grid, THREADS, 0, q->stream, x);
     if (t == DT_BF16)
         return gpu_launch(linear_x_half<true>, grid, THREADS, 0, q->stream, x);
@@ -174,8 +183,7 @@ static bool makes_own(const cuda_queue *q, const linear_op *a, int m, int per_sp
     const struct panel_format *f = cuda_panel_format(t);
     const int rows = !f ? (a->up ? 2 : 4) : f->bits == 8 && !a->up ? 2 : 1;
     const int tile = f ? f->tile_bytes : 2048;
-    const int bytes =
-        stages * LINEAR_WARPS * tile + per_split * (f ? int(X_BYTES_INT) : int(X_BYTES_HALF));
+    const int bytes = stages * LINEAR_WARPS * tile + per_split * gpu_piece_bytes(t);
     return t != DT_F16 && m <= rows && bytes <= (q->smem_max < OWN_BYTES ? q->smem_max : OWN_BYTES);
 }
 
@@ -192,11 +200,17 @@ static void outputs(linear_args *o, const linear_op *a, int64_t first)
     o->add_stride = a->add.stride[0] / number;
 }
 
+static cudaError_t run_format(enum dtype t, const linear_args &a, const linear_shape &s)
+{
+    if (gpu_is_floats(t))
+        return linear_run_floats(t, a, s);
+    return is_half(t) ? linear_run_half(t, a, s) : linear_run_ints(t, a, s);
+}
+
 /* Rows [first, first + m) of an op whose weight is in panels, or halves in rows. */
 static cudaError_t skinny(const cuda_queue *q, const linear_op *a, int64_t first, int m)
 {
     const enum dtype t = static_cast<enum dtype>(a->w.dtype);
-    const bool ints = !is_half(t);
     const int64_t n = a->w.shape[0], k = a->w.shape[1];
     const int chunks = static_cast<int>(cuda_panel_chunks(k)), tiles = (m + 7) / 8;
     const gpu_params launch = linear_launch_of(q, a, false);
@@ -206,8 +220,7 @@ static cudaError_t skinny(const cuda_queue *q, const linear_op *a, int64_t first
     char *scratch = static_cast<char *>(q->scratch);
     float *scale = reinterpret_cast<float *>(scratch);
     uint8_t *pieces = reinterpret_cast<uint8_t *>(scratch + align_up(8 * tiles * sizeof(float)));
-    const size_t x_bytes =
-        align_up(static_cast<size_t>(chunks) * tiles * (ints ? X_BYTES_INT : X_BYTES_HALF));
+    const size_t x_bytes = align_up(static_cast<size_t>(chunks) * tiles * gpu_piece_bytes(t));
     x_args x = {static_cast<const char *>(tensor_row(&a->x, first)),
                 a->x.stride[0],
                 a->up,
@@ -247,17 +260,17 @@ static cudaError_t skinny(const cuda_queue *q, const linear_op *a, int64_t first
         o.x_rows = x.x;
         o.x_stride = x.stride;
         o.x_up = x.up;
-        return (ints ? linear_run_ints : linear_run_half)(t, o, s);
+        return run_format(t, o, s);
     }
-    cudaError_t e = convert(q, x, ints, t);
-    return e == cudaSuccess ? (ints ? linear_run_ints : linear_run_half)(t, o, s) : e;
+    cudaError_t e = convert(q, x, t);
+    return e == cudaSuccess ? run_format(t, o, s) : e;
 }
 
 static enum status run_skinny(const cuda_queue *q, const linear_op *a)
 {
-    const bool ints = !is_half(static_cast<enum dtype>(a->w.dtype));
+    const int piece = gpu_piece_bytes(static_cast<enum dtype>(a->w.dtype));
     const int64_t m = a->x.shape[0], splits = linear_launch_of(q, a, false).splits;
-    size_t row = cuda_panel_chunks(a->w.shape[1]) * (ints ? X_BYTES_INT : X_BYTES_HALF) / 8 + 4;
+    size_t row = cuda_panel_chunks(a->w.shape[1]) * piece / 8 + 4;
     if (m <= GPU_LARGE_M && splits > 1)
         row += splits * (a->w.shape[0] + PANEL_ROWS - 1) * sizeof(float);
     else if (splits > 1 && a->add.data)

@@ -16,7 +16,8 @@
  *
  * Numbers: bf16 weights take x rounded to bf16; f16 weights take x, divided by a power of two so
  * that its largest is in [2^14, 2^15), rounded to f16; block formats take the integers that the
- * naive op defines, with the same sums and the same chain of fma over groups. A row's order of
+ * naive op defines, with the same sums and the same chain of fma over groups; codes that are floats
+ * take x by 64 columns as f16 takes it by rows (linear_floats.cuh). A row's order of
  * summation depends on N and K alone: mma chains of 16 columns in ascending order inside a split,
  * then the splits in ascending order, whether they were computed by one block or by several; the
  * last block of several to end adds them up, whichever it is. */
@@ -576,6 +577,7 @@ static cudaError_t linear_pick(const linear_args &a, const linear_shape &s)
  * one of theirs. */
 cudaError_t linear_run_half(enum dtype t, const linear_args &a, const linear_shape &s);
 cudaError_t linear_run_ints(enum dtype t, const linear_args &a, const linear_shape &s);
+cudaError_t linear_run_floats(enum dtype t, const linear_args &a, const linear_shape &s);
 
 /* The op inside the backend. With `up`, its x is [R, F], and a number of h is silu of it times the
  * one `up` bytes on (op_glu_linear). */

@@ -14,7 +14,7 @@
  * sm_75, which has no bf16, all whose scales are f16, are multiplied in f16: a row of x is divided
  * by a power of two as in linear.cuh, weights beyond f16's range become its largest, those below
  * 2^-14 lose bits. Sums are f32; their order is cuBLASLt's and depends on M. */
-#include "kernels/cuda/linear.cuh"
+#include "kernels/cuda/linear_floats.cuh"
 
 #include "kernels/cuda/cuda.h"
 
@@ -135,6 +135,8 @@ static const struct {
     {t, lt_unpack<linear_ints<bits, sign, scales>, __nv_bfloat16>, lt_unpack<linear_ints<bits, sign, scales>, __half>},
     LINEAR_INTS(ROW)
 #undef ROW
+    {DT_F8_E4M3, lt_unpack<linear_floats<8>, __nv_bfloat16>, lt_unpack<linear_floats<8>, __half>},
+    {DT_NF4, lt_unpack<linear_floats<4>, __nv_bfloat16>, lt_unpack<linear_floats<4>, __half>},
 };
 /* clang-format on */
 

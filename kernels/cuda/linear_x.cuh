@@ -4,7 +4,9 @@
  * half: 1024 bytes; lane 4 g + t holds columns 16 t ... 16 t + 15 of row g, the first eight in the
  * first half. ints: lane 4 g + t holds columns 4 t ... 4 t + 3 and 16 more of row g, for two groups
  * of 32 (the order of m16n8k32); then d of [2 groups][8 rows], then d * sum, then the sums of both
- * halves. Integers as kernels/cpu/naive_linear.c defines them. */
+ * halves. Integers as kernels/cpu/naive_linear.c defines them.
+ * scaled: f16 as in half, and then by what each of 8 rows was divided: a power of two that leaves
+ * its largest in [2^14, 2^15). */
 #ifndef KERNELS_CUDA_LINEAR_X_CUH
 #define KERNELS_CUDA_LINEAR_X_CUH
 
@@ -14,7 +16,11 @@ extern "C" {
 #include "kernels/gpu/registry.h"
 }
 
-enum { X_BYTES_HALF = GPU_PIECE_HALF, X_BYTES_INT = GPU_PIECE_INT };
+enum {
+    X_BYTES_HALF = GPU_PIECE_HALF,
+    X_BYTES_INT = GPU_PIECE_INT,
+    X_BYTES_SCALED = GPU_PIECE_SCALED
+};
 
 struct linear_rows {
     const char *x; /* [m, k] f32; zeros where it ends */
@@ -57,14 +63,17 @@ GPU_FN uint32_t linear_bits(__half2 v)
     return *reinterpret_cast<uint32_t *>(&v);
 }
 
-/* `down` multiplies this lane's row. */
-template <bool BF16>
-GPU_FN void linear_piece_half(const linear_rows &x, int m_tile, int chunk, float down, uint8_t *to)
+/* The power of two, divided by which a number is in [2^14, 2^15); below 2^-112: the least. */
+GPU_FN float linear_power(float top)
 {
-    const int lane = threadIdx.x & 31, row = m_tile * 8 + (lane >> 2);
-    const int64_t k0 = static_cast<int64_t>(chunk) * 64 + 16 * (lane & 3);
-    float v[16];
-    linear_take<16, 16, 16>(x, row, k0, v);
+    const int up = static_cast<int>(__float_as_uint(top) >> 23 & 255) - 127 - 14;
+    return __uint_as_float(static_cast<uint32_t>(up < -126 ? 1 : 127 + up) << 23);
+}
+
+/* Writes this lane's 16 numbers times `down`. */
+template <bool BF16> GPU_FN void linear_put_half(const float (&v)[16], float down, uint8_t *to)
+{
+    const int lane = threadIdx.x & 31;
     uint32_t out[8];
     GPU_UNROLL
     for (int i = 0; i < 8; i++) {
@@ -74,6 +83,32 @@ GPU_FN void linear_piece_half(const linear_rows &x, int m_tile, int chunk, float
     }
     reinterpret_cast<uint4 *>(to)[lane] = make_uint4(out[0], out[1], out[2], out[3]);
     reinterpret_cast<uint4 *>(to)[32 + lane] = make_uint4(out[4], out[5], out[6], out[7]);
+}
+
+/* `down` multiplies this lane's row. */
+template <bool BF16>
+GPU_FN void linear_piece_half(const linear_rows &x, int m_tile, int chunk, float down, uint8_t *to)
+{
+    const int lane = threadIdx.x & 31, row = m_tile * 8 + (lane >> 2);
+    float v[16];
+    linear_take<16, 16, 16>(x, row, static_cast<int64_t>(chunk) * 64 + 16 * (lane & 3), v);
+    linear_put_half<BF16>(v, down, to);
+}
+
+GPU_FN void linear_piece_scaled(const linear_rows &x, int m_tile, int chunk, uint8_t *to)
+{
+    const int lane = threadIdx.x & 31, row = m_tile * 8 + (lane >> 2);
+    float v[16], top = 0;
+    linear_take<16, 16, 16>(x, row, static_cast<int64_t>(chunk) * 64 + 16 * (lane & 3), v);
+    GPU_UNROLL
+    for (int i = 0; i < 16; i++)
+        top = fmaxf(top, fabsf(v[i]));
+    top = fmaxf(top, __shfl_xor_sync(GPU_ALL, top, 1));
+    top = fmaxf(top, __shfl_xor_sync(GPU_ALL, top, 2));
+    const float scale = linear_power(top);
+    linear_put_half<false>(v, 1.0f / scale, to);
+    if ((lane & 3) == 0)
+        reinterpret_cast<float *>(to + X_BYTES_HALF)[lane >> 2] = scale;
 }
 
 GPU_FN void linear_piece_ints(const linear_rows &x, int m_tile, int chunk, uint8_t *to)

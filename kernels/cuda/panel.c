@@ -16,6 +16,8 @@ static const struct panel_format formats[] = {
     {DT_Q4_K,   4,   false, PANEL_K,     512 + 64 + 64},
     {DT_Q5_K,   5,   false, PANEL_K,     512 + 128 + 64 + 64},
     {DT_Q6_K,   6,   true,  PANEL_6,     512 + 256 + 64 + 32},
+    {DT_F8_E4M3, 8,  false, PANEL_F32,   1024 + 64},
+    {DT_NF4,    4,   false, PANEL_F32,   512 + 64},
 };
 static const struct panel_format any = {N_DTYPE, 8, false, PANEL_ANY, 1024 + 512};
 /* clang-format on */
@@ -105,6 +107,7 @@ static void put_scales(const struct panel_format *f, uint8_t *s, int row, int gr
         put_pair(s + 64, row, 1, 0, block + 208);
         break;
     case PANEL_ANY: /* put_any */
+    case PANEL_F32: /* put_floats */
         break;
     }
 }
@@ -130,6 +133,26 @@ static uint32_t stored(const struct panel_format *f, const int8_t *q)
     return v & ((1u << f->bits) - 1) * 0x01010101u;
 }
 
+/* A block of 64 codes that stand for floats: f32 d | codes. */
+static void put_floats(const struct panel_format *f, uint8_t *tile, int row, const uint8_t *block)
+{
+    const uint8_t *code = block + sizeof(float);
+    memcpy(tile + scales_at(f) + (row % 8 * 2 + row / 8) * 4, block, sizeof(float));
+    for (int col = 0; col < PANEL_COLS; col += 4) {
+        int lane = lane_of(row, col / 16), word = row / 8 * 2 + col % 8 / 4, half = col % 16 / 8;
+        if (f->bits == 4) {
+            uint32_t four = (uint32_t)code[col / 2] | (uint32_t)code[col / 2 + 1] << 8;
+            or_word(tile + lane * 16 + (row / 8 * 2 + half) * 4, four << col % 8 / 4 * 16);
+            continue;
+        }
+        for (int i = 0; i < 4; i++) {
+            uint32_t c = code[col + i], sign = c >> 7, rest = c & 0x7f;
+            uint32_t v = i < 2 ? sign << 15 | rest << 7 : sign << 14 | rest;
+            or_word(tile + (half * 32 + lane) * 16 + word * 4, v << i % 2 * 16);
+        }
+    }
+}
+
 static void pack_row(const struct panel_format *f, const struct tensor *w, int64_t from, int row,
                      uint8_t *tiles)
 {
@@ -141,6 +164,11 @@ static void pack_row(const struct panel_format *f, const struct tensor *w, int64
         int in = (int)(c % type->block / QUANT_GROUP), col = (int)(c % PANEL_COLS);
         uint8_t *tile = tiles + c / PANEL_COLS * f->tile_bytes;
         struct quant_ints o;
+        if (f->scales == PANEL_F32) {
+            if (in == 0)
+                put_floats(f, tile, row, block);
+            continue;
+        }
         type->ints(block, in, &o);
         for (int i = 0; i < QUANT_GROUP; i += 4)
             put_ints(f, tile, row, col + i, stored(f, o.q + i));

@@ -18,6 +18,13 @@
  *     PANEL_K    u8  [2 groups][8 g]{scale, scale, min, min} | f16 [8 g]{d, d, dmin, dmin}
  *     PANEL_6    i8  [2 groups][8 g]{sc0, sc1, sc0, sc1} | f16 d [8 g][2]
  *     PANEL_ANY  [2 groups][8 g][2] struct panel_any: every other block format, as int8
+ *     PANEL_F32  f32 d [8 g][2]: formats whose codes are floats, scaled by 64 columns
+ *
+ * Codes that are floats (f8_e4m3, nf4) are multiplied as f16, so they lie as m16n8k16 wants them,
+ * lane 4 g + t with columns 16 t ... 16 t + 15, as words of four columns:
+ *     f8_e4m3    for each half of those columns 32 lanes x {row g: 2 words, row g + 8: 2 words}; a
+ *                word has columns 0, 1 in bits 15, 13 ... 7 of its halves; 2, 3 in 14, 6 ... 0
+ *     nf4        32 lanes x {row g: 8 columns, 8 more; row g + 8: the same}, the first lowest
  *
  * Integers with a sign (q4_0 q5_0 q6_K) are kept in two's complement of so few bits: moved to the
  * top of a byte they are the integer times 2^(8 - bits), at the price of one mask and no
@@ -33,7 +40,7 @@
 #include "kernels/tensor.h"
 
 enum { PANEL_ROWS = 16, PANEL_COLS = 64 };
-enum panel_scales { PANEL_D, PANEL_DM, PANEL_K, PANEL_6, PANEL_ANY };
+enum panel_scales { PANEL_D, PANEL_DM, PANEL_K, PANEL_6, PANEL_ANY, PANEL_F32 };
 
 /* A group of 32 weights of any format (struct quant_ints), low and high its halves of 16:
  *     f = fma((float)(sc0 low + sc1 high) d_x, d0, f)

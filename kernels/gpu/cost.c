@@ -32,9 +32,15 @@ static double weight_bytes(enum dtype w, int64_t n, int64_t k)
     return (double)up(n, 16) * (double)up(k, 64) * gpu_tile_bytes(w);
 }
 
-static double mma_rate(const struct gpu_config *c, enum gpu_kernel kernel)
+/* Whether the tensor cores multiply it as 16-bit floats. */
+static bool is_half(enum dtype w)
 {
-    return kernel == GPU_SKINNY_16 ? c->ceil.mma_bf16_tflops : c->ceil.mma_int8_tops;
+    return gpu_skinny_of(w) == GPU_SKINNY_16 || gpu_is_floats(w);
+}
+
+static double mma_rate(const struct gpu_config *c, enum dtype w)
+{
+    return is_half(w) ? c->ceil.mma_bf16_tflops : c->ceil.mma_int8_tops;
 }
 
 static double io_bytes(const struct gpu_shape *s)
@@ -74,7 +80,7 @@ static double cost_skinny(const struct gpu_config *c, const struct gpu_shape *s,
          (double)lines * (double)up(s->k, 64) * (double)up(s->m, 8) * gpu_piece_bytes(s->w)) /
         (c->ceil.l2_gbs * GB_US);
     double flops = 2.0 * (double)(passes * p->nt * 8) * (double)(lines * 64 * p->r) * (double)s->k;
-    double mma = flops / (mma_rate(c, kernel) * TERA_US * e->fl * waves);
+    double mma = flops / (mma_rate(c, s->w) * TERA_US * e->fl * waves);
     return fmax(fmax(memory, l2), mma) + e->t0_us + (parts > 0 ? e->splitk_us : 0);
 }
 
@@ -123,8 +129,10 @@ double gpu_cost(const struct gpu_config *c, const struct gpu_shape *s, const str
 
 double gpu_bound(const struct gpu_config *c, const struct gpu_shape *s)
 {
-    bool ints = gpu_skinny_of(s->w) != GPU_SKINNY_16 && gpu_skinny_of(s->w) != GPU_PLAIN;
+    bool ints = !is_half(s->w) && gpu_skinny_of(s->w) != GPU_PLAIN;
     double rate = ints ? c->ceil.int8_tops : c->ceil.bf16_tflops;
+    if (s->w == DT_F8_E4M3)
+        rate = fmax(rate, c->ceil.fp8_tflops);
     double bytes = weight_bytes(s->w, s->n, s->k) + io_bytes(s);
     return fmax(bytes / (c->ceil.read_gbs * GB_US),
                 2.0 * (double)s->m * (double)s->n * (double)s->k / (rate * TERA_US));
@@ -199,7 +207,7 @@ static enum gpu_path path_of(const struct gpu_config *c, const struct gpu_shape 
     struct gpu_params p = {GPU_PATH_LT, 0, 0, 0, 1, NULL};
     if (kernel == GPU_PLAIN)
         return GPU_PATH_PLAIN;
-    if (!lt || s->m <= c->skinny_max_m[kernel])
+    if (!lt || s->m <= c->skinny_max_m[is_half(s->w) ? GPU_SKINNY_16 : kernel])
         return GPU_PATH_SKINNY;
     if (kernel != GPU_SKINNY_16)
         p.path = GPU_PATH_DEQUANT_LT;

@@ -37,6 +37,8 @@ static const struct {
     {DT_Q4_K, GPU_SKINNY_4,  512 + 128},
     {DT_Q5_K, GPU_SKINNY_5,  512 + 128 + 128},
     {DT_Q6_K, GPU_SKINNY_6,  512 + 256 + 96},
+    {DT_F8_E4M3, GPU_SKINNY_8, 1024 + 64},
+    {DT_NF4,  GPU_SKINNY_4,  512 + 64},
 };
 /* clang-format on */
 
@@ -92,8 +94,15 @@ int gpu_tile_bytes(enum dtype w)
     return ANY_TILE;
 }
 
+bool gpu_is_floats(enum dtype w)
+{
+    return w == DT_F8_E4M3 || w == DT_NF4;
+}
+
 int gpu_piece_bytes(enum dtype w)
 {
+    if (gpu_is_floats(w))
+        return GPU_PIECE_SCALED;
     return gpu_skinny_of(w) == GPU_SKINNY_16 ? GPU_PIECE_HALF : GPU_PIECE_INT;
 }
 

@@ -10,7 +10,8 @@
 #include "kernels/gpu/config.h"
 
 enum { GPU_SPLITS_MAX = 8, GPU_SPLIT_CHUNKS = 8, GPU_LARGE_M = 64, GPU_WARPS = 4 };
-enum { GPU_PIECE_HALF = 1024, GPU_PIECE_INT = 512 + 3 * 64 }; /* bytes of 8 x 64 numbers of x */
+/* Bytes of 8 x 64 numbers of x: f16 or bf16; int8; f16 with a scale a row. */
+enum { GPU_PIECE_HALF = 1024, GPU_PIECE_INT = 512 + 3 * 64, GPU_PIECE_SCALED = 1024 + 32 };
 
 struct gpu_limits {                                     /* of a compute capability */
     int cc, smem_block, smem_sm, threads_sm, blocks_sm; /* bytes; numbers */
@@ -28,6 +29,7 @@ int gpu_n_tiles(void);
 enum gpu_kernel gpu_skinny_of(enum dtype w);
 int gpu_tile_bytes(enum dtype w);
 int gpu_piece_bytes(enum dtype w);
+bool gpu_is_floats(enum dtype w); /* its codes stand for floats and are multiplied as f16 */
 /* Dynamic shared memory of a launch. */
 int gpu_smem(enum dtype w, const struct gpu_params *p);
 /* Stages of the ring on this capability. */

@@ -7,6 +7,7 @@
 #include "kernels/base/mem.h"
 #include "kernels/cpu/naive.h"
 #include "kernels/cuda/panel.h"
+#include "kernels/gpu/registry.h"
 #include "tests/support/test.h"
 
 uint32_t product_seed;
@@ -73,7 +74,7 @@ int product_queue_close(struct cuda_queue *q)
 }
 
 /* A weight of random blocks. Types without an encoder get random bytes; with bit 6 of each cleared
- * no scale is infinite or NaN. */
+ * no scale is infinite or NaN; noise makes no e4m3 of 127, which is no number. */
 static uint8_t *weight(enum dtype t, int64_t n, int64_t k)
 {
     const struct dtype_info *type = dtype_info(t);
@@ -87,8 +88,13 @@ static uint8_t *weight(enum dtype t, int64_t n, int64_t k)
             type->encode(in, w + b);
             continue;
         }
-        for (int i = 0; i < type->bytes; i++)
-            w[b + (size_t)i] = (uint8_t)((int)(noise() * 127) & 0xbf);
+        for (int i = 0; i < type->bytes; i++) {
+            int code = (int)(noise() * 127);
+            w[b + (size_t)i] = (uint8_t)(gpu_is_floats(t) ? code : code & 0xbf);
+        }
+        float d = noise() * 0.1f;
+        if (gpu_is_floats(t))
+            memcpy(w + b, &d, sizeof d);
     }
     return w;
 }
@@ -249,10 +255,10 @@ void product_compare(struct product *o, double eps, const char *name)
 }
 
 /* Difference allowed, relative to sum |x w|: sums of exact products in another order in f32, and
- * for f16 what rounding x to 11 bits costs (the naive op takes it as it is). */
+ * for f16 and codes of floats what rounding x to 11 bits costs (the naive op takes it as it is). */
 double product_tolerance(enum dtype t)
 {
-    return t == DT_F16 ? 0x1.1p-11 : 0x1p-19;
+    return t == DT_F16 || gpu_is_floats(t) ? 0x1.1p-11 : 0x1p-19;
 }
 
 void product_find_types(void)
@@ -262,7 +268,7 @@ void product_find_types(void)
     product_types[product_n_types++] = DT_BF16;
     product_types[product_n_types++] = DT_F16;
     for (int t = 0; t < N_DTYPE; t++)
-        if (dtype_info((enum dtype)t)->ints)
+        if (cuda_panel_format((enum dtype)t))
             product_types[product_n_types++] = (enum dtype)t;
 }
 

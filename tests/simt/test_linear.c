@@ -40,7 +40,8 @@ static void test_shapes(void **state)
             struct product o = {0};
             struct shape s = shapes[j];
             bool exact = dtype_info(product_types[i])->ints != NULL;
-            s.k = exact ? product_k(product_types[i], s.k) : s.k - (int)j;
+            s.k = product_k(product_types[i], s.k) -
+                  (dtype_info(product_types[i])->block > 1 ? 0 : (int)j);
             product_open(&o, product_types[i], s);
             product_run(&q, &o);
             product_compare(&o, exact ? 0 : product_tolerance(product_types[i]),
@@ -110,13 +111,14 @@ static void test_launches(void **state)
 /* silu(gate) * up where x is read: by each block for itself (few rows) and by a kernel for all. */
 static void test_glu(void **state)
 {
-    static const enum dtype types[] = {DT_BF16, DT_F16, DT_Q8_0, DT_Q4_K, DT_MXFP4};
+    static const enum dtype types[] = {DT_BF16,  DT_F16,     DT_Q8_0, DT_Q4_K,
+                                       DT_MXFP4, DT_F8_E4M3, DT_NF4};
     static const struct shape shapes[] = {{1, 40, 224, 0}, {2, 16, 1344, 0}, {9, 24, 96, 7}};
     (void)state;
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         for (size_t j = 0; j < sizeof shapes / sizeof *shapes; j++) {
             struct shape s = shapes[j];
-            s.k = dtype_info(types[i])->ints ? product_k(types[i], s.k) : s.k - 3;
+            s.k = product_k(types[i], s.k) - (dtype_info(types[i])->block > 1 ? 0 : 3);
             product_glu(&q, types[i], s);
         }
 }

@@ -79,7 +79,10 @@ static void near(struct product *o, int cc)
     enum dtype t = (enum dtype)o->naive.w.dtype;
     bool ints = dtype_info(t)->ints != NULL;
     double one = cc < 80 ? 0x1.1p-11 : 0x1.1p-8; /* rounding */
-    double eps = t == DT_F16 ? 0x1.1p-11 : ints ? 2 * one : cc < 80 ? 0x1p-8 + one : 0x1p-19;
+    double eps = t == DT_F16                ? 0x1.1p-11
+                 : dtype_info(t)->block > 1 ? 2 * one
+                 : cc < 80                  ? 0x1p-8 + one
+                                            : 0x1p-19;
     int live = o->s.live ? o->s.live : o->s.m;
     float *row = xmalloc((size_t)o->s.k * 4);
     naive_linear(&o->naive, 0, naive_linear_items(&o->naive));
@@ -106,7 +109,7 @@ static void check_formats(int cc)
             enum dtype t = product_types[i];
             struct product o = {0};
             struct shape s = shapes[j];
-            s.k = dtype_info(t)->ints ? product_k(t, s.k) : s.k - (int)j;
+            s.k = product_k(t, s.k) - (dtype_info(t)->block > 1 ? 0 : (int)j);
             simt_cublaslt.products = 0;
             product_open(&o, t, s);
             product_run(&q, &o);

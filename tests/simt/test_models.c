@@ -37,7 +37,8 @@ static const struct { const char *name; enum dtype kv; float bound; bool brief; 
     {"llama-k",     DT_BF16, 4e-2f, false},
     {"llama-nvfp4", DT_BF16, 4e-2f, false},
     {"hf/gptq4-act", DT_BF16, 4e-2f, false}, /* columns in another order */
-    {"hf/ct-float", DT_BF16, 4e-2f, false},  /* FP8, here as f16 */
+    {"hf/ct-float", DT_BF16, 4e-2f, false},  /* FP8 */
+    {"hf/bnb", DT_BF16, 4e-2f, false},       /* nf4 */
 };
 
 /* Random weights: block formats multiply as the CPU does, bf16 and f16 differ in the order of

@@ -26,7 +26,7 @@ SPILLS_ON = ['75']
 # linear_skinny has rings of 4 stages, of 2 for sm_75; the other ring's body is left out of a target.
 SINCE_80 = ['80', '86', '87', '89', '90a', '100f', '110f', '120f']
 EXPECT = [
-    (r'linear_skinnyI11linear_half.*ELi4E(Lb[01]E)+Ev', ['HMMA', 'LDGSTS'], SINCE_80),
+    (r'linear_skinnyI1[13]linear_(half|floats).*ELi4E(Lb[01]E)+Ev', ['HMMA', 'LDGSTS'], SINCE_80),
     (r'linear_skinnyI11linear_(ints|any).*ELi4E(Lb[01]E)+Ev', ['IMMA', 'LDGSTS'], SINCE_80),
     (r'linear_skinnyI11linear_halfILb0.*ELi2E(Lb[01]E)+Ev', ['HMMA'], ['75']),
     (r'linear_skinnyI11linear_(ints|any).*ELi2E(Lb[01]E)+Ev', ['IMMA'], ['75']),
