@@ -61,6 +61,39 @@ static enum status number_of(const struct checkpoint *c, const struct value *v, 
     return OK;
 }
 
+/* One number for all layers, or one each. */
+static enum status read_each(const struct checkpoint *c, const struct hparam_row *row,
+                             const struct value *v, const char *key, struct hparams *hp)
+{
+    int32_t *out = (int32_t *)(void *)((char *)hp + row->offset);
+    double x = row->fallback;
+    struct value e;
+
+    if (v && v->kind == VALUE_ARRAY && v->n != hp->n_layer)
+        return fail(ERR_FORMAT, "%s: key %s has %lld numbers for %d layers", c->path, key,
+                    (long long)v->n, hp->n_layer);
+    if (v && v->kind == VALUE_ARRAY) {
+        for (int64_t i = 0; i < v->n; i++) {
+            if (!checkpoint_at(c, v, i, &e))
+                return fail(ERR_FORMAT, "%s: key %s is not a list of numbers", c->path, key);
+            x = e.number;
+            if (!(x >= row->least && x <= row->most) || x != floor(x))
+                return fail(ERR_FORMAT, "%s: key %s is %g for layer %lld, expected %g to %g",
+                            c->path, key, x, (long long)i, row->least, row->most);
+            out[i] = (int32_t)x;
+        }
+        return OK;
+    }
+    if (v)
+        TRY(number_of(c, v, key, &x));
+    if (!(x >= row->least && x <= row->most) || x != floor(x))
+        return fail(ERR_FORMAT, "%s: key %s is %g, expected %g to %g", c->path, key, x, row->least,
+                    row->most);
+    for (int l = 0; l < NET_MAX_LAYERS; l++)
+        out[l] = (int32_t)x;
+    return OK;
+}
+
 static enum status read_scaling(const struct checkpoint *c, const struct value *v, const char *key,
                                 enum rope_scaling *out)
 {
@@ -98,6 +131,8 @@ static enum status read_row(const struct checkpoint *c, const char *architecture
 
     if (!v && row->required)
         return fail(ERR_FORMAT, "%s: key %s is missing", c->path, key);
+    if (row->kind == HPARAM_EACH)
+        return read_each(c, row, v, key, hp);
     if (!v && x == 0)
         return OK;
     if (v && row->kind == HPARAM_SCALING)

@@ -10,6 +10,7 @@
 
 enum hparam_kind {
     HPARAM_INT,     /* int32_t */
+    HPARAM_EACH,    /* int32_t [NET_MAX_LAYERS]: one number, or one a layer; behind n_layer's row */
     HPARAM_FLOAT,   /* float */
     HPARAM_SCALING, /* enum rope_scaling, written as its name */
     HPARAM_REFUSE,  /* no field: a value outside least .. most is a network that is not built */

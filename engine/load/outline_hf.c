@@ -98,6 +98,20 @@ enum status outline_hf_open(struct outline *o, const struct checkpoint *c)
 
 /* ---- hyper-parameters ------------------------------------------------------------------------ */
 
+/* One number where all layers share it. */
+static void put_each(const struct outline *o, const int32_t *each, const char *key,
+                     struct gguf_writer *w)
+{
+    bool same = true;
+
+    for (int l = 1; l < o->hp.n_layer; l++)
+        same = same && each[l] == each[0];
+    if (!same)
+        gguf_put_i32s(w, key, each, o->hp.n_layer);
+    else if (each[0] > 0)
+        gguf_put_u32(w, key, (uint32_t)each[0]);
+}
+
 static void put_row(const struct outline *o, const struct hparam_row *row, struct gguf_writer *w)
 {
     const char *field = (const char *)&o->hp + row->offset;
@@ -113,6 +127,8 @@ static void put_row(const struct outline *o, const struct hparam_row *row, struc
     memcpy(&real, field, sizeof real);
     if (row->kind == HPARAM_SCALING)
         gguf_put_text(w, key, bytes_of(hparams_scaling_name(o->hp.rope_scaling)));
+    else if (row->kind == HPARAM_EACH)
+        put_each(o, (const int32_t *)(const void *)field, key, w);
     else if (row->kind == HPARAM_INT && whole > 0)
         gguf_put_u32(w, key, (uint32_t)whole);
     else if (row->kind == HPARAM_FLOAT && real != 0)

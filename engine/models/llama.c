@@ -30,7 +30,7 @@ static const struct hparam_row hparam_rows[] = {
     {"vocab_size",                          "vocab_size",                            HP(n_vocab),      HPARAM_INT,     false, 0,     1,    1 << 24},
     {"attention.layer_norm_rms_epsilon",    "rms_norm_eps",                          HP(norm_eps),     HPARAM_FLOAT,   true,  0,     0,    1},
     {"attention.scale",                     NULL,                                    HP(attn_scale),   HPARAM_FLOAT,   false, 0,     0,    1e4},
-    {"attention.sliding_window",            "sliding_window",                        HP(window),       HPARAM_INT,     false, 0,     0,    1 << 30},
+    {"attention.sliding_window",            "sliding_window",                        HP(window),       HPARAM_EACH,    false, 0,     0,    1 << 30},
     {"rope.dimension_count",                NULL,                                    HP(rope_dim),     HPARAM_INT,     false, 0,     2,    1 << 12},
     {"rope.freq_base",                      "rope_theta",                            HP(rope_base),    HPARAM_FLOAT,   false, 10000, 1.001, 1e12},
     {"rope.scaling.type",                   "rope_scaling.rope_type",                HP(rope_scaling), HPARAM_SCALING, false, 0,     0,    0},

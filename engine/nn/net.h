@@ -18,7 +18,8 @@ enum rope_scaling { ROPE_PLAIN, ROPE_LINEAR, ROPE_LLAMA3, ROPE_YARN };
 struct hparams {
     int32_t n_layer, n_embd, n_vocab, n_ff, n_head, n_kv_head, head_dim,
         n_ctx; /* n_ctx: trained context */
-    int32_t rope_dim, window;
+    int32_t rope_dim;
+    int32_t window[NET_MAX_LAYERS]; /* of attention, of each layer; 0: all that came before */
     float norm_eps, rope_base, attn_scale; /* attn_scale 0: 1 / sqrt(head_dim) */
     bool rope_neox;
     enum rope_scaling rope_scaling;

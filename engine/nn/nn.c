@@ -128,7 +128,7 @@ struct kv_view nn_kv(const struct pass *p, const struct net *net, int l)
                             .page_bytes = m->page_bytes,
                             .table = m->table,
                             .table_stride = m->table_stride,
-                            .window = net->hp.window};
+                            .window = net->hp.window[l]};
 }
 
 struct tensor nn_qkv(struct pass *p, const struct net *net, int l, struct tensor x)

@@ -24,6 +24,8 @@ static const struct { const char *name; float bound; } models[] = {
     {"mistral", 1e-4f}, /* a sliding window */
     {"qwen2",   2e-2f}, /* bf16, tied */
     {"qwen3",   1e-4f}, /* f16, YaRN with its own factor */
+    {"qwen2-mixed", 1e-4f}, /* a window from the second layer on */
+    {"qwen3-types", 1e-4f}, /* in the first and the third */
     {"gptq4",     4e-2f},
     {"gptq4-v2",  4e-2f},
     {"gptq4-act", 4e-2f}, /* groups scattered over K */

@@ -25,6 +25,7 @@ static const struct { const char *name, *type; float bound; } models[] = {
     {"qwen2",    "f32",   2e-2f}, /* tied, rows stay; written from bf16 */
     {"qwen3",    "f32",   1e-4f},
     {"qwen3",    "bf16",  2e-2f},
+    {"qwen3-types", "f32", 1e-4f}, /* a window in two layers of three */
     {"gptq4",    "f32",   1e-3f}, /* weights that are made as they are read */
     {"gptq4-act", "f32",  1e-3f}, /* whose columns lie in another order */
     {"mo-nvfp4", "f32",   1e-3f}, /* with a factor for all of a tensor */

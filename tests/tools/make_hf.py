@@ -40,6 +40,11 @@ MODELS = {
                 "float16", {}),
     "qwen2": (Qwen2ForCausalLM, Qwen2Config(**dict(SMALL, tie_word_embeddings=True)), "bfloat16", {}),
     "qwen3": (Qwen3ForCausalLM, Qwen3Config(**SMALL, head_dim=16, rope_parameters=YARN), "float16", {}),
+    "qwen2-mixed": (Qwen2ForCausalLM, Qwen2Config(**dict(SMALL, num_hidden_layers=3), use_sliding_window=True,
+                                                  sliding_window=5, max_window_layers=1), "float16", {}),
+    "qwen3-types": (Qwen3ForCausalLM, Qwen3Config(
+        **dict(SMALL, num_hidden_layers=3), head_dim=16, use_sliding_window=True, sliding_window=7, layer_types=[
+            "sliding_attention", "full_attention", "sliding_attention"]), "float16", {}),
 }
 
 
