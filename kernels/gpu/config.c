@@ -348,6 +348,7 @@ static enum status read_exception(struct reader *r, const struct json *v, struct
     if (x->p.path == GPU_PATH_SKINNY)
         return lt ? fail(ERR_FORMAT, "gemm.lt: not of path skinny")
                   : read_object(r, p, TABLE(params_fields, ""), &x->p);
+    x->p.splits = 1;
     r->where = "gemm.lt";
     if (p)
         return fail(ERR_FORMAT, "gemm.p: only of path skinny");

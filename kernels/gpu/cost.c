@@ -228,7 +228,7 @@ struct gpu_params gpu_choose(const struct gpu_config *c, const struct gpu_shape 
     }
     p.path = path_of(c, s, lt);
     if (p.path != GPU_PATH_SKINNY)
-        return p;
+        return (struct gpu_params){.path = p.path, .splits = 1};
     return best_tile(c, s, gpu_splits(c, s->w, s->n, s->k), &cost);
 }
 

@@ -1,248 +1,41 @@
-/* tune.c - see tune.h. Times are compared within a round only; the order within a round is shuffled
- * by a generator of its own, so that two runs on the same machine do the same. */
+/* tune.c - see tune.h. What a shape's launches take is tune_field.c's; here it is decided what the
+ * configuration gets of it. */
 #include "kernels/gpu/tune.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "kernels/base/log.h"
 #include "kernels/base/mem.h"
-#include "kernels/base/rng.h"
 #include "kernels/gpu/registry.h"
+#include "kernels/gpu/tune_field.h"
 #include "kernels/gpu/tune_log.h"
 
-enum { CANDS_MAX = 40, SAMPLES = 12, DUEL_MAX = 31, ROUNDS_MIN = 5 };
+static const double LAUNCH_US = 20;  /* what a timing takes beside the launches */
+static const double GAIN_MIN = 0.97; /* time after / before from which a change is worth it */
+static const double SLOWER = 1.01;   /* above, a change is never made */
 
-static const double CLOCK_JUMP = 0.05; /* the same launch, twice in a round */
-static const double LAUNCH_US = 20;    /* what a timing takes beside the launches */
-static const double GAIN_MIN = 0.97;   /* time after / before from which a change is worth it */
-static const double SLOWER = 1.01;     /* above, a change is never made */
-
-struct effort { /* rounds for all, for the best few, in the duel */
-    int all, best, n_best, duel;
-};
-static const struct effort full = {3, 7, 8, 15}, quick = {2, 2, 4, 7};
-
-struct cand {
-    struct gpu_params p;
-    double ratio[SAMPLES], median; /* to the present choice, in the same round */
-    int n;
-};
-
-struct field { /* the candidates of one shape */
-    struct gpu_shape shape;
-    struct gpu_params base;
-    struct cand cand[CANDS_MAX];
-    int n;
-    double base_us[SAMPLES]; /* of each round */
-    int n_base;
-    bool broken; /* the present choice computes something else: base is another */
-};
-
-struct duel {
-    double ratio, lo, hi; /* time of the second / the first: median, 95 % confidence */
-    double first_us, second_us;
-    bool valid;
-};
+enum { POINTS_OF_ROW = TUNE_POINTS_MAX / TUNE_ROWS_MAX };
 
 struct tuner {
-    const struct tune_device *d;
     const struct tune_options *o;
     struct gpu_config *c;
     struct buf *log;
-    struct effort effort;
-    uint64_t draws;      /* of the generator that shuffles */
-    struct field *field; /* [rows] */
+    struct tune_bench bench;
+    struct tune_field *field; /* [rows] */
     struct tune_done done;
     struct tune_done *all; /* the weights that are done */
     int n_all;
     double spent, worked; /* seconds, units of work() */
 };
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(const double *v, int n)
-{
-    double copy[DUEL_MAX];
-    memcpy(copy, v, (size_t)n * sizeof *v);
-    qsort(copy, (size_t)n, sizeof *copy, by_value);
-    return n % 2 ? copy[n / 2] : (copy[n / 2 - 1] + copy[n / 2]) / 2;
-}
-
-static bool same(const struct gpu_params *a, const struct gpu_params *b)
-{
-    return a->path == b->path &&
-           (a->path != GPU_PATH_SKINNY || (a->nt == b->nt && a->splits == b->splits));
-}
-
-/* ---- candidates ------------------------------------------------------------------------------ */
-
-/* Adds a launch if it is legal and right. */
-static enum status consider(struct tuner *t, struct field *f, struct gpu_params p)
-{
-    bool right = false;
-    if (f->n == CANDS_MAX || gpu_legal(t->c->match.cc[0], f->shape.w, &p) != OK)
-        return OK;
-    TRY(t->d->check(t->d->ctx, &p, &right));
-    if (right)
-        f->cand[f->n++] = (struct cand){.p = p};
-    else
-        t->done.rejected++;
-    return OK;
-}
-
-static enum status candidates(struct tuner *t, struct field *f)
-{
-    int64_t chunks = (f->shape.k + 63) / 64;
-    int stages = gpu_stages(t->c->match.cc[0]);
-    bool half = gpu_skinny_of(f->shape.w) == GPU_SKINNY_16;
-    for (int s = 1; s <= GPU_SPLITS_MAX && (s == 1 || s * GPU_SPLIT_CHUNKS <= chunks); s++) {
-        bool fold = f->shape.m > GPU_LARGE_M && s > 1; /* built for the largest tile */
-        for (int i = fold ? gpu_n_tiles() - 1 : 0; i < gpu_n_tiles(); i++)
-            TRY(consider(t, f,
-                         (struct gpu_params){GPU_PATH_SKINNY, gpu_tiles[i].nt, gpu_tiles[i].r,
-                                             stages, s, NULL}));
-    }
-    if (t->o->lt)
-        TRY(consider(
-            t, f, (struct gpu_params){half ? GPU_PATH_LT : GPU_PATH_DEQUANT_LT, 0, 0, 0, 1, NULL}));
-    return OK;
-}
-
-/* ---- rounds ---------------------------------------------------------------------------------- */
-
-/* Times cand[0 .. n) in any order between two timings of the present choice. */
-static enum status one_round(struct tuner *t, struct field *f, int n, bool *kept)
-{
-    double first, last, us[CANDS_MAX];
-    int order[CANDS_MAX];
-    for (int i = 0; i < n; i++)
-        order[i] = i;
-    for (int i = n - 1; i > 0; i--) {
-        int j = (int)(rng_philox(1, t->draws++, 0).v[0] % (uint32_t)(i + 1)), swap = order[i];
-        order[i] = order[j];
-        order[j] = swap;
-    }
-    TRY(t->d->time(t->d->ctx, &f->base, &first));
-    for (int i = 0; i < n; i++)
-        TRY(t->d->time(t->d->ctx, &f->cand[order[i]].p, &us[order[i]]));
-    TRY(t->d->time(t->d->ctx, &f->base, &last));
-    *kept = fabs(last / first - 1) <= CLOCK_JUMP;
-    if (!*kept) {
-        t->done.dropped++;
-        return OK;
-    }
-    for (int i = 0; i < n; i++)
-        if (f->cand[i].n < SAMPLES)
-            f->cand[i].ratio[f->cand[i].n++] = us[i] / ((first + last) / 2);
-    if (f->n_base < SAMPLES)
-        f->base_us[f->n_base++] = (first + last) / 2;
-    return OK;
-}
-
-static enum status rounds(struct tuner *t, struct field *f, int n, int wanted)
-{
-    for (int good = 0, all = 0; good < wanted && all < 2 * wanted; all++) {
-        bool kept;
-        TRY(one_round(t, f, n, &kept));
-        good += kept;
-    }
-    for (int i = 0; i < n; i++)
-        f->cand[i].median = f->cand[i].n ? median(f->cand[i].ratio, f->cand[i].n) : INFINITY;
-    return OK;
-}
-
-static int by_median(const void *a, const void *b)
-{
-    return by_value(&((const struct cand *)a)->median, &((const struct cand *)b)->median);
-}
-
-/* A present choice that is wrong is replaced whatever it costs. */
-static enum status find_base(struct tuner *t, struct field *f)
-{
-    const struct gpu_shape *s = &f->shape;
-    f->base = gpu_choose(t->c, s, t->o->lt);
-    f->broken = true;
-    for (int i = 0; i < f->n; i++)
-        f->broken &= !same(&f->cand[i].p, &f->base);
-    if (f->n == 0)
-        return fail(ERR_INTERNAL, "no launch computes %s [%lld, %lld] right for %lld rows",
-                    dtype_info(s->w)->name, (long long)s->n, (long long)s->k, (long long)s->m);
-    if (!f->broken)
-        return OK;
-    log_warn("tune: the launch of %s [%lld, %lld] for %lld rows computes a wrong result; it is "
-             "replaced",
-             dtype_info(s->w)->name, (long long)s->n, (long long)s->k, (long long)s->m);
-    int splits = f->base.splits;
-    f->base = f->cand[0].p;
-    for (int i = 0; i < f->n; i++)
-        if (f->cand[i].p.splits == splits)
-            f->base = f->cand[i].p;
-    return OK;
-}
-
-/* All candidates of a shape, then the best again. */
-static enum status screen(struct tuner *t, struct field *f)
-{
-    TRY(t->d->begin(t->d->ctx, &f->shape));
-    f->n = f->n_base = 0;
-    TRY(candidates(t, f));
-    TRY(find_base(t, f));
-    TRY(rounds(t, f, f->n, t->effort.all));
-    qsort(f->cand, (size_t)f->n, sizeof *f->cand, by_median);
-    int best = f->n < t->effort.n_best ? f->n : t->effort.n_best;
-    TRY(rounds(t, f, best, t->effort.best));
-    for (int i = 0; i < f->n && t->log; i++)
-        tune_log_ratio(t->log, &f->shape, &f->cand[i].p, f->cand[i].ratio, f->cand[i].n);
-    return OK;
-}
-
-/* Two launches in turns: A B B A, so that a clock that drifts favours neither. */
-static enum status fight(struct tuner *t, const struct gpu_params *a, const struct gpu_params *b,
-                         struct duel *out)
-{
-    double ratio[DUEL_MAX], first[DUEL_MAX], second[DUEL_MAX];
-    int n = 0;
-    *out = (struct duel){.ratio = 1, .lo = 1, .hi = 1};
-    for (int all = 0; n < t->effort.duel && all < 2 * t->effort.duel; all++) {
-        double us[4];
-        for (int i = 0; i < 4; i++)
-            TRY(t->d->time(t->d->ctx, i == 0 || i == 3 ? a : b, &us[i]));
-        if (fabs(us[3] / us[0] - 1) > CLOCK_JUMP || fabs(us[2] / us[1] - 1) > CLOCK_JUMP) {
-            t->done.dropped++;
-            continue;
-        }
-        first[n] = (us[0] + us[3]) / 2;
-        second[n] = (us[1] + us[2]) / 2;
-        ratio[n] = second[n] / first[n];
-        n++;
-    }
-    if (n < ROUNDS_MIN)
-        return OK;
-    out->valid = true;
-    out->ratio = median(ratio, n);
-    out->first_us = median(first, n);
-    out->second_us = out->first_us * out->ratio;
-    qsort(ratio, (size_t)n, sizeof *ratio, by_value);
-    int skip = (int)((n - 1.96 * sqrt(n)) / 2); /* of a binomial's tail */
-    out->lo = ratio[skip];
-    out->hi = ratio[n - 1 - skip];
-    return OK;
-}
-
 /* ---- deciding -------------------------------------------------------------------------------- */
 
 /* The best launch of a shape with these splits, or by cuBLASLt; NULL: none is right. */
-static const struct cand *best_of(const struct field *f, int splits)
+static const struct tune_cand *best_of(const struct tune_field *f, int splits)
 {
-    const struct cand *best = NULL;
+    const struct tune_cand *best = NULL;
     for (int i = 0; i < f->n; i++) {
-        const struct cand *c = &f->cand[i];
+        const struct tune_cand *c = &f->cand[i];
         if ((c->p.path != GPU_PATH_SKINNY || c->p.splits == splits) &&
             (!best || c->median < best->median))
             best = c;
@@ -255,7 +48,7 @@ static double score(const struct tuner *t, int splits)
 {
     double sum = 0;
     for (int i = 0; i < t->o->n_rows; i++) {
-        const struct cand *c = best_of(&t->field[i], splits);
+        const struct tune_cand *c = best_of(&t->field[i], splits);
         sum += c ? log(c->median) : INFINITY;
     }
     return sum;
@@ -275,35 +68,39 @@ static int best_splits(const struct tuner *t, int present)
     return best;
 }
 
-static void add_exception(struct tuner *t, const struct field *f, const struct gpu_params *p,
-                          const struct duel *d)
+static void add_exception(struct tuner *t, const struct tune_field *f, const struct gpu_params *p,
+                          const struct tune_duel *d)
 {
     struct gpu_exception *x = &t->done.x[t->done.n_x++];
     *x = (struct gpu_exception){
         f->shape.w, f->shape.n,   f->shape.k,  (int)f->shape.m,
         *p,         d->second_us, d->first_us, 50 * (d->hi - d->lo) / d->ratio,
         {.id = -1}};
-    t->done.changed += f->broken || !same(p, &f->base);
+    if (p->lt)
+        x->lt = *p->lt;
+    x->p.lt = NULL;
+    t->done.changed += f->broken || !tune_same(p, &f->base);
 }
 
 /* Duels of the present choice and the best with `splits`, for all rows. With another number of
  * splits than now every shape must be no slower, and all together faster. False: nothing of it. */
 static enum status decide(struct tuner *t, int splits, bool change, bool *taken)
 {
-    struct duel d[TUNE_ROWS_MAX];
+    struct tune_duel d[TUNE_ROWS_MAX];
     struct gpu_params p[TUNE_ROWS_MAX];
     double sum = 0;
     *taken = false;
     for (int i = 0; i < t->o->n_rows; i++) {
-        struct field *f = &t->field[i];
-        const struct cand *best = best_of(f, splits);
+        struct tune_field *f = &t->field[i];
+        const struct tune_cand *best = best_of(f, splits);
         p[i] = best ? best->p : f->base;
-        d[i] = (struct duel){.ratio = 1, .lo = 1, .hi = 1};
-        if (!same(&p[i], &f->base)) {
-            TRY(t->d->begin(t->d->ctx, &f->shape));
-            TRY(fight(t, &f->base, &p[i], &d[i]));
+        d[i] = (struct tune_duel){.ratio = 1, .lo = 1, .hi = 1};
+        if (!tune_same(&p[i], &f->base)) {
+            const struct tune_device *dev = t->bench.d;
+            TRY(dev->begin(dev->ctx, &f->shape));
+            TRY(tune_fight(&t->bench, tune_time_launch, &f->base, &p[i], &d[i]));
         }
-        if (change && ((!d[i].valid && !same(&p[i], &f->base)) || d[i].ratio > SLOWER))
+        if (change && ((!d[i].valid && !tune_same(&p[i], &f->base)) || d[i].ratio > SLOWER))
             return OK;
         sum += log(d[i].ratio);
     }
@@ -311,13 +108,14 @@ static enum status decide(struct tuner *t, int splits, bool change, bool *taken)
         return OK;
     *taken = true;
     for (int i = 0; i < t->o->n_rows; i++) {
-        struct field *f = &t->field[i];
+        struct tune_field *f = &t->field[i];
         bool worth = d[i].valid && d[i].ratio <= GAIN_MIN && d[i].hi < 1;
-        double us = f->n_base ? median(f->base_us, f->n_base) : gpu_cost(t->c, &f->shape, &f->base);
+        double us =
+            f->n_base ? tune_median(f->base_us, f->n_base) : gpu_cost(t->c, &f->shape, &f->base);
         if (!d[i].valid)
             d[i].first_us = d[i].second_us = us;
         if (!change && !worth)
-            d[i] = (struct duel){1, 1, 1, us, us, false};
+            d[i] = (struct tune_duel){1, 1, 1, us, us, false};
         if (d[i].valid || f->broken)
             add_exception(t, f, d[i].valid ? &p[i] : &f->base, &d[i]);
         t->done.ratio[i] = d[i].ratio;
@@ -340,18 +138,36 @@ static void keep_exceptions(struct tuner *t)
     }
 }
 
+/* The launches that the model is to foresee: the best ones of our own, and cuBLASLt's first
+ * suggestion, which is what the model means by cuBLASLt. */
+static void keep_points(struct tune_done *d, const struct tune_field *f)
+{
+    double base = f->n_base ? tune_median(f->base_us, f->n_base) : 0;
+    int own = 0;
+    for (int i = 0; i < f->n && d->n_points < TUNE_POINTS_MAX; i++) {
+        const struct tune_cand *c = &f->cand[i];
+        bool skinny = c->p.path == GPU_PATH_SKINNY;
+        if (c->p.lt || !isfinite(c->median) || base <= 0 || (skinny && own == POINTS_OF_ROW - 1))
+            continue;
+        d->point[d->n_points++] = (struct tune_point){f->shape, c->p, c->median * base};
+        own += skinny;
+    }
+}
+
 static enum status tune_weight(struct tuner *t, const struct tune_weight *w)
 {
     bool taken = false;
     t->done = (struct tune_done){.weight = *w, .n = t->o->n_rows};
+    t->bench.rejected = t->bench.dropped = 0;
     for (int i = 0; i < t->o->n_rows; i++) {
-        struct field *f = &t->field[i];
+        struct tune_field *f = &t->field[i];
         f->shape = (struct gpu_shape){w->w, t->o->rows[i], w->n, w->k};
-        TRY(screen(t, f));
+        TRY(tune_screen(&t->bench, t->c, t->o->lt, f));
+        for (int j = 0; j < f->n && t->log; j++)
+            tune_log_ratio(t->log, &f->shape, &f->cand[j].p, f->cand[j].ratio, f->cand[j].n);
         t->done.m[i] = t->o->rows[i];
         t->done.ratio[i] = 1;
-        if (f->base.path == GPU_PATH_SKINNY && f->n_base)
-            t->done.fit[i] = median(f->base_us, f->n_base) / gpu_cost(t->c, &f->shape, &f->base);
+        keep_points(&t->done, f);
     }
     int present = gpu_splits(t->c, w->w, w->n, w->k), splits = best_splits(t, present);
     if (splits != present)
@@ -360,6 +176,8 @@ static enum status tune_weight(struct tuner *t, const struct tune_weight *w)
         TRY(decide(t, present, false, &taken));
         keep_exceptions(t);
     }
+    t->done.rejected = t->bench.rejected;
+    t->done.dropped = t->bench.dropped;
     return OK;
 }
 
@@ -379,19 +197,6 @@ static void apply(struct gpu_config *c, const struct tune_done *d)
     c->n_gemm = n;
 }
 
-struct fits { /* measured / modelled, by kernel */
-    double *v[N_GPU_KERNEL];
-    int n[N_GPU_KERNEL];
-};
-
-static void scale_kernel(struct gpu_eff *e, double by)
-{
-    e->bw = fmin(e->bw / by, 1.5);
-    e->fl = fmin(e->fl / by, 1.5);
-    e->t0_us *= by;
-    e->splitk_us *= by;
-}
-
 /* Does a weight get the same launches from both? */
 static bool unchanged(const struct gpu_config *a, const struct gpu_config *b,
                       const struct tune_options *o, const struct tune_weight *w)
@@ -399,7 +204,7 @@ static bool unchanged(const struct gpu_config *a, const struct gpu_config *b,
     for (int i = 0; i < o->n_rows; i++) {
         struct gpu_shape s = {w->w, o->rows[i], w->n, w->k};
         struct gpu_params p = gpu_choose(a, &s, o->lt), q = gpu_choose(b, &s, o->lt);
-        if (!same(&p, &q))
+        if (!tune_same(&p, &q))
             return false;
     }
     return true;
@@ -411,28 +216,41 @@ static void pin(struct gpu_config *c, const struct tune_options *o, const struct
     const struct tune_weight *w = &d->weight;
     for (int i = 0; i < o->n_rows && c->n_gemm < TUNE_EXCEPTIONS_MAX; i++) {
         struct gpu_shape s = {w->w, o->rows[i], w->n, w->k};
-        if (!gpu_exception_of(c, &s))
-            c->gemm[c->n_gemm++] = (struct gpu_exception){
-                w->w,     w->n,     w->k, o->rows[i], gpu_choose(c, &s, o->lt),
-                d->us[i], d->us[i], 0,    {.id = -1}};
+        if (gpu_exception_of(c, &s))
+            continue;
+        struct gpu_exception *x = &c->gemm[c->n_gemm++];
+        *x = (struct gpu_exception){w->w,     w->n,     w->k, o->rows[i], gpu_choose(c, &s, o->lt),
+                                    d->us[i], d->us[i], 0,    {.id = -1}};
+        x->p.lt = NULL; /* it had no exception, so no algorithm of its own */
     }
 }
 
-/* Efficiencies so that the model says what was measured, in the middle. What was measured stays: a
- * weight that the new model would launch otherwise gets exceptions. */
-static void fit(struct gpu_config *c, const struct fits *fits, const struct tuner *t)
+/* Ceilings as measured, and efficiencies so that the model says what was measured. What was
+ * measured stays: a weight that the new model would launch otherwise gets exceptions. */
+static void fit(struct tuner *t, struct tune_result *out)
 {
-    struct gpu_config now = *c;
-    for (int i = 0; i < N_GPU_KERNEL; i++) {
-        if (fits->n[i] < 3)
-            continue;
-        qsort(fits->v[i], (size_t)fits->n[i], sizeof(double), by_value);
-        scale_kernel(&now.eff[i], fits->v[i][fits->n[i] / 2]);
-    }
+    struct gpu_config now = *t->c;
+    int n = 0, most = 0;
     for (int i = 0; i < t->n_all; i++)
-        if (!unchanged(c, &now, t->o, &t->all[i].weight))
-            pin(c, t->o, &t->all[i]);
-    memcpy(c->eff, now.eff, sizeof c->eff);
+        most += t->all[i].n_points;
+    struct tune_point *p = xcalloc((size_t)most + 1, sizeof *p);
+    for (int i = 0; i < t->n_all; i++)
+        for (int j = 0; j < t->all[i].n_points; j++) {
+            p[n] = t->all[i].point[j];
+            p[n++].params.stages = gpu_stages(t->c->match.cc[0]);
+        }
+    if (t->o->ceil)
+        now.ceil = *t->o->ceil;
+    out->unseen = t->o->rows[t->o->n_rows / 2];
+    out->foresight = t->o->n_rows > 2 ? tune_fit_foresight(&now, p, n, out->unseen) : -1;
+    out->fitted = tune_fit(&now, p, n);
+    out->off = tune_fit_error(&now, p, n, 0);
+    xfree(p);
+    for (int i = 0; i < t->n_all; i++)
+        if (!unchanged(t->c, &now, t->o, &t->all[i].weight))
+            pin(t->c, t->o, &t->all[i]);
+    memcpy(t->c->eff, now.eff, sizeof now.eff);
+    t->c->ceil = now.ceil;
 }
 
 /* ---- a run ----------------------------------------------------------------------------------- */
@@ -452,7 +270,7 @@ static double work(const struct tuner *t, int i)
 
 static void report(const struct tuner *t, int i, double start, struct tune_result *out)
 {
-    double elapsed = t->d->now(t->d->ctx) - start, left = 0;
+    double elapsed = t->bench.d->now(t->bench.d->ctx) - start, left = 0;
     for (int j = i; j < t->o->n_weights; j++)
         left += work(t, j);
     struct tune_progress p = {.done = i,
@@ -465,10 +283,9 @@ static void report(const struct tuner *t, int i, double start, struct tune_resul
         t->o->progress(t->o->ctx, &p);
 }
 
-static void count(const struct tuner *t, struct tune_result *out, struct fits *fits)
+static void count(const struct tuner *t, struct tune_result *out)
 {
     const struct tune_done *d = &t->done;
-    enum gpu_kernel kernel = gpu_skinny_of(d->weight.w);
     out->weights++;
     out->changed += d->changed;
     out->rejected += d->rejected;
@@ -477,8 +294,6 @@ static void count(const struct tuner *t, struct tune_result *out, struct fits *f
         out->shapes++;
         out->gain -= log(d->ratio[i]); /* summed here, a mean at the end */
         out->worst = fmin(out->worst, 1 / d->ratio[i]);
-        if (d->fit[i] > 0)
-            fits->v[kernel][fits->n[kernel]++] = d->fit[i];
     }
 }
 
@@ -497,11 +312,11 @@ static bool is_known(struct tuner *t, const struct tune_weight *w)
     return true;
 }
 
-static enum status all_weights(struct tuner *t, struct tune_result *out, struct fits *fits)
+static enum status all_weights(struct tuner *t, struct tune_result *out)
 {
-    double start = t->d->now(t->d->ctx);
+    double start = t->bench.d->now(t->bench.d->ctx);
     for (int i = 0; i < t->o->n_weights; i++) {
-        double now = t->d->now(t->d->ctx) - start;
+        double now = t->bench.d->now(t->bench.d->ctx) - start;
         report(t, i, start, out);
         bool known = is_known(t, &t->o->weights[i]);
         if (!known) {
@@ -510,11 +325,11 @@ static enum status all_weights(struct tuner *t, struct tune_result *out, struct 
                 return OK;
             TRY(tune_weight(t, &t->o->weights[i]));
             tune_log_done(t->log, &t->done);
-            t->spent += t->d->now(t->d->ctx) - start - now;
+            t->spent += t->bench.d->now(t->bench.d->ctx) - start - now;
             t->worked += units;
         }
         apply(t->c, &t->done);
-        count(t, out, fits);
+        count(t, out);
         t->all[t->n_all++] = t->done;
     }
     out->complete = true;
@@ -525,16 +340,14 @@ static enum status all_weights(struct tuner *t, struct tune_result *out, struct 
 static struct tuner tuner_of(const struct tune_device *d, const struct tune_options *o,
                              struct gpu_config *c, struct buf *log)
 {
-    struct tuner t = {.d = d, .o = o, .c = c, .log = log, .effort = o->quick ? quick : full};
-    t.field = xcalloc((size_t)o->n_rows, sizeof *t.field);
-    t.all = xcalloc((size_t)o->n_weights + 1, sizeof *t.all);
+    struct tuner t = {.o = o, .c = c, .log = log};
+    t.bench = (struct tune_bench){.d = d, .effort = o->quick ? tune_quick : tune_full};
     return t;
 }
 
 enum status tune_run(const struct tune_device *d, const struct tune_options *o, struct arena *a,
                      struct gpu_config *c, struct buf *log, struct tune_result *out)
 {
-    struct fits fits = {0};
     struct gpu_exception *x = arena_calloc(a, (size_t)TUNE_EXCEPTIONS_MAX * sizeof *x);
     if (o->n_rows < 1 || o->n_rows > TUNE_ROWS_MAX)
         return fail(ERR_INVALID, "tune: 1 to %d numbers of rows", TUNE_ROWS_MAX);
@@ -544,19 +357,35 @@ enum status tune_run(const struct tune_device *d, const struct tune_options *o, 
     c->gemm = x;
     c->n_gemm = n;
     struct tuner t = tuner_of(d, o, c, log);
-    for (int i = 0; i < N_GPU_KERNEL; i++)
-        fits.v[i] = xcalloc((size_t)(o->n_weights * o->n_rows) + 1, sizeof(double));
+    t.field = xcalloc((size_t)o->n_rows, sizeof *t.field);
+    t.all = xcalloc((size_t)o->n_weights + 1, sizeof *t.all);
     *out = (struct tune_result){.worst = INFINITY};
-    enum status s = all_weights(&t, out, &fits);
+    enum status s = all_weights(&t, out);
     if (s == OK)
-        fit(c, &fits, &t);
+        fit(&t, out);
     out->gain = out->shapes ? exp(out->gain / out->shapes) : 1;
     out->worst = out->shapes ? out->worst : 1;
-    for (int i = 0; i < N_GPU_KERNEL; i++)
-        xfree(fits.v[i]);
     xfree(t.field);
     xfree(t.all);
     return s;
+}
+
+/* One exception against what the model alone would take. */
+static enum status verify(struct tuner *t, const struct gpu_config *c,
+                          const struct gpu_exception *x, struct tune_duel *fought)
+{
+    const struct tune_device *d = t->bench.d;
+    struct gpu_shape shape = {x->w, x->m, x->n, x->k};
+    struct gpu_params base = gpu_choose(t->c, &shape, t->o->lt);
+    struct gpu_params p = gpu_choose(c, &shape, t->o->lt);
+    bool right = false;
+    TRY(d->begin(d->ctx, &shape));
+    TRY(d->check(d->ctx, &p, &right));
+    if (!right)
+        return fail(ERR_INVALID,
+                    "the launch for %s [%lld, %lld] of %d rows computes another result",
+                    dtype_info(x->w)->name, (long long)x->n, (long long)x->k, x->m);
+    return tune_fight(&t->bench, tune_time_launch, &base, &p, fought);
 }
 
 enum status tune_verify(const struct tune_device *d, const struct tune_options *o,
@@ -564,38 +393,31 @@ enum status tune_verify(const struct tune_device *d, const struct tune_options *
 {
     struct gpu_config model = *c;
     struct tuner t = tuner_of(d, o, &model, NULL);
-    int slower = 0;
-    enum status s = OK;
+    int slower = 0, unclear = 0;
     model.n_gemm = 0;
     *out = (struct tune_result){.worst = INFINITY, .complete = true};
-    for (int i = 0; i < c->n_gemm && s == OK; i++) {
-        const struct gpu_exception *x = &c->gemm[i];
-        struct gpu_shape shape = {x->w, x->m, x->n, x->k};
-        struct gpu_params base = gpu_choose(&model, &shape, o->lt);
-        struct duel fought = {0};
-        bool right = false;
-        s = d->begin(d->ctx, &shape);
-        if (s == OK)
-            s = d->check(d->ctx, &x->p, &right);
-        if (s == OK && !right)
-            s = fail(ERR_INVALID,
-                     "the launch for %s [%lld, %lld] of %d rows computes another result",
-                     dtype_info(x->w)->name, (long long)x->n, (long long)x->k, x->m);
-        if (s == OK)
-            s = fight(&t, &base, &x->p, &fought);
+    for (int i = 0; i < c->n_gemm; i++) {
+        struct tune_duel fought = {0};
+        if (!o->lt && c->gemm[i].p.path != GPU_PATH_SKINNY)
+            return fail(ERR_UNSUPPORTED, "%s: its choices are for cuBLASLt, which is not found",
+                        c->id);
+        TRY(verify(&t, c, &c->gemm[i], &fought));
         out->shapes++;
         out->gain -= log(fought.valid ? fought.ratio : 1);
         out->worst = fmin(out->worst, fought.valid ? 1 / fought.ratio : 1);
         slower += fought.valid && fought.ratio > 1.05;
+        unclear += !fought.valid;
     }
-    xfree(t.field);
-    xfree(t.all);
+    out->dropped = t.bench.dropped;
     out->gain = out->shapes ? exp(out->gain / out->shapes) : 1;
     out->worst = out->shapes ? out->worst : 1;
-    if (s == OK && (slower * 50 > out->shapes || out->gain < 0.99))
-        s = fail(ERR_INVALID,
-                 "%d of %d choices are more than 5 %% slower than the model's; all "
-                 "together run at %.3f of its speed",
-                 slower, out->shapes, out->gain);
-    return s;
+    if (unclear * 2 > out->shapes)
+        return fail(ERR_INVALID, "%d of %d choices could not be timed: the clock keeps changing",
+                    unclear, out->shapes);
+    if (slower * 50 > out->shapes || out->gain < 0.99)
+        return fail(ERR_INVALID,
+                    "%d of %d choices are more than 5 %% slower than the model's; all together run "
+                    "at %.3f of its speed",
+                    slower, out->shapes, out->gain);
+    return OK;
 }

@@ -1,13 +1,13 @@
 /* tune.h - measures the launches of matrix products and keeps those that are faster than what the
  * configuration has.
  *
- * What is measured stands behind struct tune_device: a GPU (tune_device.c), or in tests a model of
+ * What is measured stands behind struct tune_device: a GPU (tune_backend.c), or in tests a model of
  * one with noise, drifting clocks and a known optimum. For each weight shape every launch that
- * exists is checked first (fast and wrong is common), then timed in shuffled rounds between two
- * timings of the present choice: only ratios within a round count, and a round during which the
- * clock changed is thrown away. The best then meets the present choice in turns, A B B A, and
- * replaces it when the confidence intervals are apart and 3 % are gained. So tuning never ends
- * slower than it began, whatever the machine does in between.
+ * exists, those of cuBLASLt's algorithms too, is checked first (fast and wrong is common), then
+ * timed in shuffled rounds between two timings of the present choice: only ratios within a round
+ * count, and a round during which the clock changed is thrown away. The best then meets the present
+ * choice in turns, A B B A, and replaces it when the confidence intervals are apart and 3 % are
+ * gained. So tuning never ends slower than it began, whatever the machine does in between.
  *
  * A weight keeps one number of K splits: it changes for all tuned numbers of rows, or for none. */
 #ifndef KERNELS_GPU_TUNE_H
@@ -23,6 +23,8 @@ struct tune_device {
     enum status (*check)(void *ctx, const struct gpu_params *p, bool *right);
     /* Microseconds of one product, the mean of a few; memory is as cold as in a forward. */
     enum status (*time)(void *ctx, const struct gpu_params *p, double *us);
+    /* cuBLASLt's algorithms for the launch that was checked last. Their number. May be NULL. */
+    int (*algorithms)(void *ctx, struct gpu_lt *out, int most);
     double (*now)(void *ctx); /* seconds */
 };
 
@@ -43,9 +45,10 @@ struct tune_options {
     int n_weights;
     const int *rows; /* buckets */
     int n_rows;
-    bool lt;       /* cuBLASLt is there */
-    bool quick;    /* fewer rounds */
-    double budget; /* seconds; 0: as long as it takes */
+    bool lt;                     /* cuBLASLt is there */
+    bool quick;                  /* fewer rounds */
+    double budget;               /* seconds; 0: as long as it takes */
+    const struct gpu_ceil *ceil; /* as measured now, which the configuration gets; NULL: its own */
     void (*progress)(void *ctx, const struct tune_progress *);
     void *ctx;
 };
@@ -57,12 +60,17 @@ struct tune_result {
     int rejected; /* launches that were wrong */
     int dropped;  /* rounds thrown away */
     double gain, worst;
+    int fitted;       /* kernels whose efficiencies are new */
+    double off;       /* median of |modelled / measured - 1| after the fit */
+    double foresight; /* the same for `unseen` rows, by a fit to all others; < 0: none */
+    int unseen;
     bool complete;
 };
 
 enum { TUNE_ROWS_MAX = 24, TUNE_EXCEPTIONS_MAX = 2048 };
 
-/* Puts what is faster into c->gemm and fits the efficiencies of kernels that were measured. `log`
+/* Puts what is faster into c->gemm, takes the ceilings and fits the efficiencies of kernels that
+ * were measured; a launch that was measured stays what it was whatever the model then says. `log`
  * gets a line of JSON for each timing; what it holds of an earlier run with the same header is not
  * measured again. New exceptions lie in `a`. */
 enum status tune_run(const struct tune_device *d, const struct tune_options *o, struct arena *a,
@@ -73,8 +81,8 @@ enum status tune_verify(const struct tune_device *d, const struct tune_options *
                         const struct gpu_config *c, struct tune_result *out);
 
 /* The first line of a log: what its timings are of. */
-void tune_log_begin(struct buf *log, const char *gpu, const char *driver);
+void tune_log_begin(struct buf *log, const char *gpu, const char *driver, int cublaslt);
 /* Does `log` begin with that line? */
-bool tune_log_matches(const struct buf *log, const char *gpu, const char *driver);
+bool tune_log_matches(const struct buf *log, const char *gpu, const char *driver, int cublaslt);
 
 #endif

@@ -265,6 +265,12 @@ static enum status time_launch(void *ctx, const struct gpu_params *p, double *us
     return s;
 }
 
+static int algorithms(void *ctx, struct gpu_lt *out, int most)
+{
+    struct tune_backend *t = ctx;
+    return t->b->algorithms ? t->b->algorithms(t->dev, out, most) : 0;
+}
+
 static double now(void *ctx)
 {
     (void)ctx;
@@ -273,7 +279,7 @@ static double now(void *ctx)
 
 struct tune_device tune_backend_device(struct tune_backend *t)
 {
-    return (struct tune_device){t, begin, check, time_launch, now};
+    return (struct tune_device){t, begin, check, time_launch, algorithms, now};
 }
 
 /* ---- open and close -------------------------------------------------------------------------- */

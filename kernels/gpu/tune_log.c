@@ -7,19 +7,20 @@
 #include "kernels/base/json.h"
 #include "kernels/gpu/registry.h"
 
-void tune_log_begin(struct buf *log, const char *gpu, const char *driver)
+void tune_log_begin(struct buf *log, const char *gpu, const char *driver, int cublaslt)
 {
-    buf_printf(log, "{\"tune\":1,\"kernel_abi\":\"%s\",\"gpu\":", gpu_kernel_abi());
+    buf_printf(log, "{\"tune\":2,\"kernel_abi\":\"%s\",\"cublaslt\":%d,\"gpu\":", gpu_kernel_abi(),
+               cublaslt);
     json_write_string(log, gpu, strlen(gpu));
     buf_puts(log, ",\"driver\":");
     json_write_string(log, driver, strlen(driver));
     buf_puts(log, "}\n");
 }
 
-bool tune_log_matches(const struct buf *log, const char *gpu, const char *driver)
+bool tune_log_matches(const struct buf *log, const char *gpu, const char *driver, int cublaslt)
 {
     struct buf want = {0};
-    tune_log_begin(&want, gpu, driver);
+    tune_log_begin(&want, gpu, driver, cublaslt);
     bool same = log->len >= want.len && memcmp(log->data, want.data, want.len) == 0;
     buf_clear(&want);
     return same;
@@ -46,8 +47,24 @@ void tune_log_ratio(struct buf *log, const struct gpu_shape *s, const struct gpu
     put_weight(log, s->w, s->n, s->k);
     buf_printf(log, ",\"m\":%lld,\"path\":\"%s\",\"nt\":%d,\"r\":%d,\"splits\":%d", (long long)s->m,
                gpu_path_name(p->path), p->nt, p->r, p->splits);
+    if (p->lt)
+        buf_printf(log, ",\"lt\":[%d,%d,%d,%d,%d,%d,%d,%d,%d]", p->lt->id, p->lt->tile,
+                   p->lt->stages, p->lt->splitk, p->lt->reduction, p->lt->swizzle, p->lt->custom,
+                   p->lt->inner, p->lt->cluster);
     put_numbers(log, "ratio", ratio, n);
     buf_puts(log, "}\n");
+}
+
+/* [m, path, nt, splits, microseconds] of each. */
+static void put_points(struct buf *log, const struct tune_done *d)
+{
+    buf_puts(log, ",\"points\":[");
+    for (int i = 0; i < d->n_points; i++) {
+        const struct tune_point *p = &d->point[i];
+        buf_printf(log, "%s[%lld,%d,%d,%d,%.5g]", i ? "," : "", (long long)p->shape.m,
+                   (int)p->params.path, p->params.nt, p->params.splits, p->us);
+    }
+    buf_putc(log, ']');
 }
 
 void tune_log_done(struct buf *log, const struct tune_done *d)
@@ -59,7 +76,7 @@ void tune_log_done(struct buf *log, const struct tune_done *d)
     put_numbers(log, "m", d->m, d->n);
     put_numbers(log, "ratio", d->ratio, d->n);
     put_numbers(log, "us", d->us, d->n);
-    put_numbers(log, "fit", d->fit, d->n);
+    put_points(log, d);
     buf_puts(log, ",\"gemm\":[");
     for (int i = 0; i < d->n_x; i++) {
         buf_puts(log, i ? "," : "");
@@ -97,11 +114,41 @@ static bool is_weight(const struct json *v, const struct tune_weight *w)
            k == w->k;
 }
 
+/* A launch of the skinny kernel that is built no more is left out. */
+static bool read_points(const struct json *list, struct tune_done *d)
+{
+    if (!json_is(list, JSON_ARRAY) || list->count > TUNE_POINTS_MAX)
+        return false;
+    for (const struct json *e = list->first; e; e = e->next) {
+        struct tune_point p = {.shape = {d->weight.w, 0, d->weight.n, d->weight.k}};
+        const struct json *us = json_at(e, 4);
+        int64_t v[4];
+        for (int i = 0; i < 4; i++)
+            if (!json_integer(json_at(e, i), &v[i]) || v[i] < 0 || v[i] > 1000000)
+                return false;
+        if (!json_is(us, JSON_NUMBER) || !(us->number > 0) || v[1] >= N_GPU_PATH)
+            return false;
+        p.shape.m = v[0];
+        p.params = (struct gpu_params){.path = (enum gpu_path)v[1], .splits = (int)v[3]};
+        p.us = us->number;
+        bool built = p.params.path != GPU_PATH_SKINNY;
+        for (int i = 0; i < gpu_n_tiles() && !built; i++)
+            if (gpu_tiles[i].nt == v[2]) {
+                p.params.nt = gpu_tiles[i].nt;
+                p.params.r = gpu_tiles[i].r;
+                built = true;
+            }
+        if (built)
+            d->point[d->n_points++] = p;
+    }
+    return true;
+}
+
 static bool read_done(struct arena *a, const char *line, size_t n, const struct tune_weight *w,
                       struct tune_done *out)
 {
     const struct json *v, *list;
-    int n_fit, n_us, n_m;
+    int n_us, n_m;
     if (json_parse(a, line, n, &v) != OK || !is_weight(json_get(v, "done"), w))
         return false;
     list = json_get(v, "gemm");
@@ -109,10 +156,9 @@ static bool read_done(struct arena *a, const char *line, size_t n, const struct 
     if (!count(v, "changed", &out->changed) || !count(v, "rejected", &out->rejected) ||
         !count(v, "dropped", &out->dropped) ||
         !numbers(json_get(v, "ratio"), out->ratio, &out->n) ||
-        !numbers(json_get(v, "fit"), out->fit, &n_fit) || n_fit != out->n ||
         !numbers(json_get(v, "us"), out->us, &n_us) || n_us != out->n ||
         !numbers(json_get(v, "m"), out->m, &n_m) || n_m != out->n || !json_is(list, JSON_ARRAY) ||
-        list->count > TUNE_ROWS_MAX)
+        list->count > TUNE_ROWS_MAX || !read_points(json_get(v, "points"), out))
         return false;
     for (int i = 0; i < out->n; i++)
         if (!(out->ratio[i] > 0))

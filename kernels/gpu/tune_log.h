@@ -4,6 +4,9 @@
 #define KERNELS_GPU_TUNE_LOG_H
 
 #include "kernels/gpu/tune.h"
+#include "kernels/gpu/tune_fit.h"
+
+enum { TUNE_POINTS_MAX = 8 * TUNE_ROWS_MAX };
 
 /* A weight that is done. */
 struct tune_done {
@@ -13,8 +16,9 @@ struct tune_done {
     double m[TUNE_ROWS_MAX];     /* the rows that were measured */
     double ratio[TUNE_ROWS_MAX]; /* time after / before, for each number of rows */
     double us[TUNE_ROWS_MAX];    /* of the choice now */
-    double fit[TUNE_ROWS_MAX]; /* time before / what the model said; 0: not of the skinny kernel */
     int n;
+    struct tune_point point[TUNE_POINTS_MAX]; /* what the cost model is fitted to */
+    int n_points;
     int changed, rejected, dropped;
 };
 

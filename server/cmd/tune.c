@@ -168,16 +168,17 @@ static enum status open_log(struct session *s)
         buf_append(&s->log, text, n);
         xfree(text);
         s->saved = s->log.len;
-        if (tune_log_matches(&s->log, gpu, f->driver)) {
+        if (tune_log_matches(&s->log, gpu, f->driver, s->info.lt)) {
             if (n && s->log.data[n - 1] != '\n')
                 buf_putc(&s->log, '\n'); /* it was cut off there */
             return OK;
         }
-        fprintf(stderr, "%s is of another GPU, driver or program: it is begun anew\n", s->log_path);
+        fprintf(stderr, "%s is of another GPU, driver, cuBLASLt or program: it is begun anew\n",
+                s->log_path);
     }
     buf_reset(&s->log);
     s->saved = 0;
-    tune_log_begin(&s->log, gpu, f->driver);
+    tune_log_begin(&s->log, gpu, f->driver, s->info.lt);
     return write_file(s->log_path, "w", "", 0);
 }
 
@@ -213,6 +214,12 @@ static void say_result(const struct session *s, const struct tune_result *r)
         "were dropped\n",
         r->weights, s->n_weights, r->shapes, r->changed, r->rejected, r->dropped);
     printf("speed after / before: %.3f in the mean, %.3f at least\n", r->gain, r->worst);
+    if (r->fitted)
+        printf("cost model: %d kernels fitted, %.1f %% off in the median\n", r->fitted,
+               100 * r->off);
+    if (r->fitted && r->foresight >= 0)
+        printf("foresight: %d rows, by a fit to all other numbers of rows: %.1f %% off\n",
+               r->unseen, 100 * r->foresight);
     if (!r->complete)
         printf("the time was over before all were measured: --resume goes on\n");
 }
@@ -240,6 +247,7 @@ static void set_provenance(struct session *s, struct gpu_config *c, const struct
         .kernel_abi = gpu_kernel_abi(),
         .model = GPU_MODEL,
         .cuda = f->cuda,
+        .cublaslt = s->info.lt,
         .gain = r->gain,
         .worst = r->worst,
         .entries = r->shapes,

@@ -10,6 +10,7 @@
 #include "kernels/gpu/registry.h"
 #include "kernels/gpu/select.h"
 #include "server/cmd/cmd.h"
+#include "tests/simt/cublaslt.h"
 #include "tests/simt/gpu.h"
 #include "tests/support/test.h"
 
@@ -26,6 +27,19 @@ static int set_up(void **state)
     struct device_options o = {.index = 0, .cublaslt = "none"};
     (void)state;
     return backend_cuda.open(&o, &dev) != OK || tune_backend_open(dev, &options, &bench) != OK;
+}
+
+static const struct tune_weight for_lt[] = {{DT_BF16, 48, 256}, {DT_Q4_0, 48, 256}};
+static const int one_row[] = {16};
+static const struct tune_options with_lt = {
+    .weights = for_lt, .n_weights = 2, .rows = one_row, .n_rows = 1, .lt = true};
+
+static int set_up_lt(void **state)
+{
+    struct device_options o = {.index = 0};
+    (void)state;
+    simt_cublaslt = (struct simt_cublaslt){.workspace = 1 << 20};
+    return backend_cuda.open(&o, &dev) != OK || tune_backend_open(dev, &with_lt, &bench) != OK;
 }
 
 static int tear_down(void **state)
@@ -47,7 +61,7 @@ static void test_run(void **state)
     arena_init(&a, 0);
     backend_cuda.info(dev, &info);
     struct gpu_config c = info.gpu->config;
-    tune_log_begin(&log, c.id, "1");
+    tune_log_begin(&log, c.id, "1", 0);
     if (tune_run(&d, &options, &a, &c, &log, &r) != OK)
         fail_msg("%s", fail_text());
     assert_true(r.complete);
@@ -56,6 +70,72 @@ static void test_run(void **state)
     assert_true(isfinite(r.gain) && r.gain >= 0.99);
     assert_int_equal(tune_verify(&d, &options, &info.gpu->config, &r), OK);
     buf_clear(&log);
+    arena_clear(&a);
+}
+
+/* By the algorithms' own clock; kernels of our own take long. */
+static enum status lt_time(void *ctx, const struct gpu_params *p, double *us)
+{
+    struct tune_device d = tune_backend_device(ctx);
+    double before = simt_cublaslt.us;
+    bool right;
+    *us = 1e3;
+    if (p->path == GPU_PATH_SKINNY)
+        return OK;
+    TRY(d.check(ctx, p, &right));
+    *us = simt_cublaslt.us - before;
+    return OK;
+}
+
+/* Of cuBLASLt's algorithms one is fast and wrong, one quits, and the best is none that the library
+ * suggests: it is found, written, read, and taken by another version of the library too. */
+static void test_algorithms(void **state)
+{
+    struct tune_device d = tune_backend_device(bench);
+    struct device_info info;
+    struct tune_result r;
+    struct arena a;
+    struct buf log = {0}, text = {0};
+    (void)state;
+    arena_init(&a, 0);
+    backend_cuda.info(dev, &info);
+    assert_int_equal(info.lt, 130100);
+    struct gpu_config c = info.gpu->config, again;
+    for (int i = GPU_SKINNY_16; i <= GPU_SKINNY_ANY; i++)
+        c.skinny_max_m[i] = 8;
+    d.time = lt_time;
+    tune_log_begin(&log, c.id, "1", info.lt);
+    if (tune_run(&d, &with_lt, &a, &c, &log, &r) != OK)
+        fail_msg("%s", fail_text());
+    assert_int_equal(r.rejected, 2 * (1 + 4 + 1)); /* the liar, its splits, and what quits */
+    assert_int_equal(r.changed, 2);
+    assert_int_equal(c.n_gemm, 2);
+    c.from.kind = GPU_MEASURED;
+    gpu_config_write(&text, &c);
+    assert_int_equal(gpu_config_read(&a, text.data, text.len, &again), OK);
+    for (int i = 0; i < 2; i++) {
+        struct gpu_shape s = {for_lt[i].w, 16, 48, 256};
+        struct gpu_params p = gpu_choose(&again, &s, true);
+        assert_non_null(p.lt);
+        assert_int_equal(p.lt->id, SIMT_LT_ALGO);
+        assert_int_equal(p.lt->splitk, 3);
+        assert_true(p.lt->has_raw && p.lt->ver == 130100);
+    }
+    assert_int_equal(tune_verify(&d, &with_lt, &again, &r), OK);
+    assert_true(r.gain > 2);
+    simt_cublaslt.version = 130200;
+    for (int i = 0; i < 2; i++) /* which does not know these bytes */
+        memset(again.gemm[i].lt.raw, 0xff, sizeof again.gemm[i].lt.raw);
+    assert_int_equal(tune_verify(&d, &with_lt, &again, &r), OK);
+    again.gemm[0].lt.id = SIMT_LT_LIAR;
+    assert_int_equal(tune_verify(&d, &with_lt, &again, &r), ERR_INVALID);
+    assert_non_null(strstr(fail_text(), "computes another result"));
+    struct tune_options without = with_lt;
+    without.lt = false;
+    assert_int_equal(tune_verify(&d, &without, &again, &r), ERR_UNSUPPORTED);
+    simt_cublaslt = (struct simt_cublaslt){0};
+    buf_clear(&log);
+    buf_clear(&text);
     arena_clear(&a);
 }
 
@@ -106,8 +186,10 @@ static int tune(const char *const *more)
                             "--budget",
                             "0.01",
                             "--output",
-                            "build/test_tune.json"};
-    int n = 6;
+                            "build/test_tune.json",
+                            "--cublaslt",
+                            "none"};
+    int n = 8;
     struct config c;
     while (*more)
         argv[n++] = *more++;
@@ -153,6 +235,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_run, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_check, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_algorithms, set_up_lt, tear_down),
         cmocka_unit_test(test_command),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
