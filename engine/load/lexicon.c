@@ -96,6 +96,7 @@ struct owned { /* what the spec points to and we free */
     float *score;
     int32_t *type;
     char *charsmap;
+    int32_t end[2];
 };
 
 static enum status read_arrays(const struct checkpoint *c, struct tokenizer_spec *s,
@@ -178,6 +179,19 @@ static enum status named_ids(const struct checkpoint *c, struct tokenizer_spec *
     return OK;
 }
 
+/* What ends a turn but is not EOS. */
+static enum status named_ends(const struct checkpoint *c, struct tokenizer_spec *s, struct owned *o)
+{
+    static const char *const key[] = {KEY "eot_token_id", KEY "eom_token_id"};
+
+    s->ends = o->end;
+    for (size_t i = 0; i < sizeof key / sizeof key[0]; i++) {
+        TRY(token_id(c, key[i], -1, s, &o->end[s->n_ends]));
+        s->n_ends += o->end[s->n_ends] >= 0;
+    }
+    return OK;
+}
+
 static enum status read_charsmap(const struct checkpoint *c, struct owned *o, struct bytes *out)
 {
     const struct value *v = checkpoint_key(c, KEY "precompiled_charsmap");
@@ -208,6 +222,7 @@ static enum status read_spec(const struct checkpoint *c, struct owned *o, struct
         return fail(ERR_FORMAT, "%s: it has no vocabulary (keys " KEY "model and tokens)", c->path);
     TRY(read_arrays(c, &s, o));
     TRY(named_ids(c, &s, &sep));
+    TRY(named_ends(c, &s, o));
     TRY(read_charsmap(c, o, &s.charsmap));
     spaces = strcmp(s.model, "llama") == 0 || strcmp(s.model, "t5") == 0;
     s.add_space_prefix = flag(c, KEY "add_space_prefix", spaces);

@@ -2,7 +2,7 @@
  *
  * Text that is no UTF-8 is cut at the bytes that are wrong: each is a word of its own, and what
  * follows goes on as if it had not been there. Everything behind this file sees valid UTF-8, which
- * PCRE2 relies on. */
+ * PCRE2 relies on; only a model that asks for it gets texts as they are. */
 #include "engine/text/pipeline.h"
 
 #include "engine/text/normalizer.h"
@@ -17,7 +17,7 @@ struct pipeline {
     struct normalizer *normalizer;
     struct splitter *splitter;
     struct special special; /* the tokens that are looked for in normalised text */
-    bool any_special;
+    bool any_special, as_is;
     const struct word_model *model;
     void *state; /* the model's */
 };
@@ -60,6 +60,8 @@ enum status pipeline_open(const struct tokenizer_spec *spec, const struct vocab 
         [WORD_UNIGRAM] = {unigram_open, unigram_model},
         [WORD_PIECE] = {wordpiece_open, wordpiece_model},
         [WORD_LEVEL] = {wordlevel_open, wordlevel_model},
+        [WORD_LONGEST] = {longest_open, longest_model},
+        [WORD_PLAMO] = {plamo_open, plamo_model},
     };
     struct pipeline_spec *s = spec->pipeline;
     struct pipeline *p = xcalloc(1, sizeof *p);
@@ -67,6 +69,7 @@ enum status pipeline_open(const struct tokenizer_spec *spec, const struct vocab 
     p->vocab = v;
     p->normalizer = s->normalizer;
     p->splitter = s->splitter;
+    p->as_is = s->as_is;
     s->normalizer = NULL;
     s->splitter = NULL;
     p->model = kind[s->kind].model();
@@ -141,6 +144,10 @@ enum status pipeline_text(void *run, struct bytes text, unsigned flags, bool at_
 {
     struct pipeline_run *r = run;
     r->out = out;
+    if (r->p->as_is) {
+        take_word(r, text);
+        return OK;
+    }
     for (bool goes_on = false; text.n > 0; goes_on = true) {
         size_t valid = utf8_valid_prefix(text.p, text.n);
         if (valid > 0)

@@ -9,13 +9,14 @@ struct normalizer;
 struct splitter;
 struct decoder;
 
-enum word_kind { WORD_BPE, WORD_UNIGRAM, WORD_PIECE, WORD_LEVEL };
+enum word_kind { WORD_BPE, WORD_UNIGRAM, WORD_PIECE, WORD_LEVEL, WORD_LONGEST, WORD_PLAMO };
 
 struct pipeline_spec { /* the parts, for tokenizer_new, which takes them whatever happens */
     struct normalizer *normalizer;
     struct splitter *splitter;
     struct decoder *decoder; /* NULL: tokens are spelled as they are read */
     enum word_kind kind;
+    bool as_is;          /* the model takes any bytes, uncut: there is no splitter or normaliser */
     bool bytes;          /* BPE: symbols are bytes, tokens are spelled in the byte-level alphabet */
     bool whole_word;     /* BPE: a word that is a token as it stands is not joined from symbols */
     bool from_ids;       /* BPE: without merges they are all cuts of a token in two, ranked by id */

@@ -11,28 +11,25 @@
 #include "engine/text/decoder.h"
 #include "engine/text/merge.h"
 #include "engine/text/pipeline.h"
+#include "engine/text/trie.h"
 #include "kernels/base/mem.h"
 #include "kernels/base/utf8.h"
 
 #define BLANK "\xe2\x96\x81"
-enum { BLANK_BYTES = 3 };
+enum {
+    BLANK_BYTES = 3,
+    BLOCK = 4096, /* bytes of a word after which what is known of it may be given out */
+};
 static const double UNKNOWN_PENALTY = 10;
 
-struct edge { /* of the trie, found by hash */
-    int32_t from, to;
-    int byte; /* -1: a free slot */
-};
 struct unigram {
     const struct vocab *v;
     double *score;
     double unknown; /* score of a character that is no token */
     int32_t unk, byte[256];
     bool fallback, cuts;
-    int32_t *node; /* [n_nodes] the token that ends here, -1: none; node 0 is the root */
-    int32_t n_nodes;
-    size_t window; /* a power of two, more than a token's bytes */
-    struct edge *edge;
-    uint32_t mask;
+    struct trie trie;
+    size_t window;      /* a power of two, more than a token's bytes */
     struct merges none; /* there are no merges; the cache of words is merge.c's */
 };
 struct best {      /* of the paths that end at a place */
@@ -47,30 +44,7 @@ struct unigram_run {
     size_t cap;
 };
 
-/* --- the trie --- */
-
-static struct edge *edge_at(const struct unigram *u, int32_t from, int byte)
-{
-    uint64_t h = ((uint64_t)(uint32_t)from << 8 | (unsigned)byte) * 0x9e3779b97f4a7c15u;
-    uint32_t i = (uint32_t)(h >> 32) & u->mask;
-    while (u->edge[i].byte >= 0 && (u->edge[i].from != from || u->edge[i].byte != byte))
-        i = (i + 1) & u->mask;
-    return &u->edge[i];
-}
-
-static void add_token(struct unigram *u, struct bytes piece, int32_t id)
-{
-    int32_t at = 0;
-    for (size_t i = 0; i < piece.n; i++) {
-        struct edge *e = edge_at(u, at, (unsigned char)piece.p[i]);
-        if (e->byte < 0) {
-            *e = (struct edge){at, u->n_nodes, (unsigned char)piece.p[i]};
-            u->node[u->n_nodes++] = -1;
-        }
-        at = e->to;
-    }
-    u->node[at] = id;
-}
+/* --- the tokens --- */
 
 static bool is_word(const struct vocab *v, int32_t id)
 {
@@ -94,7 +68,7 @@ static bool blank_inside(struct bytes piece)
 
 static enum status build_trie(struct unigram *u, const struct tokenizer_spec *spec)
 {
-    size_t n_bytes = 1;
+    size_t n_bytes = 0;
     u->cuts = true;
     u->window = 8; /* more than a character's bytes */
     for (int32_t id = 0; id < u->v->n; id++) {
@@ -103,17 +77,7 @@ static enum status build_trie(struct unigram *u, const struct tokenizer_spec *sp
         while (u->window <= n)
             u->window *= 2;
     }
-    if (n_bytes > 1 << 28)
-        return fail(ERR_FORMAT, "tokenizer: the tokens have %zu bytes", n_bytes);
-    size_t slots = 16;
-    while (slots < 2 * n_bytes)
-        slots *= 2;
-    u->mask = (uint32_t)(slots - 1);
-    u->edge = xmalloc(slots * sizeof *u->edge);
-    for (size_t i = 0; i < slots; i++)
-        u->edge[i].byte = -1;
-    u->node = xmalloc(n_bytes * sizeof *u->node);
-    u->node[u->n_nodes++] = -1;
+    TRY(trie_init(&u->trie, n_bytes));
     for (int32_t id = 0; id < u->v->n; id++) {
         if (isnan(spec->score[id]))
             return fail(ERR_FORMAT, "tokenizer: the score of token %d is not a number", id);
@@ -121,7 +85,7 @@ static enum status build_trie(struct unigram *u, const struct tokenizer_spec *sp
         u->unknown = u->score[id] < u->unknown ? u->score[id] : u->unknown;
         if (!is_word(u->v, id))
             continue;
-        add_token(u, vocab_piece(u->v, id), id);
+        trie_add(&u->trie, vocab_piece(u->v, id), id);
         u->cuts = u->cuts && !blank_inside(vocab_piece(u->v, id));
     }
     u->unknown -= UNKNOWN_PENALTY;
@@ -155,8 +119,7 @@ static void close_unigram(void *model)
     if (!u)
         return;
     xfree(u->score);
-    xfree(u->node);
-    xfree(u->edge);
+    trie_clear(&u->trie);
     xfree(u);
 }
 
@@ -189,32 +152,51 @@ static void offer(struct unigram_run *r, size_t end, double score, size_t begin,
     r->best[end] = (struct best){(int32_t)begin, id};
 }
 
-/* Fills best[1 .. n]; id -1 stands for an unknown character. */
-static void find_best(struct unigram_run *r, struct bytes word)
+/* Makes best[0 .. n] ready for offers; `ready` says how much of it already is. */
+static size_t make_ready(struct unigram_run *r, size_t ready, size_t n)
+{
+    if (n + 1 > r->cap) {
+        r->cap = 2 * n + 64;
+        r->best = xrealloc(r->best, r->cap * sizeof *r->best);
+    }
+    for (; ready <= n; ready++)
+        r->best[ready].begin = -1;
+    return ready;
+}
+
+/* Fills best[1 .. n], the places of `word`; id -1 stands for an unknown character. Returns n: the
+ * whole word, or up to a place that no token spans, so that the best path to it is final. */
+static size_t find_best(struct unigram_run *r, struct bytes word)
 {
     const struct unigram *u = r->u;
-    memset(r->best, -1, (word.n + 1) * sizeof *r->best);
-    r->score[0] = 0;
+    size_t ready = make_ready(r, 0, 0), reach = 0;
     for (size_t at = 0, len; at < word.n; at += len) {
         uint32_t cp;
         double so_far = r->score[at & (u->window - 1)];
         bool single = false;
         int32_t node = 0;
+        if (at == reach && at >= BLOCK && r->best[at].id >= 0) {
+            r->score[0] = so_far;
+            return at;
+        }
         len = (size_t)utf8_decode(word.p + at, word.n - at, &cp);
+        ready = make_ready(r, ready, at + u->window < word.n ? at + u->window : word.n);
         for (size_t i = at; i < word.n; i++) {
-            const struct edge *e = edge_at(u, node, (unsigned char)word.p[i]);
-            if (e->byte < 0)
+            node = trie_step(&u->trie, node, word.p[i]);
+            if (node < 0)
                 break;
-            node = e->to;
-            int32_t id = u->node[node];
+            int32_t id = u->trie.node[node].id;
             if (id < 0)
                 continue;
             offer(r, i + 1, so_far + u->score[id], at, id);
             single = single || i + 1 == at + len;
+            reach = i + 1 > reach ? i + 1 : reach;
         }
         if (!single)
             offer(r, at + len, so_far + u->unknown, at, -1);
+        reach = at + len > reach ? at + len : reach;
     }
+    return word.n;
 }
 
 /* What stands for a stretch of unknown characters. */
@@ -260,13 +242,13 @@ static void encode_word(struct unigram_run *r, struct bytes word, struct tokens 
 {
     if (word_cache_get(r->cache, word, out))
         return;
-    if (word.n + 1 > r->cap) {
-        r->cap = 2 * word.n + 64;
-        r->best = xrealloc(r->best, r->cap * sizeof *r->best);
-    }
     int from = out->n;
-    find_best(r, word);
-    put_path(r->u, word, r->best, out);
+    r->score[0] = 0;
+    for (size_t at = 0, n; at < word.n; at += n) {
+        struct bytes rest = {word.p + at, word.n - at};
+        n = find_best(r, rest);
+        put_path(r->u, (struct bytes){rest.p, n}, r->best, out);
+    }
     word_cache_put(r->cache, word, out->id + from, out->n - from);
 }
 

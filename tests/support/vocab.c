@@ -1,4 +1,4 @@
-/* vocab.c - opens a file, takes its tokenizer, closes the file. */
+/* vocab.c - opens a file, takes its tokenizer, closes the file; or makes one from a fixture. */
 #include "tests/support/vocab.h"
 
 #include <stdio.h>
@@ -9,6 +9,8 @@
 #include "engine/load/lexicon.h"
 #include "engine/text/tokenizer_json.h"
 #include "kernels/base/mem.h"
+#include "tests/support/json_fixture.h"
+#include "tests/support/test.h"
 
 static struct tokenizer *of_json(const char *path)
 {
@@ -54,4 +56,61 @@ const char *vocab_default_model(void)
     snprintf(path, sizeof path, "%s%s/inferd/models/SmolLM2-135M-Instruct-Q4_1.gguf",
              xdg ? cache : (home ? home : ""), xdg ? "" : "/.cache");
     return path;
+}
+
+struct tokenizer *vocab_of_pieces(struct arena *a, const struct json *m)
+{
+    const struct json *pieces = json_get(m, "pieces"), *space = json_get(m, "add_space");
+    const struct json *one = json_get(m, "one_space"), *map = json_get(m, "charsmap");
+    struct bytes *piece = arena_alloc(a, (size_t)pieces->count * sizeof *piece);
+    float *scores = arena_alloc(a, (size_t)pieces->count * sizeof *scores);
+    int32_t *types = arena_alloc(a, (size_t)pieces->count * sizeof *types);
+    int n = 0;
+    for (const struct json *v = pieces->first; v; v = v->next, n++) {
+        piece[n] = json_at(v, 0)->text;
+        scores[n] = (float)json_at(v, 1)->number;
+        types[n] = (int32_t)json_at(v, 2)->number;
+    }
+    struct tokenizer_spec s = {.model = json_get(m, "model")->text.p,
+                               .n_vocab = n,
+                               .token = piece,
+                               .score = scores,
+                               .type = types,
+                               .bos = -1,
+                               .eos = -1,
+                               .unk = (int32_t)json_get(m, "unk")->number,
+                               .add_space_prefix = space && space->boolean,
+                               .one_space = one && one->boolean,
+                               .charsmap =
+                                   map ? json_fixture_hex(a, map->text) : (struct bytes){0}};
+    struct tokenizer *t = NULL;
+    assert_int_equal(tokenizer_new(&s, &t), OK);
+    return t;
+}
+
+int vocab_agrees(const struct tokenizer *t, const char *name, const struct json *texts,
+                 const struct json *ids)
+{
+    const struct json *want = ids->first;
+    struct arena a = {0};
+    int i = 0, n = 0;
+    for (const struct json *v = texts->first; v; v = v->next, want = want->next, i++) {
+        struct tokens got = {0};
+        if (want->type == JSON_NULL)
+            continue;
+        assert_int_equal(tokenizer_encode(t, json_fixture_text(&a, v), 0, &got), OK);
+        const struct json *id = want->first;
+        int k = 0;
+        while (k < got.n && id && (int)id->number == got.id[k]) {
+            id = id->next;
+            k++;
+        }
+        if (k < got.n || id)
+            print_message("%s: text %d differs at token %d of %d\n", name, i, k, got.n);
+        assert_true(k == got.n && !id);
+        tokens_clear(&got);
+        n++;
+    }
+    arena_clear(&a);
+    return n;
 }

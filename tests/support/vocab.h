@@ -3,11 +3,20 @@
 #define TESTS_SUPPORT_VOCAB_H
 
 #include "engine/text/tokenizer.h"
+#include "kernels/base/json.h"
 
 /* The tokenizer of a file; NULL when the file is not there, which a test reports as SKIP. A file
  * that is there and cannot be read ends the program. */
 struct tokenizer *vocab_tokenizer(const char *path);
 /* Path of the default model in the user's cache (models/fetch.sh), there or not. */
 const char *vocab_default_model(void);
+
+/* A vocabulary as fixtures write it: {"model", "pieces": [[spelling, score, type] ...], "unk", and
+ * where they matter "add_space", "one_space", "charsmap"}. Borrows nothing. */
+struct tokenizer *vocab_of_pieces(struct arena *a, const struct json *m);
+/* Encodes each of `texts` (strings in "text" or "hex") and fails the test where `ids` has others;
+ * null: not compared. Returns how many were. */
+int vocab_agrees(const struct tokenizer *t, const char *name, const struct json *texts,
+                 const struct json *ids);
 
 #endif
