@@ -379,5 +379,5 @@ serve: all
 clean:
 	rm -rf build
 
--include $(OBJ:.o=.d) $(EMBED_OBJ:.o=.d) $(CUDA_OBJ:.o=.d) $(TESTS:=.d) $(FUZZERS:=.d) $(BENCHES:=.d) $(FAKE:.o=.d) \
+-include $(OBJ:.o=.d) $(EMBED_OBJ:.o=.d) $(CUDA_OBJ:.o=.d) $(TESTS:=.d) $(FUZZERS:=.d) $(B)/tests/fuzz/walk.d $(B)/tests/fuzz/driver.d $(BENCHES:=.d) $(FAKE:.o=.d) \
     $(patsubst %.c,$(B)/%.d,$(wildcard tests/support/*.c))

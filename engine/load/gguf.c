@@ -9,6 +9,10 @@
  * nothing is read outside it and no count makes us allocate more than it has bytes for. Dimensions
  * are stored innermost first; here they are turned round.
  *
+ * Q2_0 is read in two forms. Its type number had blocks of 128 before it got those of 64, and only
+ * the room up to the next tensor tells which; files of a later fork number the former 142 (PQ2_0).
+ * A block of 128 becomes two of 64 that say the same, when it is loaded.
+ *
  * A split checkpoint is several such files (split.c). The first has the keys; of the others only
  * those that concern their own file count. */
 #include "engine/load/gguf.h"
@@ -16,12 +20,16 @@
 #include <string.h>
 
 #include "engine/load/split.h"
+#include "kernels/quant/q2_0.h"
 
 enum { VERSION_LEAST = 2, VERSION_MOST = 3 };
 /* Far above any model (a few thousand tensors), small enough to bound the tables. */
 enum { MAX_KEYS = 1 << 16, MAX_TENSORS = 1 << 17 };
 enum { ALIGNMENT_DEFAULT = 32, ALIGNMENT_LEAST = 8, ALIGNMENT_MOST = 1 << 20 };
 /* The least a description can take: an empty name, the type, one byte or one dimension. */
+enum { TYPE_PQ2_0 = 142, TYPE_PTQ1_0 = 143 };
+enum { WIDE_BLOCK = 2 * Q2_0_BLOCK, WIDE_BYTES = 2 * Q2_0_BYTES - 2 };
+static const char wide[] = "Q2_0 in blocks of 128"; /* ckpt_tensor.made of such */
 enum { KEY_BYTES_LEAST = 8 + 4 + 1, TENSOR_BYTES_LEAST = 8 + 4 + 8 + 4 + 8 };
 
 /* clang-format off */
@@ -279,6 +287,11 @@ static enum status read_shape(struct reader *r, struct ckpt_tensor *t)
     return OK;
 }
 
+static const char *type_name(uint32_t type)
+{
+    return type == TYPE_PQ2_0 ? "PQ2_0" : type == TYPE_PTQ1_0 ? "PTQ1_0" : dtype_gguf_name(type);
+}
+
 static enum status read_tensor(struct reader *r, struct ckpt_tensor *t, size_t alignment)
 {
     uint64_t offset;
@@ -286,7 +299,7 @@ static enum status read_tensor(struct reader *r, struct ckpt_tensor *t, size_t a
     TRY(read_shape(r, t));
     if (!read_u32(r, &t->type_number) || !read_u64(r, &offset))
         return fail(ERR_FORMAT, "the file ends inside its description");
-    if (!dtype_gguf_name(t->type_number))
+    if (!type_name(t->type_number))
         return fail(ERR_FORMAT, "unknown type %u", t->type_number);
     if (offset % alignment != 0)
         return fail(ERR_FORMAT, "offset %llu is not a multiple of the alignment %zu",
@@ -294,39 +307,60 @@ static enum status read_tensor(struct reader *r, struct ckpt_tensor *t, size_t a
     if (offset > r->size)
         return fail(ERR_FORMAT, "offset %llu lies outside the file of %zu bytes",
                     (unsigned long long)offset, r->size);
-    t->dtype = dtype_from_gguf(t->type_number);
+    t->dtype = t->type_number == TYPE_PQ2_0 ? DT_Q2_0 : dtype_from_gguf(t->type_number);
+    t->made = t->type_number == TYPE_PQ2_0 ? wide : NULL;
     t->offset = (size_t)offset;
     return OK;
 }
 
+/* Is it Q2_0 in blocks of 128? As wide as the file is behind it, or up to its neighbour `next`
+ * (NULL: it is the last), blocks of 64 would not fit and those of 128 do. Offsets count from the
+ * data; files have their tensors in order. */
+static bool is_wide(const struct ckpt_tensor *t, const struct ckpt_tensor *next, size_t room,
+                    uint64_t elements)
+{
+    if (t->dtype != DT_Q2_0 || t->made || t->shape[t->ndim - 1] % WIDE_BLOCK != 0)
+        return t->made != NULL;
+    if (next && next->offset > t->offset && next->offset - t->offset < room)
+        room = next->offset - t->offset;
+    return elements / Q2_0_BLOCK > room / Q2_0_BYTES && elements / WIDE_BLOCK <= room / WIDE_BYTES;
+}
+
 /* The tensor's bytes, and that they lie inside its file; `data` is where the data begins. */
-static enum status place_tensor(const struct reader *r, struct ckpt_tensor *t, size_t data)
+static enum status place_tensor(const struct reader *r, struct ckpt_tensor *t,
+                                const struct ckpt_tensor *next, size_t data)
 {
     const struct dtype_info *d;
     uint64_t blocks = 1;
-    size_t room;
+    size_t room, block, bytes, first = t->offset;
 
     if (data > r->size || t->offset > r->size - data)
         return fail(ERR_FORMAT, "begins at byte %zu, the file has %zu", data + t->offset, r->size);
+    room = r->size - data - t->offset;
+    for (int i = 0; i < t->ndim; i++)
+        blocks *= (uint64_t)t->shape[i];
+    t->made = is_wide(t, next, room, blocks) ? wide : NULL;
     t->offset += data;
-    room = r->size - t->offset;
     if (t->dtype < 0) { /* its size is not known here: what follows, at most */
         t->bytes = room;
         return OK;
     }
     d = dtype_info((enum dtype)t->dtype);
-    if (t->shape[t->ndim - 1] % d->block != 0)
+    block = t->made ? WIDE_BLOCK : (size_t)d->block;
+    bytes = t->made ? WIDE_BYTES : (size_t)d->bytes;
+    if ((size_t)t->shape[t->ndim - 1] % block != 0)
         return fail(ERR_FORMAT,
-                    "its innermost dimension %lld is not a multiple of %d, the block "
+                    "its innermost dimension %lld is not a multiple of %zu, the block "
                     "of %s",
-                    (long long)t->shape[t->ndim - 1], d->block, d->name);
-    for (int i = 0; i < t->ndim; i++)
-        blocks *= (uint64_t)t->shape[i];
-    blocks /= (uint64_t)d->block;
-    if (blocks > room / (size_t)d->bytes)
+                    (long long)t->shape[t->ndim - 1], block, d->name);
+    blocks /= block;
+    if (blocks > room / bytes)
         return fail(ERR_FORMAT, "needs %.0f bytes from byte %zu on, the file ends at %zu",
-                    (double)blocks * d->bytes, t->offset, r->size);
-    t->bytes = (size_t)blocks * (size_t)d->bytes;
+                    (double)blocks * (double)bytes, t->offset, r->size);
+    if (next && next->offset > first && blocks > (next->offset - first) / bytes)
+        return fail(ERR_FORMAT, "needs %.0f bytes, tensor %s begins %zu behind it",
+                    (double)blocks * (double)bytes, next->name, next->offset - first);
+    t->bytes = (size_t)blocks * (t->made ? 2 * (size_t)d->bytes : bytes);
     return OK;
 }
 
@@ -367,7 +401,8 @@ static enum status read_tensors(struct checkpoint *c, struct header *h, struct c
     }
     data = (h->r.at + alignment - 1) / alignment * alignment;
     for (int i = 0; i < h->n_tensors; i++) {
-        enum status s = place_tensor(&h->r, &t[i], data);
+        const struct ckpt_tensor *next = i + 1 < h->n_tensors ? &t[i + 1] : NULL;
+        enum status s = place_tensor(&h->r, &t[i], next, data);
 
         if (s != OK)
             return fail_in(s, "tensor %s", t[i].name);
@@ -503,6 +538,26 @@ static enum status gguf_read(struct checkpoint *c)
     return read_tables(c, &split, h);
 }
 
+/* Blocks of 128 as twice as many of 64. */
+static enum status gguf_fill(const struct checkpoint *c, const struct ckpt_tensor *t, void *out)
+{
+    const unsigned char *p = c->file[t->file].data + t->offset;
+    unsigned char *q = out, *end = q + t->bytes;
+    enum { SCALE = 2, HALF = Q2_0_BYTES - SCALE };
+
+    for (; q < end; p += WIDE_BYTES, q += 2 * Q2_0_BYTES) {
+        memcpy(q, p, SCALE + HALF);
+        memcpy(q + Q2_0_BYTES, p, SCALE);
+        memcpy(q + Q2_0_BYTES + SCALE, p + SCALE + HALF, HALF);
+    }
+    return OK;
+}
+
+static const char *gguf_packing(const struct ckpt_tensor *t)
+{
+    return t->made;
+}
+
 const struct checkpoint_format gguf_format = {
     .name = "gguf",
     .names = NAMES_GGUF,
@@ -510,5 +565,7 @@ const struct checkpoint_format gguf_format = {
     .read = gguf_read,
     .at = array_at,
     .strings = array_strings,
-    .type_name = dtype_gguf_name,
+    .fill = gguf_fill,
+    .type_name = type_name,
+    .packing = gguf_packing,
 };

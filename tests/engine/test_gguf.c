@@ -173,6 +173,63 @@ static void test_tensors(void **state)
 }
 
 /* A type that is known but withdrawn is listed, so that inspect can show it. */
+/* d * (q - 1), neighbours from the lowest bits on. */
+static void check_wide(const struct checkpoint *c, const char *name, const unsigned char *p)
+{
+    const struct ckpt_tensor *t = checkpoint_tensor(c, name);
+    unsigned char made[4 * 18];
+    float got[256];
+
+    assert_non_null(t);
+    assert_int_equal(t->dtype, DT_Q2_0);
+    assert_int_equal(t->bytes, sizeof made);
+    assert_string_equal(c->format->packing(t), "Q2_0 in blocks of 128");
+    assert_int_equal(c->format->fill(c, t, made), OK);
+    dtype_decode(DT_Q2_0, made, got, 256);
+    for (int i = 0; i < 256; i++) {
+        const unsigned char *b = p + i / 128 * 34;
+        float d;
+
+        dtype_decode(DT_F16, b, &d, 1);
+        assert_true(got[i] == d * (float)((b[2 + i % 128 / 4] >> i % 4 * 2 & 3) - 1));
+    }
+}
+
+/* Q2_0 of the type number's first form: found by the room that it has. */
+static void test_wide_q2(void **state)
+{
+    struct buf b = gguf_head(3, 1);
+    struct checkpoint *c;
+    const unsigned char *data;
+
+    (void)state;
+    gguf_number(&b, "general.alignment", 8);
+    gguf_tensor(&b, "first", (struct gguf_shape){1, {256}}, 42, 0);
+    gguf_tensor(&b, "second", (struct gguf_shape){2, {128, 2}}, 142, 72);
+    gguf_tensor(&b, "last", (struct gguf_shape){2, {128, 2}}, 42, 144);
+    gguf_pad(&b, 8, 144 + 68);
+    assert_int_equal(gguf_borrow("x", &b, &c), OK);
+    data = (const unsigned char *)b.data + b.len - 144 - 68;
+    assert_false(checkpoint_tensor(c, "first")->made); /* 72 bytes: there is room for them */
+    check_wide(c, "second", data + 72);
+    check_wide(c, "last", data + 144);
+    checkpoint_close(c);
+    buf_clear(&b);
+    b = gguf_head(2, 1);
+    gguf_number(&b, "general.alignment", 8);
+    gguf_tensor(&b, "near", (struct gguf_shape){2, {128, 2}}, 42, 0);
+    gguf_tensor(&b, "next", (struct gguf_shape){1, {2}}, 0, 64);
+    gguf_pad(&b, 8, 128);
+    refused(&b, ERR_FORMAT, "tensor near: needs 72 bytes, tensor next begins 64 behind it");
+    b = gguf_head(1, 0);
+    gguf_tensor(&b, "odd", (struct gguf_shape){2, {128, 2}}, 143, 0);
+    gguf_pad(&b, 32, 128);
+    assert_int_equal(gguf_borrow("x", &b, &c), OK);
+    assert_string_equal(checkpoint_type_name(c, checkpoint_tensor(c, "odd")), "PTQ1_0");
+    checkpoint_close(c);
+    buf_clear(&b);
+}
+
 static void test_unsupported_type(void **state)
 {
     struct buf b = gguf_head(1, 0);
@@ -193,11 +250,9 @@ static void test_unsupported_type(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_good),
-        cmocka_unit_test(test_headers),
-        cmocka_unit_test(test_keys),
-        cmocka_unit_test(test_tensors),
-        cmocka_unit_test(test_unsupported_type),
+        cmocka_unit_test(test_good),    cmocka_unit_test(test_headers),
+        cmocka_unit_test(test_keys),    cmocka_unit_test(test_tensors),
+        cmocka_unit_test(test_wide_q2), cmocka_unit_test(test_unsupported_type),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -109,4 +109,7 @@ save("all-types", head(0, 13) + b"".join(
 save("outside", head(1, 0) + tensor(b"w", (8, ), F32, 1 << 40))
 save("overflow", head(1, 0) + tensor(b"w", (1 << 31, 1 << 31, 1 << 31, 1 << 31), F32, 0))
 save("block", head(1, 0) + tensor(b"w", (20, 2), Q4_0, 0) + bytes(200))
+save("q2-wide", head(2, 0) + tensor(b"a", (128, 8), 42, 0) + tensor(b"b", (128, 8), 42, 288) + bytes(700))
+save("q2-wide-own", head(1, 0) + tensor(b"a", (128, 8), 142, 0) + bytes(304))
+save("overlap", head(2, 0) + tensor(b"a", (64, ), F32, 0) + tensor(b"b", (64, ), F32, 32) + bytes(400))
 save("unsupported", head(1, 0) + tensor(b"w", (256, ), Q4_0_4_4, 0) + bytes(200))
