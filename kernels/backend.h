@@ -17,6 +17,7 @@ struct backend;
 struct gpu_selected; /* kernels/gpu/select.h */
 struct gpu_params;   /* kernels/gpu/config.h */
 struct gpu_lt;       /* there too */
+struct gpu_ceil;     /* and there */
 struct device {
     const struct backend *backend;
     int index;
@@ -115,6 +116,8 @@ struct backend {
     void (*force)(struct device *, const struct gpu_params *);
     /* cuBLASLt's algorithms for the product that was forced last. Their number. NULL: none. */
     int (*algorithms)(struct device *, struct gpu_lt *out, int most);
+    /* What the device reaches, measured now; 0: not that. Before any region. NULL: cannot. */
+    enum status (*ceilings)(struct device *, struct gpu_ceil *out);
     /* Many at once, for devices whose threads then share one list of work. May be NULL. */
     enum status (*pack_all)(struct device *, const struct pack_item *, int n);
     /* The largest case of an op that steps will have: what it needs beside the regions is taken

@@ -464,6 +464,12 @@ static int cuda_algorithms(struct device *dev, struct gpu_lt *out, int most)
     return lt ? lt_algorithms(lt, out, most) : 0;
 }
 
+static enum status cuda_measure(struct device *dev, struct gpu_ceil *out)
+{
+    struct cuda_device *d = (struct cuda_device *)dev;
+    return cuda_ceilings(&d->queue, d->gpu.facts.l2_bytes, out);
+}
+
 /* --- ops */
 
 #define CUDA_OP(name, args)                                                                        \
@@ -542,6 +548,7 @@ const struct backend backend_cuda = {
     .check = cuda_check_all,
     .force = cuda_force,
     .algorithms = cuda_algorithms,
+    .ceilings = cuda_measure,
     .ops = {.embed = run_embed,
             .rmsnorm = run_rmsnorm,
             .add_rmsnorm = run_add_rmsnorm,

@@ -54,6 +54,9 @@ bool cuda_embeds(enum dtype type); /* a table of this type can be looked up */
 
 void cuda_facts(int index, const struct cudaDeviceProp *p, struct gpu_facts *f);
 
+/* What this GPU reaches; 0: not measured. Takes a quarter of the free memory twice meanwhile. */
+enum status cuda_ceilings(struct cuda_queue *q, int64_t l2_bytes, struct gpu_ceil *out);
+
 /* ERR_UNSUPPORTED when this build holds no code for the GPU. */
 enum status cuda_kernels_fit(const struct cuda_queue *q);
 

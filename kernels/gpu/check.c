@@ -4,6 +4,9 @@
 
 #include "kernels/gpu/registry.h"
 
+/* Of cuBLASLt: cublasLtReductionScheme_t; the rest as kernels/cuda/lt.c gives it. */
+enum { LT_NO_SUMS = 0, LT_SUMS_F32 = 2, LT_SPLITS_MAX = 64, LT_WORKSPACE_MAX = 32 << 20 };
+
 static bool is_hex(const char *s, size_t n)
 {
     return strlen(s) == n && strspn(s, "0123456789abcdef") == n;
@@ -12,6 +15,22 @@ static bool is_hex(const char *s, size_t n)
 static bool is_date(const char *s)
 {
     return strlen(s) == 10 && strspn(s, "0123456789-") == 10 && s[4] == '-' && s[7] == '-';
+}
+
+/* Are all words names of ceilings? */
+static bool has_names(const char *words)
+{
+    for (size_t n; *words; words += n + (words[n] == ' ')) {
+        const char *name;
+        size_t at;
+        bool found = false;
+        n = strcspn(words, " ");
+        for (int i = 0; gpu_ceil_row(i, &name, &at); i++)
+            found |= strlen(name) == n && memcmp(name, words, n) == 0;
+        if (!found)
+            return false;
+    }
+    return true;
 }
 
 /* Nothing says "measured" that cannot be traced to its timings. */
@@ -23,6 +42,8 @@ static enum status check_provenance(const struct gpu_config *c)
         if (!is_date(p->date) || !is_hex(p->raw_sha256, 64))
             return fail(ERR_FORMAT, "provenance: measured needs a date and the raw_sha256 of its "
                                     "timings");
+        if (!has_names(p->ceilings))
+            return fail(ERR_FORMAT, "provenance.ceilings: not all are names of ceilings");
         if (!*p->driver || !*p->tool || !is_hex(p->kernel_abi, 16) || p->cuda == 0)
             return fail(ERR_FORMAT, "provenance: measured needs driver, cuda, tool and kernel_abi");
         break;
@@ -37,7 +58,7 @@ static enum status check_provenance(const struct gpu_config *c)
     case N_GPU_KIND:
         break;
     }
-    if (p->kind != GPU_MEASURED && (*p->raw_sha256 || c->n_gemm > 0))
+    if (p->kind != GPU_MEASURED && (*p->raw_sha256 || *p->ceilings || c->n_gemm > 0))
         return fail(ERR_FORMAT, "provenance: only what was measured has exceptions and timings");
     return OK;
 }
@@ -60,6 +81,26 @@ static enum status check_splits(const struct gpu_config *c, int i)
     return OK;
 }
 
+/* Sums in f32, as the search asks for; made for a version that the file names. */
+static enum status check_algorithm(const struct gpu_config *c, int i)
+{
+    const struct gpu_lt *a = &c->gemm[i].lt;
+    bool split = a->splitk > 1;
+    if (a->reduction != LT_NO_SUMS && a->reduction != LT_SUMS_F32)
+        return fail(ERR_FORMAT, "gemm[%d].lt: red %d rounds the sums of a split K", i,
+                    a->reduction);
+    if (split && a->reduction != LT_SUMS_F32)
+        return fail(ERR_FORMAT, "gemm[%d].lt: splitk %d needs red %d", i, a->splitk, LT_SUMS_F32);
+    if (a->splitk > LT_SPLITS_MAX || a->inner > UINT16_MAX || a->cluster > UINT16_MAX)
+        return fail(ERR_FORMAT, "gemm[%d].lt: splitk, inner or cluster is out of range", i);
+    if (a->workspace > LT_WORKSPACE_MAX)
+        return fail(ERR_FORMAT, "gemm[%d].lt: ws %lld, there are at most %d", i,
+                    (long long)a->workspace, LT_WORKSPACE_MAX);
+    if (a->ver == 0 || c->from.cublaslt == 0)
+        return fail(ERR_FORMAT, "gemm[%d].lt: needs ver, and cublaslt in the provenance", i);
+    return OK;
+}
+
 static enum status check_exception(const struct gpu_config *c, int i)
 {
     const struct gpu_exception *x = &c->gemm[i];
@@ -68,6 +109,8 @@ static enum status check_exception(const struct gpu_config *c, int i)
     for (int j = 0; j < c->match.n_cc; j++)
         if (gpu_legal(c->match.cc[j], x->w, &x->p) != OK)
             return fail_in(ERR_FORMAT, "gemm[%d]", i);
+    if (x->lt.id >= 0)
+        TRY(check_algorithm(c, i));
     /* Of a weight whose splits changed, some numbers of rows may gain nothing. */
     if (!(x->us > 0) || !(x->us <= x->base_us * 1.01))
         return fail(ERR_FORMAT, "gemm[%d]: slower than what it replaces", i);

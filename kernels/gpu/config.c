@@ -76,7 +76,7 @@ static const struct field provenance_fields[] = {
     {"cuda",       F_INT,    P(cuda),       false, COUNT},  {"cublaslt",   F_INT,    P(cublaslt),   false, COUNT},
     {"gain",       F_NUMBER, P(gain),       false, COUNT},  {"worst",      F_NUMBER, P(worst),      false, COUNT},
     {"entries",    F_INT,    P(entries),    false, COUNT},  {"power_w",    F_INT,    P(power_w),    false, COUNT},
-    {"sm_mhz",     F_INT,    P(sm_mhz),     false, COUNT},
+    {"sm_mhz",     F_INT,    P(sm_mhz),     false, COUNT},  {"ceilings",   F_TEXT,   P(ceilings),   false, 0, 0},
 };
 static const struct field ceil_fields[] = {
     {"copy_gbs",        F_NUMBER, C(copy_gbs),        true, RATE}, {"read_gbs",      F_NUMBER, C(read_gbs),      true, RATE},
@@ -84,7 +84,8 @@ static const struct field ceil_fields[] = {
     {"fp8_tflops",      F_NUMBER, C(fp8_tflops),      true, RATE}, {"int8_tops",     F_NUMBER, C(int8_tops),     true, RATE},
     {"fp4_tflops",      F_NUMBER, C(fp4_tflops),      true, RATE}, {"mma_bf16_tflops", F_NUMBER, C(mma_bf16_tflops), true, RATE},
     {"mma_int8_tops",   F_NUMBER, C(mma_int8_tops),   true, RATE}, {"latency_us",    F_NUMBER, C(latency_us),    true, 0, 1e4},
-    {"graph_gap_us",    F_NUMBER, C(graph_gap_us),    true, 0, 1e4},
+    {"graph_gap_us",    F_NUMBER, C(graph_gap_us),    true, 0, 1e4}, {"launch_gap_us", F_NUMBER, C(launch_gap_us), false, 0, 1e4},
+    {"pdl_gap_us",      F_NUMBER, C(pdl_gap_us),      false, 0, 1e4},
 };
 static const struct field eff_fields[] = {
     {"bw",    F_NUMBER, E(bw),    true, 0, 1.5},  {"fl",        F_NUMBER, E(fl),        true, 0, 1.5},
@@ -125,6 +126,29 @@ struct table {
     {                                                                                              \
         t, (int)(sizeof t / sizeof *t), own                                                        \
     }
+
+const char *gpu_ceil_merge(struct arena *a, const struct gpu_ceil *measured, struct gpu_ceil *c)
+{
+    const char *names = "";
+    for (size_t i = 0; i < sizeof ceil_fields / sizeof *ceil_fields; i++) {
+        const struct field *f = &ceil_fields[i];
+        double v = *(const double *)((const char *)measured + f->at);
+        if (v <= 0)
+            continue;
+        *(double *)((char *)c + f->at) = v;
+        names = arena_printf(a, "%s%s%s", names, *names ? " " : "", f->name);
+    }
+    return names;
+}
+
+bool gpu_ceil_row(int i, const char **name, size_t *at)
+{
+    if (i < 0 || (size_t)i >= sizeof ceil_fields / sizeof *ceil_fields)
+        return false;
+    *name = ceil_fields[i].name;
+    *at = ceil_fields[i].at;
+    return true;
+}
 
 struct reader {
     struct arena *arena;
@@ -286,7 +310,8 @@ static enum status read_provenance(struct reader *r, const struct json *v, struc
                                  .tool = "",
                                  .driver = "",
                                  .raw_sha256 = "",
-                                 .kernel_abi = ""};
+                                 .kernel_abi = "",
+                                 .ceilings = ""};
     return read_object(r, v, TABLE(provenance_fields, "kind"), p);
 }
 

@@ -48,15 +48,17 @@ struct gpu_match {
 struct gpu_provenance {
     enum gpu_kind kind;
     const char *date, *how, *parent, *tool, *driver, *raw_sha256, *kernel_abi; /* "": not said */
-    int model;          /* version of the cost model */
-    int cuda, cublaslt; /* as 13000, 130100; 0: not said */
-    double gain, worst; /* measured: geometric mean and least of the speed against before */
+    const char *ceilings; /* measured: names of those that were; the others are the parent's */
+    int model;            /* version of the cost model */
+    int cuda, cublaslt;   /* as 13000, 130100; 0: not said */
+    double gain, worst;   /* measured: geometric mean and least of the speed against before */
     int entries, power_w, sm_mhz; /* measured: shapes; watts and clock that were seen */
 };
 
 struct gpu_ceil { /* GB/s, 1e12 operations a second, microseconds; 0: has none */
     double copy_gbs, read_gbs, l2_gbs, bf16_tflops, fp8_tflops, int8_tops, fp4_tflops;
     double mma_bf16_tflops, mma_int8_tops, latency_us, graph_gap_us;
+    double launch_gap_us, pdl_gap_us; /* 0: not measured */
 };
 
 struct gpu_eff {
@@ -124,6 +126,10 @@ struct json;
 enum status gpu_exception_read(struct arena *a, const struct json *v, struct gpu_exception *out);
 void gpu_exception_write(struct buf *out, const struct gpu_exception *x);
 
+/* What was measured (above 0) becomes c's; the names of these members, for the provenance. */
+const char *gpu_ceil_merge(struct arena *a, const struct gpu_ceil *measured, struct gpu_ceil *c);
+/* Member i of a gpu_ceil: its name in the file and its offset. False: there are fewer. */
+bool gpu_ceil_row(int i, const char **name, size_t *at);
 /* The same algorithm: by its attributes, whatever the bytes of its library. */
 bool gpu_lt_same(const struct gpu_lt *a, const struct gpu_lt *b);
 

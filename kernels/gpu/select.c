@@ -160,7 +160,8 @@ static void scale(struct arena *a, const struct gpu_config *from, const struct g
                                         .tool = "",
                                         .driver = "",
                                         .raw_sha256 = "",
-                                        .kernel_abi = ""};
+                                        .kernel_abi = "",
+                                        .ceilings = ""};
     out->from.how = arena_printf(a, "scaled from %d to %d multiprocessors", from->match.sm, f->sms);
     out->id = arena_printf(a, "like-%s", from->id);
     out->name = from->name;

@@ -50,6 +50,8 @@ struct session {
     int n_weights;
     struct tune_options options;
     const char *out, *log_path; /* the configuration, the timings */
+    struct gpu_ceil ceil;       /* as measured, else as configured */
+    const char *ceilings;       /* names of those that were measured */
     struct buf log;
     size_t saved; /* bytes of it that are in the file */
     bool terminal;
@@ -207,6 +209,40 @@ static void show(void *ctx, const struct tune_progress *p)
     fflush(stderr);
 }
 
+/* Measured against what the configuration has of the sheet. */
+static void say_ceilings(const struct session *s, const struct gpu_ceil *measured)
+{
+    const struct gpu_ceil *sheet = &s->info.gpu->config.ceil;
+    const char *name;
+    size_t at;
+    for (int i = 0; gpu_ceil_row(i, &name, &at); i++) {
+        double now = *(const double *)((const char *)measured + at);
+        double was = *(const double *)((const char *)sheet + at);
+        if (now > 0 && was > 0)
+            printf("%-16s %10.4g measured, %10.4g configured, x %.3f\n", name, now, was, now / was);
+        else if (now > 0)
+            printf("%-16s %10.4g measured\n", name, now);
+        else if (was > 0)
+            printf("%-16s %10s          %10.4g configured, kept\n", name, "", was);
+    }
+    fflush(stdout);
+}
+
+static enum status measure_ceilings(struct session *s)
+{
+    struct gpu_ceil measured = {0};
+    const struct backend *b = s->dev->backend;
+    s->ceil = s->info.gpu->config.ceil;
+    s->ceilings = "";
+    if (!b->ceilings)
+        return OK;
+    TRY(b->ceilings(s->dev, &measured));
+    say_ceilings(s, &measured);
+    s->ceilings = gpu_ceil_merge(&s->arena, &measured, &s->ceil);
+    s->options.ceil = &s->ceil;
+    return OK;
+}
+
 static void say_result(const struct session *s, const struct tune_result *r)
 {
     printf(
@@ -245,6 +281,7 @@ static void set_provenance(struct session *s, struct gpu_config *c, const struct
         .driver = f->driver,
         .raw_sha256 = sha,
         .kernel_abi = gpu_kernel_abi(),
+        .ceilings = s->ceilings,
         .model = GPU_MODEL,
         .cuda = f->cuda,
         .cublaslt = s->info.lt,
@@ -343,6 +380,8 @@ int cmd_tune(const struct config *c)
         exception_shapes(&s);
     else if (st == OK)
         st = choose_shapes(&s);
+    if (st == OK && !c->verify)
+        st = measure_ceilings(&s);
     s.options.progress = show;
     s.options.ctx = &s;
     if (st == OK)

@@ -71,16 +71,19 @@ static void edit(struct buf *b, const char *from, const char *to)
 #define KIND "\"kind\":\"derived\",\"parent\":\"family-ada\",\"model\":1"
 #define MEASURED                                                                                   \
     "\"kind\":\"measured\",\"date\":\"2026-11-21\",\"raw_sha256\":\"" SHA                          \
-    "\",\"driver\":\"580.1\",\"tool\":\"tune "                                                     \
-    "1\",\"cuda\":13000,\"kernel_abi\":\"0123456789abcdef\""
+    "\",\"driver\":\"580.1\",\"tool\":\"tune 1\",\"cuda\":13000,\"cublaslt\":130100,"              \
+    "\"kernel_abi\":\"0123456789abcdef\""
 #define ENTRY(m, splits)                                                                           \
     "{\"w\":\"q4_0\",\"path\":\"skinny\",\"n\":4096,\"k\":4096,\"m\":" m                           \
     ",\"us\":9,\"base_us\":10,\"ci_pct\":1,\"p\":{\"nt\":1,\"r\":1,\"stages\":4,"                  \
     "\"splits\":" splits "}}"
-#define LT(w, more)                                                                                \
+#define ALGORITHM(w, ver, sums, ws, more)                                                          \
     "{\"w\":\"" w "\",\"path\":\"lt\",\"n\":64,\"k\":64,\"m\":64,\"us\":9,\"base_us\":10,"         \
-    "\"ci_pct\":1,\"lt\":{\"ver\":130100,\"id\":66,\"tile\":0,\"stages\":0,\"splitk\":1,"          \
-    "\"red\":0,\"swz\":0,\"custom\":0,\"inner\":0,\"cluster\":0,\"ws\":33554432" more "}}"
+    "\"ci_pct\":1,\"lt\":{\"ver\":" ver ",\"id\":66,\"tile\":0,\"stages\":0," sums                 \
+    ",\"swz\":0,\"custom\":0,\"inner\":0,\"cluster\":0,\"ws\":" ws more "}}"
+#define WHOLE                 "\"splitk\":1,\"red\":0"
+#define LT(w, more)           ALGORITHM(w, "130100", WHOLE, "33554432", more)
+#define LT_BAD(ver, sums, ws) ALGORITHM("bf16", ver, sums, ws, "")
 
 struct change {
     const char *from, *to;
@@ -136,6 +139,9 @@ static void test_refused(void **state)
         {"\"parent\":\"family-ada\"", "\"parent\":\"\"", "parent", NULL},
         {"\"model\":1", "\"model\":2", "model", NULL},
         {"\"gemm\":[]", "\"gemm\":[" ENTRY("8", "2") "]", "only what was measured", NULL},
+        {KIND, MEASURED ",\"ceilings\":\"copy_gbs pdl_gap_us\"", NULL, NULL},
+        {KIND, MEASURED ",\"ceilings\":\"copy_gbs red_gbs\"", "names of ceilings", NULL},
+        {KIND, KIND ",\"ceilings\":\"copy_gbs\"", "only what was measured", NULL},
         /* choices */
         {NULL, NULL, "m 7 is no bucket", ENTRY("7", "2")},
         {NULL, NULL, "splitk 9", ENTRY("8", "9")},
@@ -146,6 +152,12 @@ static void test_refused(void **state)
         {NULL, NULL, "raw", LT("bf16", ",\"raw\":\"" SHA "\"")},
         {NULL, NULL, "q4_0", LT("q4_0", "")},
         {NULL, NULL, "swizzle", LT("bf16", ",\"swizzle\":1")},
+        {NULL, NULL, NULL, LT_BAD("130000", "\"splitk\":3,\"red\":2", "0")},
+        {NULL, NULL, "needs ver", LT_BAD("0", WHOLE, "0")},
+        {NULL, NULL, "rounds the sums", LT_BAD("130100", "\"splitk\":3,\"red\":4", "0")},
+        {NULL, NULL, "needs red 2", LT_BAD("130100", "\"splitk\":3,\"red\":0", "0")},
+        {NULL, NULL, "out of range", LT_BAD("130100", "\"splitk\":99,\"red\":2", "0")},
+        {NULL, NULL, "ws", LT_BAD("130100", WHOLE, "33554433")},
     };
     /* clang-format on */
     (void)state;

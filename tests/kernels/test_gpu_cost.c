@@ -41,7 +41,7 @@ static struct gpu_config simple(void)
 {
     struct gpu_config c = {.id = "simple", .name = "simple", .mhz = 1000};
     c.match = (struct gpu_match){.cc = {80}, .n_cc = 1, .sm = 10};
-    c.ceil = (struct gpu_ceil){100, 100, 1000, 1, 0, 1, 0, 1, 1, 1, 0};
+    c.ceil = (struct gpu_ceil){100, 100, 1000, 1, 0, 1, 0, 1, 1, 1, 0, 0, 0};
     for (int i = 0; i < N_GPU_KERNEL; i++)
         c.eff[i] = (struct gpu_eff){0.5, 0.5, 3, 1};
     for (int i = 0; i <= GPU_SKINNY_ANY; i++)

@@ -19,7 +19,7 @@ void product_plan(struct cuda_queue *q, int half_max, int block_max)
     static struct gpu_config c;
     c = (struct gpu_config){.id = "test", .name = "test", .mhz = 1000};
     c.match = (struct gpu_match){.cc = {q->cc}, .n_cc = 1, .sm = q->sms};
-    c.ceil = (struct gpu_ceil){100, 100, 1000, 10, 0, 10, 0, 10, 10, 100, 0};
+    c.ceil = (struct gpu_ceil){100, 100, 1000, 10, 0, 10, 0, 10, 10, 100, 0, 0, 0};
     for (int i = 0; i < N_GPU_KERNEL; i++)
         c.eff[i] = (struct gpu_eff){1, 1, 0, 0};
     for (int i = 0; i <= GPU_SKINNY_ANY; i++)

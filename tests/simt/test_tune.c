@@ -139,6 +139,30 @@ static void test_algorithms(void **state)
     arena_clear(&a);
 }
 
+/* Everything that this GPU has is measured; the rest stays 0, and what is taken is given back. */
+static void test_ceilings(void **state)
+{
+    struct gpu_ceil c, sheet = {.fp8_tflops = 5, .read_gbs = 7};
+    struct device_info before, after;
+    struct arena a;
+    (void)state;
+    arena_init(&a, 0);
+    backend_cuda.info(dev, &before);
+    assert_int_equal(backend_cuda.ceilings(dev, &c), OK);
+    backend_cuda.info(dev, &after);
+    assert_true(after.free_bytes == before.free_bytes && after.fault == OK);
+    const double has[] = {c.copy_gbs,        c.read_gbs,      c.l2_gbs,       c.bf16_tflops,
+                          c.mma_bf16_tflops, c.mma_int8_tops, c.graph_gap_us, c.launch_gap_us};
+    for (size_t i = 0; i < sizeof has / sizeof *has; i++)
+        assert_true(isfinite(has[i]) && has[i] > 0);
+    assert_true(c.fp8_tflops == 0 && c.pdl_gap_us == 0); /* sm_89 starts no kernel early */
+    assert_string_equal(gpu_ceil_merge(&a, &c, &sheet),
+                        "copy_gbs read_gbs l2_gbs bf16_tflops mma_bf16_tflops mma_int8_tops "
+                        "graph_gap_us launch_gap_us");
+    assert_true(sheet.read_gbs == c.read_gbs && sheet.fp8_tflops == 5);
+    arena_clear(&a);
+}
+
 static struct backend broken; /* the backend, with another product */
 static int fault;
 
@@ -219,6 +243,7 @@ static void test_command(void **state)
     backend_cuda.info(dev, &info);
     assert_int_equal(info.gpu->how, GPU_FILE);
     assert_int_equal(info.gpu->config.from.kind, GPU_MEASURED);
+    assert_non_null(strstr(info.gpu->config.from.ceilings, "read_gbs"));
     char sha[65];
     sha256_hex(second, n_second, sha);
     assert_string_equal(info.gpu->config.from.raw_sha256, sha);
@@ -236,6 +261,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_run, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_check, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_algorithms, set_up_lt, tear_down),
+        cmocka_unit_test_setup_teardown(test_ceilings, set_up_lt, tear_down),
         cmocka_unit_test(test_command),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
