@@ -165,15 +165,6 @@ static enum status check_rmsnorm(const struct op_rmsnorm *a)
     return vector("rmsnorm", "weight", &a->weight, x->shape[last], false);
 }
 
-static enum status check_add_rmsnorm(const struct op_add_rmsnorm *a)
-{
-    int64_t r = a->x.shape[0], k = a->x.shape[1];
-    TRY(matrix("add_rmsnorm", "x", &a->x, r, k));
-    TRY(matrix("add_rmsnorm", "delta", &a->delta, r, k));
-    TRY(matrix("add_rmsnorm", "y", &a->y, r, k));
-    return vector("add_rmsnorm", "weight", &a->weight, k, false);
-}
-
 static enum status check_linear(const struct op_linear *a)
 {
     int64_t r = a->x.shape[0], k = a->x.shape[1];
@@ -186,6 +177,25 @@ static enum status check_linear(const struct op_linear *a)
     WANT(a->add.data != a->y.data || a->add.stride[0] == a->y.stride[0] || !a->y.data, "linear",
          "add", "is y with other rows");
     WANT(a->y.data != a->x.data, "linear", "y", "must not be x");
+    return OK;
+}
+
+static enum status check_norm_linear(const struct op_norm_linear *a)
+{
+    int64_t r = a->x.shape[0], k = a->x.shape[1], n = 0;
+    TRY(matrix("norm_linear", "x", &a->x, r, k));
+    TRY(matrix("norm_linear", "h", &a->h, r, k));
+    TRY(vector("norm_linear", "weight", &a->weight, k, false));
+    WANT(a->n_parts >= 1 && a->n_parts <= NORM_LINEAR_PARTS, "norm_linear", "n_parts", "is %d",
+         a->n_parts);
+    for (int i = 0; i < a->n_parts; i++) {
+        TRY(weight("norm_linear", "w", &a->w[i], k));
+        n += a->w[i].shape[0];
+    }
+    TRY(vector("norm_linear", "bias", &a->bias, n, true));
+    TRY(matrix("norm_linear", "y", &a->y, r, n));
+    WANT(a->y.data != a->x.data && a->y.data != a->h.data, "norm_linear", "y",
+         "must not be x or h");
     return OK;
 }
 
@@ -318,12 +328,27 @@ static enum status check_count(const struct op_count *a)
 
 /* --- compositions */
 
-static enum status compose_add_rmsnorm(struct queue *q, const struct op_add_rmsnorm *a)
+struct op_linear op_norm_linear_part(const struct op_norm_linear *a, int i)
 {
-    struct op_add add = {a->x, a->delta, a->x, a->live};
-    TRY(op_add(q, &add));
-    struct op_rmsnorm norm = {a->x, a->weight, a->y, a->eps, a->live};
-    return op_rmsnorm(q, &norm);
+    int64_t first = 0, n = a->w[i].shape[0];
+    struct op_linear o = {.x = a->h, .w = a->w[i], .live = a->live};
+    for (int j = 0; j < i; j++)
+        first += a->w[j].shape[0];
+    o.y = a->n_parts == 1 ? a->y : tensor_cols(a->y, first, n);
+    if (a->bias.data)
+        o.bias = tensor_1d((float *)a->bias.data + first, DT_F32, n);
+    return o;
+}
+
+static enum status compose_norm_linear(struct queue *q, const struct op_norm_linear *a)
+{
+    struct op_rmsnorm norm = {a->x, a->weight, a->h, a->eps, a->live};
+    TRY(op_rmsnorm(q, &norm));
+    for (int i = 0; i < a->n_parts; i++) {
+        struct op_linear linear = op_norm_linear_part(a, i);
+        TRY(op_linear(q, &linear));
+    }
+    return OK;
 }
 
 static enum status compose_glu_linear(struct queue *q, const struct op_glu_linear *a)
@@ -353,8 +378,8 @@ static enum status compose_rope_kv(struct queue *q, const struct op_rope_kv *a)
 enum status op_compose(struct queue *q, enum op op, const void *a)
 {
     switch (op) {
-    case OP_add_rmsnorm:
-        return compose_add_rmsnorm(q, a);
+    case OP_norm_linear:
+        return compose_norm_linear(q, a);
     case OP_glu_linear:
         return compose_glu_linear(q, a);
     case OP_rope_kv:

@@ -74,13 +74,6 @@ struct op_rmsnorm {
     const int32_t *live;
 };
 
-/* x += delta (in place), y = rmsnorm(x): composed of add and rmsnorm. */
-struct op_add_rmsnorm {
-    struct tensor x, delta, weight, y;
-    float eps;
-    const int32_t *live;
-};
-
 /* y = x W^T (+ bias) (+ add). Block formats quantise x in blocks of 32 (defined in
  * kernels/cpu/naive_linear.c); f32 and f16 weights take f32 x, bf16 weights take bf16-rounded x. */
 struct op_linear {
@@ -89,6 +82,19 @@ struct op_linear {
     struct tensor bias; /* [N] f32, optional */
     struct tensor add;  /* [R, N] f32, optional; may be y itself, else apart from it */
     struct tensor y;    /* [R, N], row stride free */
+    const int32_t *live;
+};
+
+/* h = rmsnorm(x); y = h W^T (+ bias), W the parts w[0] ... one below the other, as a weight whose
+ * parts differ in type: composed of rmsnorm and linear. */
+enum { NORM_LINEAR_PARTS = 3 };
+struct op_norm_linear {
+    struct tensor x, weight; /* [R, K], [K] */
+    float eps;
+    struct tensor h;                    /* [R, K], workspace: unspecified afterwards */
+    struct tensor w[NORM_LINEAR_PARTS]; /* [N_i, K], as in op_linear */
+    int n_parts;
+    struct tensor bias, y; /* [N] optional, [R, N]: N the sum of all N_i */
     const int32_t *live;
 };
 
@@ -241,8 +247,8 @@ struct op_count {
 #define OP_LIST(X)                        \
     X(embed,       struct op_embed)       \
     X(rmsnorm,     struct op_rmsnorm)     \
-    X(add_rmsnorm, struct op_add_rmsnorm) \
     X(linear,      struct op_linear)      \
+    X(norm_linear, struct op_norm_linear) \
     X(rope,        struct op_rope)        \
     X(kv_write,    struct op_kv_write)    \
     X(rope_kv,     struct op_rope_kv)     \
@@ -261,6 +267,9 @@ struct op_count {
 enum op { OP_LIST(OP_ENUM) N_OP };
 #undef OP_ENUM
 const char *op_name(enum op op);
+
+/* The product of part i of a composed op: columns of y. */
+struct op_linear op_norm_linear_part(const struct op_norm_linear *a, int i);
 
 /* Runs an op as the ones it is composed of; for backends too, which have it in some cases only. */
 enum status op_compose(struct queue *q, enum op op, const void *args);

@@ -74,45 +74,35 @@ static const struct weight_row weight_rows[] = {
 };
 /* clang-format on */
 
-/* x [R, E] with h = norm(x): one layer; h becomes norm(x) of the next by `next`. */
-static void middle_layer(const struct net *net, struct pass *p, int l, struct tensor x,
-                         struct tensor h, struct tensor next)
+/* x [R, E]: one layer, in place. */
+static void middle_layer(const struct net *net, struct pass *p, int l, struct tensor x)
 {
-    const struct layer *w = &net->layer[l];
-    float eps = net->hp.norm_eps;
     size_t mark = pass_mark(p);
-    struct tensor y = nn_attention(p, net, l, nn_qkv(p, net, l, h)); /* [R, Hq D] */
 
-    y = nn_linear(p, &w->out, y); /* [R, E] */
-    nn_add_rmsnorm(p, x, y, w->ffn_norm, eps, h);
+    nn_linear_add(p, &net->layer[l].out, nn_attention(p, net, l, nn_qkv(p, net, l, x)), x);
     pass_release(p, mark);
-    y = nn_glu(p, w, ACT_SILU, h); /* [R, E] */
-    nn_add_rmsnorm(p, x, y, next, eps, h);
-    pass_release(p, mark);
+    nn_ffn(p, net, l, ACT_SILU, x);
 }
 
-/* The same for the last layer: leaves its result in out->hidden, for wanted rows alone. */
-static void last_layer(const struct net *net, struct pass *p, struct tensor x, struct tensor h,
-                       struct output *out)
+/* The same for the last layer, and the last norm: leaves its result in out->hidden, for wanted rows
+ * alone. */
+static void last_layer(const struct net *net, struct pass *p, struct tensor x, struct output *out)
 {
     int l = net->hp.n_layer - 1;
-    const struct layer *w = &net->layer[l];
-    float eps = net->hp.norm_eps;
     struct tensor qkv, y;
     size_t mark;
 
     out->hidden = pass_tensor(p, DT_F32, p->b->n_want, net->hp.n_embd); /* [W, E] */
     mark = pass_mark(p);
-    qkv = nn_qkv(p, net, l, h); /* [R, (Hq + 2 Hkv) D] */
+    qkv = nn_qkv(p, net, l, x); /* [R, (Hq + 2 Hkv) D] */
     if (p->b->n_want == 0)
         return; /* a chunk of a prompt: its keys and values are all that it was for */
     y = nn_gather(p, nn_attention(p, net, l, qkv)); /* [W, Hq D] */
     x = nn_gather(p, x);                            /* [W, E] */
     nn_want(p);
-    y = nn_linear(p, &w->out, y);
-    nn_add_rmsnorm(p, x, y, w->ffn_norm, eps, out->hidden);
-    y = nn_glu(p, w, ACT_SILU, out->hidden);
-    nn_add_rmsnorm(p, x, y, net->out_norm, eps, out->hidden);
+    nn_linear_add(p, &net->layer[l].out, y, x);
+    nn_ffn(p, net, l, ACT_SILU, x);
+    nn_rmsnorm(p, x, net->out_norm, net->hp.norm_eps, out->hidden);
     pass_release(p, mark);
 }
 
@@ -121,19 +111,17 @@ static void forward(const struct net *net, struct pass *p, const struct input *i
 {
     const struct hparams *hp = &net->hp;
     const struct batch *b = in->batch;
-    struct tensor x, h;
+    struct tensor x;
 
     nn_begin(p, b);
-    x = nn_embed(p, net, 1);                           /* [R, E] */
-    h = pass_tensor(p, DT_F32, b->r.rows, hp->n_embd); /* [R, E] */
-    nn_rmsnorm(p, x, net->layer[0].attn_norm, hp->norm_eps, h);
+    x = nn_embed(p, net, 1); /* [R, E] */
     for (int l = 0; l + 1 < hp->n_layer; l++) {
-        nn_layer(p, l, &x, &h);
-        middle_layer(net, p, l, x, h, net->layer[l + 1].attn_norm);
+        nn_layer(p, l, &x);
+        middle_layer(net, p, l, x);
     }
-    nn_layer(p, hp->n_layer - 1, &x, &h);
-    last_layer(net, p, x, h, out);
-    nn_layer(p, hp->n_layer, &out->hidden, NULL);
+    nn_layer(p, hp->n_layer - 1, &x);
+    last_layer(net, p, x, out);
+    nn_layer(p, hp->n_layer, &out->hidden);
     out->logits = pass_tensor(p, DT_F32, b->n_want, hp->n_vocab); /* [W, V] */
     if (b->n_want > 0)
         nn_linear_into(p, &net->head, out->hidden, out->logits);

@@ -16,16 +16,14 @@ void nn_begin(struct pass *p, const struct batch *b)
     p->live = b->r.live;
 }
 
-void nn_layer(struct pass *p, int l, struct tensor *x, struct tensor *h)
+void nn_layer(struct pass *p, int l, struct tensor *x)
 {
     const char *from = p->work;
 
     if (p->status != OK || !p->next.q || l != p->next.layer)
-        return; /* they are where they have to be */
+        return; /* it is where it has to be */
     pass_cross(p);
     pass_carry(p, from, x);
-    if (h)
-        pass_carry(p, from, h);
 }
 
 struct tensor nn_embed(struct pass *p, const struct net *net, float scale)
@@ -51,19 +49,6 @@ void nn_rmsnorm(struct pass *p, struct tensor x, struct tensor weight, float eps
     RUN(p, op_rmsnorm(p->q, &a));
 }
 
-void nn_add_rmsnorm(struct pass *p, struct tensor x, struct tensor delta, struct tensor weight,
-                    float eps, struct tensor y)
-{
-    struct op_add_rmsnorm a = {.x = x,
-                               .delta = delta,
-                               .weight = pass_vector(p, weight),
-                               .y = y,
-                               .eps = eps,
-                               .live = p->live};
-
-    RUN(p, op_add_rmsnorm(p->q, &a));
-}
-
 static int64_t weight_rows(const struct weight *w)
 {
     int64_t n = 0;
@@ -86,7 +71,9 @@ static struct tensor in_order(struct pass *p, const struct tensor *w, struct ten
     return a.y;
 }
 
-void nn_linear_into(struct pass *p, const struct weight *w, struct tensor x, struct tensor y)
+/* y = x W^T + bias, plus what y holds with `add`. */
+static void linear(struct pass *p, const struct weight *w, struct tensor x, struct tensor y,
+                   bool add)
 {
     int64_t first = 0;
 
@@ -100,6 +87,8 @@ void nn_linear_into(struct pass *p, const struct weight *w, struct tensor x, str
 
         if (w->bias.data)
             a.bias = tensor_1d((float *)w->bias.data + first, DT_F32, n);
+        if (add)
+            a.add = a.y;
         if (p->tap)
             p->tap(p->tap_ctx, &x, &w->part[i], p->live);
         RUN(p, op_linear(p->q, &a));
@@ -108,11 +97,57 @@ void nn_linear_into(struct pass *p, const struct weight *w, struct tensor x, str
     }
 }
 
+void nn_linear_into(struct pass *p, const struct weight *w, struct tensor x, struct tensor y)
+{
+    linear(p, w, x, y, false);
+}
+
+void nn_linear_add(struct pass *p, const struct weight *w, struct tensor x, struct tensor y)
+{
+    linear(p, w, x, y, true);
+}
+
 struct tensor nn_linear(struct pass *p, const struct weight *w, struct tensor x)
 {
     struct tensor y = pass_tensor(p, DT_F32, x.shape[0], weight_rows(w)); /* [R, N] */
 
     nn_linear_into(p, w, x, y);
+    return y;
+}
+
+/* Whether somebody has to see, or put in order, what a product takes: then it is made apart. */
+static bool seen(const struct pass *p, const struct weight *w)
+{
+    for (int i = 0; i < w->n_parts; i++)
+        if (w->part[i].q && w->part[i].q->order)
+            return true;
+    return p->tap != NULL;
+}
+
+struct tensor nn_norm_linear(struct pass *p, struct tensor x, struct tensor norm, float eps,
+                             const struct weight *w)
+{
+    struct tensor y = pass_tensor(p, DT_F32, x.shape[0], weight_rows(w)); /* [R, N] */
+    size_t mark = pass_mark(p);
+    struct tensor h = pass_tensor(p, DT_F32, x.shape[0], x.shape[1]); /* [R, K] */
+    struct op_norm_linear a = {.x = x,
+                               .weight = pass_vector(p, norm),
+                               .eps = eps,
+                               .h = h,
+                               .n_parts = w->n_parts,
+                               .bias = w->bias,
+                               .y = y,
+                               .live = p->live};
+
+    if (seen(p, w)) {
+        nn_rmsnorm(p, x, norm, eps, h);
+        nn_linear_into(p, w, h, y);
+    } else {
+        for (int i = 0; i < w->n_parts; i++)
+            a.w[i] = w->part[i];
+        RUN(p, op_norm_linear(p->q, &a));
+    }
+    pass_release(p, mark);
     return y;
 }
 
@@ -136,7 +171,8 @@ struct tensor nn_qkv(struct pass *p, const struct net *net, int l, struct tensor
     const struct hparams *hp = &net->hp;
     const struct layer *w = &net->layer[l];
     int64_t d = hp->head_dim, nq = hp->n_head * d, nkv = hp->n_kv_head * d;
-    struct tensor qkv = nn_linear(p, &w->qkv, x); /* [R, nq + 2 nkv] */
+    struct tensor qkv =
+        nn_norm_linear(p, x, w->attn_norm, hp->norm_eps, &w->qkv); /* [R, nq + 2 nkv] */
     struct op_rope_kv a = {
         .q = tensor_heads(tensor_cols(qkv, 0, nq), hp->n_head, d),
         .k = tensor_heads(tensor_cols(qkv, nq, nkv), hp->n_kv_head, d),
@@ -173,29 +209,31 @@ struct tensor nn_attention(struct pass *p, const struct net *net, int l, struct 
     return y;
 }
 
-struct tensor nn_glu(struct pass *p, const struct layer *layer, enum act act, struct tensor x)
+void nn_ffn(struct pass *p, const struct net *net, int l, enum act act, struct tensor x)
 {
-    struct tensor both = nn_linear(p, &layer->gate_up, x); /* [R, gate F | up F] */
+    const struct layer *w = &net->layer[l];
+    size_t mark = pass_mark(p);
+    struct tensor both =
+        nn_norm_linear(p, x, w->ffn_norm, net->hp.norm_eps, &w->gate_up); /* [R, gate F | up F] */
     struct tensor h = pass_tensor(p, DT_F32, both.shape[0], both.shape[1] / 2);
-    struct tensor y = pass_tensor(p, DT_F32, both.shape[0], layer->down.part[0].shape[0]);
     struct op_glu_linear a = {.x = both,
                               .h = h,
                               .act = act,
-                              .w = layer->down.part[0], /* one tensor of a file, so one part */
-                              .bias = layer->down.bias,
-                              .y = y,
+                              .w = w->down.part[0], /* one tensor of a file, so one part */
+                              .bias = w->down.bias,
+                              .add = x,
+                              .y = x,
                               .live = p->live};
 
-    const struct quant *q = layer->down.part[0].q;
-    if (p->tap || (q && q->order)) { /* the product's input is wanted, or has to be put in order */
+    if (seen(p, &w->down)) {
         struct op_glu apart = {.x = both, .y = h, .act = act, .live = p->live};
 
         RUN(p, op_glu(p->q, &apart));
-        nn_linear_into(p, &layer->down, h, y);
-        return y;
+        nn_linear_add(p, &w->down, h, x);
+    } else {
+        RUN(p, op_glu_linear(p->q, &a));
     }
-    RUN(p, op_glu_linear(p->q, &a));
-    return y;
+    pass_release(p, mark);
 }
 
 struct tensor nn_gather(struct pass *p, struct tensor x)

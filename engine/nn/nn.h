@@ -10,28 +10,31 @@
 
 /* The rows of `b` become the rows at hand. */
 void nn_begin(struct pass *p, const struct batch *b);
-/* A layer begins, or with l = n_layer the output head: what is at hand, x and h (may be NULL),
- * moves to its device. */
-void nn_layer(struct pass *p, int l, struct tensor *x, struct tensor *h);
+/* A layer begins, or with l = n_layer the output head: what is at hand, x, moves to its device. */
+void nn_layer(struct pass *p, int l, struct tensor *x);
 
 /* [R, E] of the batch's tokens, or rows of batch.embed, or what the sampler chose last */
 struct tensor nn_embed(struct pass *p, const struct net *net, float scale);
 /* y = rmsnorm(x) * weight */
 void nn_rmsnorm(struct pass *p, struct tensor x, struct tensor weight, float eps, struct tensor y);
-/* x += delta; y = rmsnorm(x) * weight */
-void nn_add_rmsnorm(struct pass *p, struct tensor x, struct tensor delta, struct tensor weight,
-                    float eps, struct tensor y);
 /* [R, N] = x W^T + bias, over the parts of w */
 struct tensor nn_linear(struct pass *p, const struct weight *w, struct tensor x);
 /* The same into given memory, [R, N]. */
 void nn_linear_into(struct pass *p, const struct weight *w, struct tensor x, struct tensor y);
 
-/* [R, (Hq + 2 Hkv) D]: queries, keys, values of layer l, normed and rotated; K and V are stored. */
+/* y += x W^T + bias */
+void nn_linear_add(struct pass *p, const struct weight *w, struct tensor x, struct tensor y);
+/* [R, N] = (rmsnorm(x) * norm) W^T + bias, over the parts of w */
+struct tensor nn_norm_linear(struct pass *p, struct tensor x, struct tensor norm, float eps,
+                             const struct weight *w);
+
+/* [R, (Hq + 2 Hkv) D]: queries, keys, values of layer l from rmsnorm(x) * attn_norm; normed and
+ * rotated; K and V are stored. */
 struct tensor nn_qkv(struct pass *p, const struct net *net, int l, struct tensor x);
 /* [R, Hq D]: attention of the queries in `qkv` over everything stored of their sequences */
 struct tensor nn_attention(struct pass *p, const struct net *net, int l, struct tensor qkv);
-/* [R, E]: down(act(gate x) * up x) */
-struct tensor nn_glu(struct pass *p, const struct layer *layer, enum act act, struct tensor x);
+/* x += down(act(gate h) * up h), h = rmsnorm(x) * ffn_norm */
+void nn_ffn(struct pass *p, const struct net *net, int l, enum act act, struct tensor x);
 
 /* [W, cols]: the wanted rows of x */
 struct tensor nn_gather(struct pass *p, struct tensor x);

@@ -79,11 +79,6 @@ CPU_OP(sample, struct op_sample, fast_sample(f, a))
 CPU_OP(count, struct op_count, false)
 #undef CPU_OP
 
-static enum status run_add_rmsnorm(struct queue *q, const struct op_add_rmsnorm *a)
-{
-    return fast_add_rmsnorm(fast_of(q), a) ? OK : op_compose(q, OP_add_rmsnorm, a);
-}
-
 static enum status run_rope_kv(struct queue *q, const struct op_rope_kv *a)
 {
     return fast_rope_kv(fast_of(q), a) ? OK : op_compose(q, OP_rope_kv, a);
@@ -276,6 +271,13 @@ static void cpu_reserve(struct device *dev, enum op op, const void *args)
         const struct op_glu_linear *a = args;
         fast_reserve_linear(f, &(struct op_linear){a->h, a->w, a->bias, a->add, a->y, a->live});
     }
+    if (op == OP_norm_linear) {
+        const struct op_norm_linear *a = args;
+        for (int i = 0; i < a->n_parts; i++) {
+            struct op_linear part = op_norm_linear_part(a, i);
+            fast_reserve_linear(f, &part);
+        }
+    }
     if (op == OP_attention)
         fast_reserve_attention(f, args);
     else if (op == OP_sample)
@@ -312,7 +314,6 @@ const struct backend backend_cpu = {
     .reserve = cpu_reserve,
     .ops = {.embed = run_embed,
             .rmsnorm = run_rmsnorm,
-            .add_rmsnorm = run_add_rmsnorm,
             .linear = run_linear,
             .rope = run_rope,
             .kv_write = run_kv_write,

@@ -48,7 +48,6 @@ bool fast_kv(const struct fast *f, const struct kv_view *kv);
 
 bool fast_embed(struct fast *f, const struct op_embed *a);
 bool fast_rmsnorm(struct fast *f, const struct op_rmsnorm *a);
-bool fast_add_rmsnorm(struct fast *f, const struct op_add_rmsnorm *a);
 bool fast_linear(struct fast *f, const struct op_linear *a);
 bool fast_rope(struct fast *f, const struct op_rope *a);
 bool fast_rope_kv(struct fast *f, const struct op_rope_kv *a);

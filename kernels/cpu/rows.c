@@ -60,23 +60,6 @@ bool fast_rmsnorm(struct fast *f, const struct op_rmsnorm *a)
                                        a->live, a->x.shape[0], a->x.stride[0] / 4);
 }
 
-static void add_rmsnorm_row(const struct rows_stage *s, int64_t r)
-{
-    const struct op_add_rmsnorm *a = s->op;
-    int64_t n = a->weight.shape[0];
-    float *x = tensor_row(&a->x, r);
-
-    s->f->isa->add(x, tensor_row(&a->delta, r), n, x);
-    s->f->isa->rmsnorm(x, a->weight.data, n, a->eps, tensor_row(&a->y, r));
-}
-
-bool fast_add_rmsnorm(struct fast *f, const struct op_add_rmsnorm *a)
-{
-    return f->isa->rmsnorm && f->isa->add && a->x.ndim == 2 &&
-           run_rows((struct rows_stage){.f = f, .op = a, .run = add_rmsnorm_row}, a->live,
-                    a->x.shape[0], 2 * a->weight.shape[0]);
-}
-
 static void glu_row(const struct rows_stage *s, int64_t r)
 {
     const struct op_glu *a = s->op;

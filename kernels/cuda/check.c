@@ -128,29 +128,6 @@ static enum status rmsnorm_case(struct lab *l)
     return OK;
 }
 
-static enum status add_rmsnorm_case(struct lab *l)
-{
-    struct op_add_rmsnorm a = {matrix(l, ROWS, WIDE, true),
-                               matrix(l, ROWS, WIDE, true),
-                               matrix(l, 1, WIDE, true),
-                               matrix(l, ROWS, WIDE, false),
-                               1e-5f,
-                               NULL};
-    struct tensor x = a.x, y = a.y;
-    a.weight = tensor_1d(a.weight.data, DT_F32, WIDE);
-    struct op_add add = {a.x, a.delta, a.x, NULL};
-    struct op_rmsnorm norm = {a.x, a.weight, a.y, a.eps, NULL};
-    TRY(up(l));
-    DEFINED(add, add);
-    DEFINED(rmsnorm, norm);
-    MOVE(l, a.x.data), MOVE(l, a.delta.data), MOVE(l, a.weight.data), MOVE(l, a.y.data);
-    TRY(op_add_rmsnorm(&l->q->queue, &a));
-    TRY(down(l));
-    compare(l, x.data, ROWS * WIDE, DT_F32);
-    compare(l, y.data, ROWS * WIDE, DT_F32);
-    return OK;
-}
-
 static enum status glu_case(struct lab *l)
 {
     struct op_glu a = {matrix(l, ROWS, 2 * WIDE, true), matrix(l, ROWS, WIDE, false), ACT_SILU,
@@ -281,6 +258,35 @@ static enum status linear_case(struct lab *l)
         a.w = mine;
         MOVE(l, a.x.data), MOVE(l, a.y.data);
         TRY(op_linear(&l->q->queue, &a));
+        TRY(down(l));
+        compare(l, y.data, rows[i] * OUT, DT_F32);
+    }
+    return OK;
+}
+
+/* Rows that blocks make themselves, and that are made before. */
+static enum status norm_linear_case(struct lab *l)
+{
+    static const int rows[] = {1, ROWS};
+    struct tensor w = weight(l), x = matrix(l, ROWS, WIDE, true), h = matrix(l, ROWS, WIDE, false);
+    struct tensor norm = matrix(l, 1, WIDE, true), y = matrix(l, ROWS, OUT, false), mine;
+    if (!w.data)
+        return OK;
+    norm = tensor_1d(norm.data, DT_F32, WIDE);
+    TRY(up(l));
+    TRY(packed(l, OP_linear, &w, &mine));
+    for (int i = 0; i < 2; i++) {
+        struct op_norm_linear a = {.x = x, .weight = norm, .eps = 1e-5f, .h = h, .n_parts = 1};
+        a.x.shape[0] = a.h.shape[0] = rows[i];
+        a.y = y;
+        a.y.shape[0] = rows[i];
+        struct op_rmsnorm first = {a.x, norm, a.h, a.eps, NULL};
+        struct op_linear then = {.x = a.h, .w = w, .y = a.y};
+        DEFINED(rmsnorm, first);
+        DEFINED(linear, then);
+        a.w[0] = mine;
+        MOVE(l, a.x.data), MOVE(l, a.weight.data), MOVE(l, a.h.data), MOVE(l, a.y.data);
+        TRY(op_norm_linear(&l->q->queue, &a));
         TRY(down(l));
         compare(l, y.data, rows[i] * OUT, DT_F32);
     }
@@ -425,12 +431,12 @@ static const struct {
     enum { ONCE, EACH_WEIGHT, EACH_TABLE, EACH_DIM } times;
 } cases[] = {
     {"rmsnorm",     rmsnorm_case,     0,                      NULL,                        ONCE},
-    {"add_rmsnorm", add_rmsnorm_case, CUDA_NO_ADD_RMSNORM,    "add and rmsnorm",           ONCE},
     {"glu",         glu_case,         0,                      NULL,                        ONCE},
     {"gather",      gather_case,      0,                      NULL,                        ONCE},
     {"sample",      sample_case,      0,                      NULL,                        ONCE},
     {"embed",       embed_case,       0,                      NULL,                        EACH_TABLE},
     {"linear",      linear_case,      0,                      NULL,                        EACH_WEIGHT},
+    {"norm_linear", norm_linear_case, CUDA_NO_NORM_LINEAR,    "rmsnorm and linear",        EACH_WEIGHT},
     {"rope_kv",     rope_kv_case,     CUDA_NO_ROPE_KV,        "rope and kv_write",         EACH_DIM},
     {"attention",   attention_case,   CUDA_NO_TUNED_ATTENTION, "attention without tiles",  EACH_DIM},
 };

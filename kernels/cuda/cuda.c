@@ -480,6 +480,7 @@ static enum status cuda_measure(struct device *dev, struct gpu_ceil *out)
 CUDA_OP(embed, struct op_embed)
 CUDA_OP(rmsnorm, struct op_rmsnorm)
 CUDA_OP(linear, struct op_linear)
+CUDA_OP(norm_linear, struct op_norm_linear)
 CUDA_OP(rope, struct op_rope)
 CUDA_OP(kv_write, struct op_kv_write)
 CUDA_OP(attention, struct op_attention)
@@ -491,13 +492,6 @@ CUDA_OP(gather, struct op_gather)
 CUDA_OP(columns, struct op_columns)
 CUDA_OP(sample, struct op_sample)
 #undef CUDA_OP
-
-static enum status run_add_rmsnorm(struct queue *q, const struct op_add_rmsnorm *a)
-{
-    struct cuda_queue *own = (struct cuda_queue *)q;
-    return own->refused & CUDA_NO_ADD_RMSNORM ? op_compose(q, OP_add_rmsnorm, a)
-                                              : cuda_add_rmsnorm(own, a);
-}
 
 static enum status run_rope_kv(struct queue *q, const struct op_rope_kv *a)
 {
@@ -551,8 +545,8 @@ const struct backend backend_cuda = {
     .ceilings = cuda_measure,
     .ops = {.embed = run_embed,
             .rmsnorm = run_rmsnorm,
-            .add_rmsnorm = run_add_rmsnorm,
             .linear = run_linear,
+            .norm_linear = run_norm_linear,
             .rope = run_rope,
             .kv_write = run_kv_write,
             .rope_kv = run_rope_kv,

@@ -26,7 +26,7 @@ enum {
 };
 
 /* Kernels that the self-check found to be wrong here: others take their place. */
-enum { CUDA_NO_ADD_RMSNORM = 1, CUDA_NO_ROPE_KV = 2, CUDA_NO_TUNED_ATTENTION = 4 };
+enum { CUDA_NO_NORM_LINEAR = 1, CUDA_NO_ROPE_KV = 2, CUDA_NO_TUNED_ATTENTION = 4 };
 
 struct lt;
 struct lt_limits;

@@ -14,6 +14,8 @@ enum { PLAIN_ROWS = 8, THREADS = 256, OWN_BYTES = 64 << 10 };
 struct x_args {
     const char *x;      /* [m, k] f32 */
     int64_t stride, up; /* as linear_rows has them */
+    const float *norm;
+    float eps;
     uint8_t *out;
     float *scale; /* of rows, f16 only */
     const int32_t *live;
@@ -24,7 +26,7 @@ struct x_args {
 /* Its rows as far as they are live. */
 GPU_FN linear_rows rows_of(const x_args &a)
 {
-    return {a.x, a.stride, a.k, linear_live(a.live, a.first, a.m), a.up};
+    return {a.x, a.stride, a.k, linear_live(a.live, a.first, a.m), a.up, a.norm, nullptr};
 }
 
 /* One block a row: the power of two, divided by which its largest is in [2^14, 2^15). */
@@ -81,6 +83,33 @@ __global__ void __launch_bounds__(THREADS) linear_x_scaled(x_args a)
                         static_cast<int>(piece / a.m_tiles), a.out + piece * X_BYTES_SCALED);
 }
 
+/* The same of rows that are normed, which each block sums up for itself. Grid: tiles of 8 rows, a
+ * warp a row at first; shares of their chunks. */
+template <int BYTES> __global__ void __launch_bounds__(THREADS) linear_x_norm(x_args a)
+{
+    __shared__ float part[8][NORM_SHARES], scale[8];
+    static_assert(THREADS == 8 * 32, "a warp a row");
+    const int tile = blockIdx.x, warp = threadIdx.x >> 5, row = tile * 8 + warp;
+    linear_rows x = rows_of(a);
+    x.scale = scale;
+    if (row < x.m) {
+        norm_shares(reinterpret_cast<const float *>(a.x + row * a.stride), a.k, part[warp]);
+        __syncwarp();
+        if ((threadIdx.x & 31) == 0)
+            scale[warp] = norm_scale(part[warp], a.k, a.eps);
+    }
+    __syncthreads();
+    for (int c = blockIdx.y * 8 + warp; c < a.chunks; c += gridDim.y * 8) {
+        const int64_t piece = static_cast<int64_t>(c) * a.m_tiles + tile;
+        if (BYTES == X_BYTES_INT)
+            linear_piece_ints(x, tile, c, a.out + piece * BYTES);
+        else if (BYTES == X_BYTES_SCALED)
+            linear_piece_scaled(x, tile, c, a.out + piece * BYTES);
+        else
+            linear_piece_half<true>(x, tile, c, 1.0f, a.out + piece * BYTES);
+    }
+}
+
 /* f32 weights in rows: lane i takes columns i, i + 32 ..., then the lanes fold in halves. */
 __global__ void __launch_bounds__(THREADS) linear_plain(x_args a, const float *w, linear_args o)
 {
@@ -125,6 +154,14 @@ static size_t align_up(size_t n)
 static cudaError_t convert(const cuda_queue *q, const x_args &x, enum dtype t)
 {
     const dim3 grid((static_cast<int64_t>(x.chunks) * x.m_tiles * 32 + THREADS - 1) / THREADS);
+    if (x.norm) { /* two blocks a multiprocessor: more would sum up the same squares */
+        const int most = (x.chunks + 7) / 8, shares = 2 * q->sms / x.m_tiles;
+        const dim3 norms(x.m_tiles, shares < 1 ? 1 : shares < most ? shares : most);
+        return gpu_launch(gpu_is_floats(t)                    ? linear_x_norm<X_BYTES_SCALED>
+                          : gpu_piece_bytes(t) == X_BYTES_INT ? linear_x_norm<X_BYTES_INT>
+                                                              : linear_x_norm<X_BYTES_HALF>,
+                          norms, THREADS, 0, q->stream, x);
+    }
     if (gpu_is_floats(t))
         return gpu_launch(linear_x_scaled, grid, THREADS, 0, q->stream, x);
     if (gpu_piece_bytes(t) == X_BYTES_INT)
@@ -224,6 +261,8 @@ static cudaError_t skinny(const cuda_queue *q, const linear_op *a, int64_t first
     x_args x = {static_cast<const char *>(tensor_row(&a->x, first)),
                 a->x.stride[0],
                 a->up,
+                a->norm,
+                a->eps,
                 pieces,
                 scale,
                 a->live,
@@ -260,6 +299,8 @@ static cudaError_t skinny(const cuda_queue *q, const linear_op *a, int64_t first
         o.x_rows = x.x;
         o.x_stride = x.stride;
         o.x_up = x.up;
+        o.x_norm = a->norm;
+        o.eps = a->eps;
         return run_format(t, o, s);
     }
     cudaError_t e = convert(q, x, t);
@@ -312,8 +353,40 @@ enum status cuda_glu_linear(struct cuda_queue *q, const struct op_glu_linear *a)
     if (a->x.shape[0] == 0)
         return OK;
     const linear_op o = {{tensor_cols(a->x, 0, f), a->w, a->bias, a->add, a->y, a->live},
-                         f * static_cast<int64_t>(sizeof(float))};
+                         f * static_cast<int64_t>(sizeof(float)),
+                         nullptr,
+                         0};
     return multiply(q, &o);
+}
+
+/* Whether x of this product can be normed where it is read: by each block, or by whoever prepares
+ * it. f16 takes the largest number of a row before that. */
+static bool norms_x(const cuda_queue *q, const linear_op *o)
+{
+    if (!is_tiled(o->w) || o->w.dtype == DT_F16)
+        return false;
+    const enum gpu_path path = linear_launch_of(q, o, q->lt && !q->deterministic).path;
+    return path == GPU_PATH_SKINNY ||
+           (q->cc >= 80 && (path == GPU_PATH_LT || path == GPU_PATH_DEQUANT_LT));
+}
+
+enum status cuda_norm_linear(struct cuda_queue *q, const struct op_norm_linear *a)
+{
+    linear_op part[NORM_LINEAR_PARTS];
+    bool fused = !(q->refused & CUDA_NO_NORM_LINEAR);
+    for (int i = 0; i < a->n_parts; i++) {
+        part[i] = {op_norm_linear_part(a, i), 0, static_cast<const float *>(a->weight.data),
+                   a->eps};
+        part[i].x = a->x;
+        fused = fused && norms_x(q, &part[i]);
+    }
+    if (!fused)
+        return op_compose(&q->queue, OP_norm_linear, a);
+    if (a->x.shape[0] == 0)
+        return OK;
+    for (int i = 0; i < a->n_parts; i++)
+        TRY(multiply(q, &part[i]));
+    return OK;
 }
 
 enum status cuda_linear(struct cuda_queue *q, const struct op_linear *a)
@@ -323,7 +396,7 @@ enum status cuda_linear(struct cuda_queue *q, const struct op_linear *a)
     if (m == 0)
         return OK;
     if (is_tiled(a->w)) {
-        const linear_op o = {*a, 0};
+        const linear_op o = {*a, 0, nullptr, 0};
         return multiply(q, &o);
     }
     if (t != DT_F32 || a->w.layout != LAYOUT_ROWS)
@@ -331,6 +404,8 @@ enum status cuda_linear(struct cuda_queue *q, const struct op_linear *a)
                     a->w.layout);
     x_args x = {static_cast<const char *>(a->x.data),
                 a->x.stride[0],
+                0,
+                nullptr,
                 0,
                 nullptr,
                 nullptr,
@@ -341,7 +416,7 @@ enum status cuda_linear(struct cuda_queue *q, const struct op_linear *a)
                 0,
                 0};
     linear_args o = {};
-    const linear_op op = {*a, 0};
+    const linear_op op = {*a, 0, nullptr, 0};
     outputs(&o, &op, 0);
     const dim3 grid((n * 32 + THREADS - 1) / THREADS, (m + PLAIN_ROWS - 1) / PLAIN_ROWS);
     return cuda_check(gpu_launch(linear_plain, grid, THREADS, 0, q->stream, x,

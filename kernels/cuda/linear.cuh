@@ -33,13 +33,16 @@ extern "C" {
 #include "kernels/cuda/panel.h"
 }
 
-enum { LINEAR_WARPS = GPU_WARPS, LINEAR_NT_MAX = 8 };
+enum { LINEAR_WARPS = GPU_WARPS, LINEAR_NT_MAX = 8, LINEAR_OWN_ROWS = 4 };
+static_assert(LINEAR_WARPS == int(NORM_SHARES), "each warp sums a share of a row's squares");
 
 /* What a launch needs. Rows of x are padded to tiles of 8, their number is m_tiles. */
 struct linear_args {
     const uint8_t *w, *x;   /* panels or rows; pieces of x: [chunks][m_tiles], or NULL: */
     const char *x_rows;     /* each block makes its own of [m, k] f32 */
     int64_t x_stride, x_up; /* as linear_rows has them */
+    const float *x_norm;    /* with x_rows: [k] weights of their rmsnorm, or NULL */
+    float eps;              /* of it */
     int64_t w_stride, k;    /* of rows: bytes from one to the next, columns */
     const float *x_scale;   /* [8 m_tiles], f16 only: what a row was divided by */
     const float *bias;      /* [n], or NULL */
@@ -362,6 +365,23 @@ struct linear_any {
 
 /* --- the kernel */
 
+/* scale[row] of the few rows that a block makes itself; a barrier is inside. */
+GPU_FN void linear_norm(const linear_args &a, int m, float *scale)
+{
+    __shared__ float part[LINEAR_OWN_ROWS][NORM_SHARES];
+    const int warp = threadIdx.x >> 5;
+    for (int row = 0; row < m; row++) {
+        const float *x = reinterpret_cast<const float *>(a.x_rows + row * a.x_stride);
+        const float sum = norm_share(x, a.k, warp);
+        if ((threadIdx.x & 31) == 0)
+            part[row][warp] = sum;
+    }
+    __syncthreads();
+    if (static_cast<int>(threadIdx.x) < m)
+        scale[threadIdx.x] = norm_scale(part[threadIdx.x], a.k, a.eps);
+    __syncthreads();
+}
+
 /* The copies of one stage: this warp's R tiles, and the block's share of x. */
 template <class F, int NT, int R, bool OWN>
 GPU_FN void linear_load(const linear_args &a, uint8_t *stage, int chunk, int n_tile, int m_tile)
@@ -477,7 +497,8 @@ GPU_FN bool linear_join(const linear_args &a, float (&acc)[R][NT][4], int n_tile
 
 /* Grid: x tiles of 8 NT rows of x, y tiles of 64 R rows of W, z splits. FOLD: one block computes
  * all splits and adds them in the order that linear_join has. OWN: a block makes the pieces of its
- * split itself, for few rows, while its first weights are on their way. */
+ * split itself, for few rows, normed where that is asked, while its first weights are on their way.
+ */
 template <class F, int NT, int R, int STAGES, bool FOLD, bool OWN>
 __global__ void __launch_bounds__(LINEAR_WARPS * 32, NT <= 2 ? 4 : 2) linear_skinny(linear_args a)
 {
@@ -502,9 +523,14 @@ __global__ void __launch_bounds__(LINEAR_WARPS * 32, NT <= 2 ? 4 : 2) linear_ski
         gpu_cp_async_commit();
     }
     uint8_t *own = ring + STAGES * BYTES;
-    if constexpr (OWN)
+    if constexpr (OWN) {
+        __shared__ float scale[LINEAR_OWN_ROWS];
+        if (a.x_norm)
+            linear_norm(a, m, scale);
+        const linear_rows x = {a.x_rows, a.x_stride, a.k, m, a.x_up, a.x_norm, scale};
         for (int c = first + warp; c < last; c += LINEAR_WARPS)
-            F::piece({a.x_rows, a.x_stride, a.k, m, a.x_up}, c, own + (c - first) * F::X);
+            F::piece(x, c, own + (c - first) * F::X);
+    }
     for (int c = first; c < last; c++) {
         gpu_cp_async_wait<STAGES - 2>();
         __syncthreads(); /* chunk c is here, and everybody is done with chunk c - 1 */
@@ -580,9 +606,11 @@ cudaError_t linear_run_ints(enum dtype t, const linear_args &a, const linear_sha
 cudaError_t linear_run_floats(enum dtype t, const linear_args &a, const linear_shape &s);
 
 /* The op inside the backend. With `up`, its x is [R, F], and a number of h is silu of it times the
- * one `up` bytes on (op_glu_linear). */
+ * one `up` bytes on (op_glu_linear); with `norm`, x is normed before (op_norm_linear). */
 struct linear_op : op_linear {
     int64_t up;
+    const float *norm; /* [K], or NULL */
+    float eps;
 };
 /* What each of rows [first, first + m) of x is divided by before it becomes f16. */
 cudaError_t linear_row_scale(const cuda_queue *q, const linear_op *a, int64_t first, int m,

@@ -88,6 +88,30 @@ template <class From, class T> __global__ void __launch_bounds__(THREADS) lt_row
                                                 pair_of(to, v[4], v[5]), pair_of(to, v[6], v[7]));
 }
 
+/* Rows of x, normed. Grid: rows; a warp sums a share of the squares. */
+__global__ void __launch_bounds__(NORM_SHARES * 32)
+    lt_norm(rows_args a, const float *weight, float eps)
+{
+    __shared__ float part[NORM_SHARES];
+    const int row = blockIdx.x;
+    const bool live = row < linear_live(a.live, a.first, a.m);
+    const float *x = reinterpret_cast<const float *>(a.from + row * a.stride);
+    const float sum = live ? norm_share(x, a.k, threadIdx.x >> 5) : 0.0f;
+    if ((threadIdx.x & 31) == 0)
+        part[threadIdx.x >> 5] = sum;
+    __syncthreads();
+    const float scale = norm_scale(part, a.k, eps);
+    __nv_bfloat16 *to = static_cast<__nv_bfloat16 *>(a.to) + row * a.width;
+    for (int64_t k = threadIdx.x * 4; k < a.width; k += NORM_SHARES * 32 * 4) {
+        float v[4];
+        GPU_UNROLL
+        for (int i = 0; i < 4; i++)
+            v[i] = live && k + i < a.k ? norm_of(x[k + i], scale, weight[k + i]) : 0.0f;
+        *reinterpret_cast<uint2 *>(to + k) =
+            make_uint2(pair_of(to, v[0], v[1]), pair_of(to, v[2], v[3]));
+    }
+}
+
 template <class From, class T> static cudaError_t to_rows(const cuda_queue *q, const rows_args &a)
 {
     const dim3 grid(a.m, (a.width / EIGHT + THREADS - 1) / THREADS);
@@ -254,6 +278,8 @@ static cudaError_t inputs(const cuda_queue *q, const linear_op *a, const struct 
                          a->live,
                          static_cast<int>(first),
                          m};
+    if (a->norm)
+        return gpu_launch(lt_norm, m, NORM_SHARES * 32, 0, q->stream, r, a->norm, a->eps);
     if (!p->f16)
         return to_rows<float, __nv_bfloat16>(q, r);
     const cudaError_t e = linear_row_scale(q, a, first, m, p->scale);

@@ -6,11 +6,14 @@
  * of 32 (the order of m16n8k32); then d of [2 groups][8 rows], then d * sum, then the sums of both
  * halves. Integers as kernels/cpu/naive_linear.c defines them.
  * scaled: f16 as in half, and then by what each of 8 rows was divided: a power of two that leaves
- * its largest in [2^14, 2^15). */
+ * its largest in [2^14, 2^15).
+ *
+ * What is multiplied may be silu(gate) * up of two numbers, or the rmsnorm of x: both are computed
+ * where x is read. */
 #ifndef KERNELS_CUDA_LINEAR_X_CUH
 #define KERNELS_CUDA_LINEAR_X_CUH
 
-#include "kernels/cuda/gpu.cuh"
+#include "kernels/cuda/norm.cuh"
 
 extern "C" {
 #include "kernels/gpu/registry.h"
@@ -27,6 +30,8 @@ struct linear_rows {
     int64_t stride, k;
     int m;
     int64_t up; /* bytes; not 0: a number is silu(x) times the one so far behind it */
+    const float *norm = nullptr;  /* [k], or NULL: a number is its rmsnorm, norm its weights */
+    const float *scale = nullptr; /* with norm: of the piece's 8 rows, as norm_scale has it */
 };
 
 GPU_FN float linear_silu(float x)
@@ -43,6 +48,15 @@ GPU_FN void linear_take(const linear_rows &x, int row, int64_t k, float (&v)[V])
     for (int i = 0; i < V; i++) {
         const int at = i / RUN * STEP + i % RUN;
         v[i] = row < x.m && k + at < x.k ? reinterpret_cast<const float *>(from)[at] : 0.0f;
+    }
+    if (x.norm && row < x.m) {
+        const float scale = x.scale[row % 8];
+        GPU_UNROLL
+        for (int i = 0; i < V; i++) {
+            const int at = i / RUN * STEP + i % RUN;
+            if (k + at < x.k)
+                v[i] = norm_of(v[i], scale, x.norm[k + at]);
+        }
     }
     if (x.up == 0)
         return;

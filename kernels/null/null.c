@@ -43,19 +43,24 @@ static struct null_count cost_rmsnorm(const struct op_rmsnorm *a)
                                bytes_of(&a->x) + bytes_of(&a->weight) + bytes_of(&a->y)};
 }
 
-static struct null_count cost_add_rmsnorm(const struct op_add_rmsnorm *a)
-{
-    return (struct null_count){1, 5.0 * (double)tensor_count(&a->x),
-                               2 * bytes_of(&a->x) + bytes_of(&a->delta) + bytes_of(&a->weight) +
-                                   bytes_of(&a->y)};
-}
-
 static struct null_count cost_linear(const struct op_linear *a)
 {
     double m = (double)a->x.shape[0], n = (double)a->w.shape[0], k = (double)a->w.shape[1];
     return (struct null_count){1, 2 * m * n * k,
                                bytes_of(&a->x) + bytes_of(&a->w) + bytes_of(&a->bias) +
                                    bytes_of(&a->add) + bytes_of(&a->y)};
+}
+
+static struct null_count cost_norm_linear(const struct op_norm_linear *a)
+{
+    struct null_count c = {1, 4.0 * (double)tensor_count(&a->x),
+                           bytes_of(&a->x) + bytes_of(&a->weight) + bytes_of(&a->y) +
+                               bytes_of(&a->bias)};
+    for (int i = 0; i < a->n_parts; i++) {
+        c.flops += 2 * (double)a->x.shape[0] * (double)tensor_count(&a->w[i]);
+        c.bytes += bytes_of(&a->w[i]);
+    }
+    return c;
 }
 
 static struct null_count cost_rope(const struct op_rope *a)

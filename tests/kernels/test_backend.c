@@ -15,7 +15,7 @@ enum { SEQS = 2, FIRST = 5, STEPS = 3, PAGES = 2, SLOTS = 3 };
 
 /* What lies in device memory. */
 struct memory {
-    float x[FIRST][K], y[FIRST][K], delta[FIRST][K], qkv[FIRST][QKV], mix[FIRST][HQ * D];
+    float x[FIRST][K], y[FIRST][K], qkv[FIRST][QKV], mix[FIRST][HQ * D];
     float up[FIRST][2 * F], act[FIRST][F], tail[SEQS][K], logits[SEQS][V];
     float norm[K], head_norm[D], freq[D / 2];
     int32_t token[FIRST], pos[FIRST], row_seq[FIRST], seq_start[SEQS + 1], seq_slot[SEQS];
@@ -126,24 +126,29 @@ static struct tensor mat(void *p, int64_t rows, int64_t cols)
     return tensor_2d(p, DT_F32, rows, cols);
 }
 
-/* y = x W^T with the weight of that number. */
-static void linear(struct net *n, struct tensor x, int number, struct tensor y)
+/* y = x W^T with the weight of that number, plus what y holds with `add`. */
+static void linear(struct net *n, struct tensor x, int number, struct tensor y, bool add)
 {
-    struct op_linear a = {
-        x, mat(n->m->weights[number], y.shape[1], x.shape[1]), {0}, {0}, y, n->m->live};
+    struct op_linear a = {.x = x,
+                          .w = mat(n->m->weights[number], y.shape[1], x.shape[1]),
+                          .add = add ? y : (struct tensor){0},
+                          .y = y,
+                          .live = n->m->live};
     assert_int_equal(op_linear(n->q, &a), OK);
 }
 
-static void add_norm(struct net *n, int rows)
+static void norm_linear(struct net *n, int rows, int number, struct tensor y)
 {
     struct memory *m = n->m;
-    struct op_add_rmsnorm a = {mat(m->x, rows, K),
-                               mat(m->delta, rows, K),
-                               tensor_1d(m->norm, DT_F32, K),
-                               mat(m->y, rows, K),
-                               1e-5f,
-                               m->live};
-    assert_int_equal(op_add_rmsnorm(n->q, &a), OK);
+    struct op_norm_linear a = {.x = mat(m->x, rows, K),
+                               .weight = tensor_1d(m->norm, DT_F32, K),
+                               .eps = 1e-5f,
+                               .h = mat(m->y, rows, K),
+                               .w = {mat(m->weights[number], y.shape[1], K)},
+                               .n_parts = 1,
+                               .y = y,
+                               .live = m->live};
+    assert_int_equal(op_norm_linear(n->q, &a), OK);
 }
 
 static void net_forward(struct net *n, int rows)
@@ -160,9 +165,10 @@ static void net_forward(struct net *n, int rows)
     struct op_embed embed = {mat(m->weights[0], V, K), {0}, r, m->token, m->last,
                              mat(m->x, rows, K),       1};
     assert_int_equal(op_embed(n->q, &embed), OK);
-    linear(n, mat(m->x, rows, K), 5, mat(m->delta, rows, K));
-    add_norm(n, rows);
-    linear(n, mat(m->y, rows, K), 1, mat(m->qkv, rows, QKV));
+    linear(n, mat(m->x, rows, K), 5, mat(m->y, rows, K), false);
+    struct op_add sum = {mat(m->x, rows, K), mat(m->y, rows, K), mat(m->x, rows, K), m->live};
+    assert_int_equal(op_add(n->q, &sum), OK);
+    norm_linear(n, rows, 1, mat(m->qkv, rows, QKV));
     struct tensor qkv = mat(m->qkv, rows, QKV), norm = tensor_1d(m->head_norm, DT_F32, D);
     struct tensor q = tensor_heads(tensor_cols(qkv, 0, HQ * D), HQ, D);
     struct tensor k = tensor_heads(tensor_cols(qkv, HQ * D, HKV * D), HKV, D);
@@ -175,16 +181,17 @@ static void net_forward(struct net *n, int rows)
                                 .scale = 0.25f,
                                 .y = tensor_heads(mat(m->mix, rows, HQ * D), HQ, D)};
     assert_int_equal(op_attention(n->q, &attn), OK);
-    linear(n, mat(m->mix, rows, HQ * D), 2, mat(m->delta, rows, K));
-    add_norm(n, rows);
-    linear(n, mat(m->y, rows, K), 3, mat(m->up, rows, 2 * F));
+    linear(n, mat(m->mix, rows, HQ * D), 2, mat(m->x, rows, K), true);
+    norm_linear(n, rows, 3, mat(m->up, rows, 2 * F));
     struct op_glu glu = {mat(m->up, rows, 2 * F), mat(m->act, rows, F), ACT_SILU, m->live};
     assert_int_equal(op_glu(n->q, &glu), OK);
-    linear(n, mat(m->act, rows, F), 4, mat(m->delta, rows, K));
-    add_norm(n, rows);
+    linear(n, mat(m->act, rows, F), 4, mat(m->x, rows, K), true);
+    struct op_rmsnorm norm_out = {mat(m->x, rows, K), tensor_1d(m->norm, DT_F32, K),
+                                  mat(m->y, rows, K), 1e-5f, m->live};
+    assert_int_equal(op_rmsnorm(n->q, &norm_out), OK);
     struct op_gather gather = {mat(m->y, rows, K), mat(m->tail, SEQS, K), m->want, &m->live[1]};
     assert_int_equal(op_gather(n->q, &gather), OK);
-    linear(n, mat(m->tail, SEQS, K), 0, mat(m->logits, SEQS, V));
+    linear(n, mat(m->tail, SEQS, K), 0, mat(m->logits, SEQS, V), false);
 }
 
 static void net_sample(struct net *n, int s)
@@ -283,7 +290,7 @@ static void test_refuse(void **state)
         struct net n;
         struct op_case fused = {.op = OP_rope_kv, .x = DT_F32, .w = DT_F32, .k = 32, .n = 32};
         const struct backend *b = refuse_backend(seed);
-        assert_int_equal(refuse_lacks(OP_add_rmsnorm), b->ops.add_rmsnorm == NULL);
+        assert_int_equal(refuse_lacks(OP_norm_linear), b->ops.norm_linear == NULL);
         net_run(&n, b);
         if (refuse_lacks(OP_rope_kv))
             assert_false(b->can(n.dev, &fused, NULL));

@@ -93,26 +93,37 @@ static void check_glu_linear(int n)
     xfree(y2);
 }
 
-static void check_add_rmsnorm(int n)
+/* Two parts of one weight, with a bias. */
+static void check_norm_linear(int n)
 {
+    enum { N1 = 3, N2 = 2 };
     size_t all = ROWS * (size_t)n;
-    float *x = fill(all), *d = fill(all), *w = fill((size_t)n), *y = fill(all);
-    float *x2 = same(x, all), *y2 = fill(all);
-    struct op_add add = {mat(x2, ROWS, n), mat(d, ROWS, n), mat(x2, ROWS, n), NULL};
-    naive_add(&add, 0, ROWS);
-    struct op_rmsnorm norm = {mat(x2, ROWS, n), tensor_1d(w, DT_F32, n), mat(y2, ROWS, n), 1e-6f,
-                              NULL};
-    naive_rmsnorm(&norm, 0, ROWS);
-    struct op_add_rmsnorm a = {mat(x, ROWS, n), mat(d, ROWS, n), norm.weight,
-                               mat(y, ROWS, n), 1e-6f,           NULL};
-    assert_int_equal(op_add_rmsnorm(q, &a), OK);
-    equal(x, x2, all, "add_rmsnorm x");
-    equal(y, y2, all, "add_rmsnorm y");
+    float *x = fill(all), *norm = fill((size_t)n), *w = fill((size_t)((N1 + N2) * n));
+    float *h = fill(all), *y = fill(ROWS * (N1 + N2)), *y2 = fill(ROWS * (N1 + N2));
+    float bias[N1 + N2] = {1, -2, 3, -4, 5};
+    struct op_rmsnorm rms = {mat(x, ROWS, n), tensor_1d(norm, DT_F32, n), mat(h, ROWS, n), 1e-6f,
+                             NULL};
+    struct op_linear linear = {.x = rms.y,
+                               .w = mat(w, N1 + N2, n),
+                               .bias = tensor_1d(bias, DT_F32, N1 + N2),
+                               .y = mat(y2, ROWS, N1 + N2)};
+    naive_rmsnorm(&rms, 0, ROWS);
+    naive_linear(&linear, 0, naive_linear_items(&linear));
+    struct op_norm_linear a = {.x = rms.x,
+                               .weight = rms.weight,
+                               .eps = 1e-6f,
+                               .h = rms.y,
+                               .w = {mat(w, N1, n), mat(w + N1 * n, N2, n)},
+                               .n_parts = 2,
+                               .bias = linear.bias,
+                               .y = mat(y, ROWS, N1 + N2)};
+    assert_int_equal(op_norm_linear(q, &a), OK);
+    equal(y, y2, ROWS * (N1 + N2), "norm_linear");
     xfree(x);
-    xfree(d);
+    xfree(norm);
     xfree(w);
+    xfree(h);
     xfree(y);
-    xfree(x2);
     xfree(y2);
 }
 
@@ -517,7 +528,7 @@ static void all_ops(void)
     } heads[] = {{4, 4, 16}, {6, 2, 32}, {7, 1, 64}, {3, 1, 20}, {2, 1, 128}, {3, 1, 80}};
     for (int i = 0; i < N_SIZES; i++) {
         check_rmsnorm(sizes[i]);
-        check_add_rmsnorm(sizes[i]);
+        check_norm_linear(sizes[i]);
         check_glu_linear(sizes[i]);
         check_live(sizes[i]);
         for (int act = ACT_SILU; act <= ACT_RELU; act++)

@@ -89,17 +89,24 @@ static struct op_rmsnorm rmsnorm(void)
     return (struct op_rmsnorm){mat(R, K), tensor_1d(memory, DT_F32, K), mat(R, K), 1e-5f, NULL};
 }
 
-static struct op_add_rmsnorm add_rmsnorm(void)
-{
-    return (struct op_add_rmsnorm){mat(R, K), mat(R, K), tensor_1d(memory, DT_F32, K),
-                                   mat(R, K), 1e-5f,     NULL};
-}
-
 static struct op_linear linear(void)
 {
     struct tensor y = mat(R, N);
     y.data = memory + 1;
     return (struct op_linear){mat(R, K), tensor_2d(memory, DT_Q4_0, N, K), {0}, {0}, y, NULL};
+}
+
+static struct op_norm_linear norm_linear(void)
+{
+    struct op_linear a = linear();
+    struct tensor h = mat(R, K);
+    h.data = memory + 2;
+    return (struct op_norm_linear){.x = a.x,
+                                   .weight = tensor_1d(memory, DT_F32, K),
+                                   .h = h,
+                                   .w = {a.w},
+                                   .n_parts = 1,
+                                   .y = a.y};
 }
 
 static struct op_rope rope(void)
@@ -197,10 +204,6 @@ static void test_rows(void **state)
     BAD(rmsnorm, rmsnorm, "y",
         (a.x = tensor_3d(memory, DT_F32, R, 2, K), a.y = tensor_3d(memory, DT_F32, R, 3, K)));
 
-    GOOD(add_rmsnorm, add_rmsnorm, (void)0);
-    BAD(add_rmsnorm, add_rmsnorm, "delta", a.delta = mat(R, K + 1));
-    BAD(add_rmsnorm, add_rmsnorm, "weight", a.weight.data = NULL);
-
     GOOD(glu, glu, (void)0);
     BAD(glu, glu, "x", a.x = mat(R, 2 * K - 2));
     BAD(glu, glu, "act", a.act = (enum act)9);
@@ -241,6 +244,16 @@ static void test_linear(void **state)
     BAD(linear, linear, "y", a.y.stride[0] = 4 * N - 4);
     BAD(linear, linear, "y", a.y.stride[0] = 4 * N + 2);
     BAD(linear, linear, "y", a.y.data = a.x.data);
+    GOOD(norm_linear, norm_linear, (void)0);
+    GOOD(norm_linear, norm_linear,
+         (a.w[1] = a.w[0], a.n_parts = 2, a.y = mat(R, 2 * N), a.y.data = memory + 1));
+    BAD(norm_linear, norm_linear, "h", a.h = mat(R, K + 1));
+    BAD(norm_linear, norm_linear, "weight", a.weight.data = NULL);
+    BAD(norm_linear, norm_linear, "n_parts", a.n_parts = 4);
+    BAD(norm_linear, norm_linear, "w", a.n_parts = 2);
+    BAD(norm_linear, norm_linear, "bias", a.bias = tensor_1d(memory, DT_F32, N + 1));
+    BAD(norm_linear, norm_linear, "y", a.y = mat(R, N + 1));
+    BAD(norm_linear, norm_linear, "y", a.y.data = a.h.data);
 }
 
 static void test_heads(void **state)
@@ -302,19 +315,20 @@ static void test_missing(void **state)
     struct backend poor = backend_null;
     poor.name = "poor";
     poor.ops.rope_kv = NULL;
-    poor.ops.add_rmsnorm = NULL;
-    poor.ops.linear = NULL;
+    poor.ops.norm_linear = NULL;
     dev->backend = &poor;
     null_reset(dev);
     const struct null_stats *s = null_stats(dev);
-    GOOD(add_rmsnorm, add_rmsnorm, (void)0);
-    assert_int_equal(s->op[OP_add].calls, 1);
+    GOOD(norm_linear, norm_linear,
+         (a.w[1] = a.w[0], a.n_parts = 2, a.y = mat(R, 2 * N), a.y.data = memory + 1));
+    assert_int_equal(s->op[OP_linear].calls, 2);
     assert_int_equal(s->op[OP_rmsnorm].calls, 1);
     GOOD(rope_kv, rope_kv, a.q_norm = tensor_1d(memory, DT_F32, D));
     assert_int_equal(s->op[OP_rmsnorm].calls, 2); /* q only */
     assert_int_equal(s->op[OP_rope].calls, 2);
     assert_int_equal(s->op[OP_kv_write].calls, 1);
     struct op_linear a = linear();
+    poor.ops.linear = NULL;
     assert_int_equal(op_linear(q, &a), ERR_UNSUPPORTED);
     assert_non_null(strstr(fail_text(), "poor lacks the op linear"));
     poor.ops.rope = NULL; /* a composition needs its parts */

@@ -54,7 +54,9 @@ static void *to_device(const void *from, size_t bytes)
 
 int product_queue_open(struct cuda_queue *q, size_t scratch_bytes)
 {
+    static struct device dev = {.backend = &backend_cuda}; /* for ops that are composed */
     size_t bytes = CUDA_TICKETS * sizeof *q->tickets;
+    q->queue.dev = &dev;
     q->scratch_bytes = scratch_bytes;
     return cudaMalloc(&q->scratch, scratch_bytes) != cudaSuccess ||
            cudaMalloc((void **)&q->tickets, bytes) != cudaSuccess ||
@@ -219,6 +221,55 @@ void product_glu(struct cuda_queue *q, enum dtype t, struct shape s)
     cudaFree(both.data);
     xfree(x);
     xfree(want);
+    product_close(&o);
+}
+
+void product_norm(struct cuda_queue *q, enum dtype t, struct shape s)
+{
+    struct product o = {0};
+    product_open(&o, t, s);
+    size_t row = (size_t)s.n * 4, in = (size_t)(s.m * s.k) * 4;
+    size_t live = (size_t)(s.live ? s.live : s.m);
+    float *norm = fill((size_t)s.k), *both = xmalloc(2 * row * (size_t)s.m),
+          *bias = xmalloc(2 * row);
+    memcpy(bias, o.bias, row);
+    memcpy(bias + s.n, o.bias, row);
+    struct tensor weight = tensor_1d(to_device(norm, (size_t)s.k * 4), DT_F32, s.k), x = o.cuda.x;
+    struct tensor h = x;
+    h.data = to_device(o.x, in);
+    struct op_rmsnorm first = {x, weight, h, 1e-5f, o.cuda.live};
+    assert_int_equal(cuda_rmsnorm(q, &first), OK);
+    o.cuda.x = h;
+    o.cuda.add.data = NULL;
+    product_run(q, &o);
+    memset(o.x, 0xff, in);
+    cudaMemcpy(h.data, o.x, in, cudaMemcpyHostToDevice);
+    struct op_norm_linear a = {
+        .x = x,
+        .weight = weight,
+        .eps = 1e-5f,
+        .h = h,
+        .w = {o.cuda.w, o.cuda.w},
+        .n_parts = 2,
+        .bias = tensor_1d(to_device(bias, 2 * row), DT_F32, 2 * s.n),
+        .y = tensor_2d(to_device(both, 2 * row * (size_t)s.m), DT_F32, s.m, 2 * s.n),
+        .live = o.cuda.live};
+    assert_int_equal(cuda_norm_linear(q, &a), OK);
+    assert_int_equal(cudaStreamSynchronize(q->stream), cudaSuccess);
+    cudaMemcpy(both, a.y.data, 2 * row * (size_t)s.m, cudaMemcpyDeviceToHost);
+    for (size_t r = 0; r < live; r++)
+        for (int i = 0; i < 2; i++)
+            if (memcmp(both + (2 * r + (size_t)i) * (size_t)s.n, o.got + r * (size_t)s.n, row) != 0)
+                fail_msg("%s %d x %d x %d: norm_linear is not rmsnorm, linear", dtype_info(t)->name,
+                         s.m, s.n, s.k);
+    cudaFree(a.bias.data);
+    cudaFree(a.y.data);
+    cudaFree(weight.data);
+    cudaFree(h.data);
+    xfree(norm);
+    xfree(both);
+    xfree(bias);
+    o.cuda.x = x;
     product_close(&o);
 }
 

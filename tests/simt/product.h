@@ -40,6 +40,8 @@ void product_close(struct product *o);
 void product_run(struct cuda_queue *q, struct product *o);
 /* op_glu_linear with these weights has the bits of glu and linear, one after the other. */
 void product_glu(struct cuda_queue *q, enum dtype t, struct shape s);
+/* op_norm_linear of two parts, both these weights, has the bits of rmsnorm and linear. */
+void product_norm(struct cuda_queue *q, enum dtype t, struct shape s);
 /* sum |x w| of one output, the yardstick of its rounding; `row` holds k numbers. */
 double product_size(const struct product *o, int r, int c, float *row);
 /* Difference allowed to the skinny kernel, relative to that: sums of exact products in another

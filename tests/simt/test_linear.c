@@ -123,6 +123,22 @@ static void test_glu(void **state)
         }
 }
 
+/* A norm where x is read: by each block, by a kernel for all, and composed where neither can. */
+static void test_norm(void **state)
+{
+    static const enum dtype types[] = {DT_BF16, DT_F16, DT_Q8_0, DT_Q4_K, DT_MXFP4, DT_F32};
+    static const struct shape shapes[] = {
+        {1, 40, 1344, 0}, {2, 16, 230, 0}, {4, 16, 640, 3}, {19, 24, 544, 17}};
+    (void)state;
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        for (size_t j = 0; j < sizeof shapes / sizeof *shapes; j++) {
+            struct shape s = shapes[j];
+            s.k = dtype_info(types[i])->ints ? product_k(types[i], s.k) : s.k - 3;
+            if (!simt_slow() || (i + j) % 2)
+                product_norm(&q, types[i], s);
+        }
+}
+
 /* Magnitudes at both ends: f16 weights see x beyond f16's range, blocks of zeros, tiny blocks. */
 static void test_range(void **state)
 {
@@ -205,6 +221,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_launches, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_launches, open_small, close_queue),
         cmocka_unit_test_setup_teardown(test_glu, open_queue, close_queue),
+        cmocka_unit_test_setup_teardown(test_norm, open_queue, close_queue),
+        cmocka_unit_test_setup_teardown(test_norm, open_small, close_queue),
         cmocka_unit_test_setup_teardown(test_range, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_scratch, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_split, open_small, close_queue),

@@ -192,7 +192,7 @@ static void test_pieces(void **state)
     }
 }
 
-static void test_glu(void **state)
+static void test_fused(void **state)
 {
     static const enum dtype types[] = {DT_BF16, DT_F16, DT_Q4_0};
     (void)state;
@@ -200,6 +200,9 @@ static void test_glu(void **state)
         simt_cublaslt.products = 0;
         product_glu(&q, types[i], (struct shape){20, 48, 256, 13});
         assert_int_equal(simt_cublaslt.products, 2);
+        simt_cublaslt.products = 0;
+        product_norm(&q, types[i], (struct shape){20, 48, 256, 13});
+        assert_int_equal(simt_cublaslt.products, 3);
     }
 }
 
@@ -518,7 +521,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_formats_75, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_cross_over, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_pieces, open_queue, close_queue),
-        cmocka_unit_test_setup_teardown(test_glu, open_queue, close_queue),
+        cmocka_unit_test_setup_teardown(test_fused, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_shapes_are_kept, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_refused, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_refused_late, open_queue, close_queue),

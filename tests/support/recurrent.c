@@ -43,13 +43,15 @@ static void forward(const struct net *net, struct pass *p, const struct input *i
     struct tensor x = nn_embed(p, net, 1);
     struct tensor h = pass_tensor(p, DT_F32, b->r.rows, EMBD),
                   y = pass_tensor(p, DT_F32, b->r.rows, EMBD);
-    nn_layer(p, 0, &x, NULL);
+    nn_layer(p, 0, &x);
     nn_rmsnorm(p, x, net->layer[0].attn_norm, eps, h);
     convolve(p, h, y);
-    nn_add_rmsnorm(p, x, y, net->layer[1].attn_norm, eps, h);
-    nn_layer(p, 1, &x, NULL);
-    y = nn_linear(p, &net->layer[1].out, nn_attention(p, net, 1, nn_qkv(p, net, 1, h)));
-    nn_add_rmsnorm(p, x, y, net->out_norm, eps, h);
+    struct op_add add = {.a = x, .b = y, .y = x, .live = p->live};
+    if (p->status == OK)
+        pass_fail(p, op_add(p->q, &add));
+    nn_layer(p, 1, &x);
+    nn_linear_add(p, &net->layer[1].out, nn_attention(p, net, 1, nn_qkv(p, net, 1, x)), x);
+    nn_rmsnorm(p, x, net->out_norm, eps, h);
     if (b->n_want == 0)
         return;
     h = nn_gather(p, h);

@@ -131,10 +131,10 @@ const struct backend *refuse_backend(unsigned seed)
                              .pack = refuse_pack,
                              .ops = {OP_LIST(FORWARD_ENTRY)}};
 #undef FORWARD_ENTRY
-    lacks[OP_add_rmsnorm] = seed & 1;
+    lacks[OP_norm_linear] = seed & 1;
     lacks[OP_rope_kv] = seed >> 1 & 1;
-    if (lacks[OP_add_rmsnorm])
-        table.ops.add_rmsnorm = NULL;
+    if (lacks[OP_norm_linear])
+        table.ops.norm_linear = NULL;
     if (lacks[OP_rope_kv])
         table.ops.rope_kv = NULL;
     return &table;
