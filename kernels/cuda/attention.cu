@@ -7,8 +7,8 @@
  * (row, head) pairs by a longer chunk.
  * Two kernels share one step (attn_step: scores, online softmax, product with V, all by mma.sync):
  *   split   sequences with one row in this step (decoding). A block has one KV head and one part of
- *           the row's positions; each warp has all scores and a share of V's columns; the parts are
- *           merged by attn_merge. Expected (not measured): 80-90 % of the memory's rate from 64 MB
+ *           the row's positions; each warp has all scores and a share of V's columns; the block
+ *           that ends last merges the parts. Expected (not measured): 80-90 % of the memory's rate from 64 MB
  *           of keys and values on.
  *   tile    sequences with more rows: 64 (row, head) pairs a block, 16 a warp, positions 64 at a
  *           time. Expected: 35 % of Hopper's tensor peak, 60-70 % of Ampere's.
@@ -90,7 +90,8 @@ struct attn_args {
     ragged r;
     kv_view kv;
     const float *sinks;
-    float *part; /* [seqs][heads][splits][D + 2]: o, m, l */
+    float *part;      /* [seqs][heads][splits][D + 2]: o, m, l */
+    unsigned *ticket; /* [seqs][KV heads x tiles of 16 query heads] zeros */
     float scale, softcap;
     int heads, group, splits;
     attn_cut cut;
@@ -441,6 +442,48 @@ GPU_FN int attn_single(const attn_args &a, int seq)
     return a.r.seq_start[seq + 1] - row == 1 && row < attn_live_rows(a) ? row : -1;
 }
 
+/* Where a query head keeps its parts: o, m, l of each. */
+GPU_FN float *attn_parts_of(const attn_args &a, int64_t seq, int head, int dim)
+{
+    return a.part + (seq * a.heads + head) * a.splits * (dim + 2);
+}
+
+/* Parts first ... last of a row's query head in ascending order, by a warp: 2 numbers a lane. */
+template <int D>
+GPU_FN void attn_merge(const attn_args &a, const float *from, int head, int row, int2 parts)
+{
+    constexpr int PAIRS = (D + 63) / 64;
+    const int lane = threadIdx.x & 31;
+    float m = a.sinks ? a.sinks[head] * LOG2E : LOWEST, l = a.sinks ? 1 : 0, o[PAIRS][2] = {};
+    from += static_cast<int64_t>(parts.x) * (D + 2);
+    GPU_UNROLL_BY(4)
+    for (int i = parts.x; i <= parts.y; i++, from += D + 2) {
+        const float2 own = __ldcg(reinterpret_cast<const float2 *>(from + D)); /* m, l */
+        const float top = fmaxf(m, own.x);
+        const float u = exp2f(m - top), v = exp2f(own.x - top);
+        m = top;
+        l = attn_fold(l, u, own.y, v);
+        GPU_UNROLL
+        for (int j = 0; j < PAIRS; j++) {
+            const int d = j * 64 + lane * 2;
+            if (d >= D)
+                continue;
+            const float2 x = __ldcg(reinterpret_cast<const float2 *>(from + d));
+            o[j][0] = attn_fold(o[j][0], u, x.x, v);
+            o[j][1] = attn_fold(o[j][1], u, x.y, v);
+        }
+    }
+    float *y = reinterpret_cast<float *>(a.y + row * a.y_row + head * a.y_head);
+    GPU_UNROLL
+    for (int j = 0; j < PAIRS; j++) {
+        const int d = j * 64 + lane * 2;
+        if (d >= D)
+            continue;
+        y[d] = o[j][0] * (1 / l);
+        y[d + 1] = o[j][1] * (1 / l);
+    }
+}
+
 /* Grid: x parts, y KV heads x tiles of 16 query heads, z sequences. */
 template <int D>
 __global__ void __launch_bounds__(attn_shape<D, true>::THREADS, 2) attn_split(attn_args a, int seq0)
@@ -451,6 +494,7 @@ __global__ void __launch_bounds__(attn_shape<D, true>::THREADS, 2) attn_split(at
     if (row < 0)
         return;
     attn_range see = attn_row_range(a, row);
+    const int2 parts = make_int2(attn_part(a.cut, see.lo), attn_part(a.cut, see.hi));
     see.lo = max(see.lo, attn_part_start(a.cut, part));
     see.hi = min(see.hi, attn_part_start(a.cut, part + 1) - 1);
     if (see.lo > see.hi)
@@ -467,10 +511,9 @@ __global__ void __launch_bounds__(attn_shape<D, true>::THREADS, 2) attn_split(at
     GPU_UNROLL
     for (int h = 0; h < 2; h++) {
         const int v = g + 8 * h;
-        const int64_t at = static_cast<int64_t>(blockIdx.z) * a.heads + w.head0 + v;
-        float *to = a.part + (at * a.splits + part) * (D + 2); /* o, m, l */
         if (v >= heads)
             continue;
+        float *to = attn_parts_of(a, blockIdx.z, w.head0 + v, D) + part * (D + 2);
         GPU_UNROLL
         for (int i = 0; i < 2 * st.CHUNKS; i++) {
             const int d = (warp + i / 2 * S::SHARES) * 16 + i % 2 * 8 + 2 * t;
@@ -484,28 +527,10 @@ __global__ void __launch_bounds__(attn_shape<D, true>::THREADS, 2) attn_split(at
             to[D + 1] = st.l[h];
         }
     }
-}
-
-/* The parts of a row in ascending order. Grid: x query heads, y sequences; a thread for each of D.
- */
-__global__ void attn_merge(attn_args a, int dim, int seq0)
-{
-    const int seq = seq0 + blockIdx.y, row = attn_single(a, seq), head = blockIdx.x;
-    if (row < 0 || static_cast<int>(threadIdx.x) >= dim)
+    if (!gpu_last_block(a.ticket + blockIdx.z * gridDim.y + blockIdx.y, parts.y - parts.x + 1))
         return;
-    const attn_range see = attn_row_range(a, row);
-    const int first = attn_part(a.cut, see.lo), last = attn_part(a.cut, see.hi);
-    const int64_t at = static_cast<int64_t>(blockIdx.y) * a.heads + head;
-    const float *from = a.part + (at * a.splits + first) * (dim + 2);
-    float m = a.sinks ? a.sinks[head] * LOG2E : LOWEST, l = a.sinks ? 1 : 0, o = 0;
-    for (int i = first; i <= last; i++, from += dim + 2) {
-        const float top = fmaxf(m, from[dim]);
-        const float u = exp2f(m - top), v = exp2f(from[dim] - top);
-        m = top;
-        l = attn_fold(l, u, from[dim + 1], v);
-        o = attn_fold(o, u, from[threadIdx.x], v);
-    }
-    reinterpret_cast<float *>(a.y + row * a.y_row + head * a.y_head)[threadIdx.x] = o * (1 / l);
+    for (int v = warp; v < heads; v += S::WARPS)
+        attn_merge<D>(a, attn_parts_of(a, blockIdx.z, w.head0 + v, D), w.head0 + v, row, parts);
 }
 
 /* --- plain: any head size, f32 pages too. Grid: x query heads, y rows. */
@@ -588,7 +613,7 @@ template <class... P> static cudaError_t room(void (*kernel)(P...), int bytes)
                : cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
 }
 
-/* Sequences go in groups whose parts fit into the scratch. */
+/* Sequences go in groups whose parts fit into the scratch, and which have a ticket each. */
 template <int D> static cudaError_t run_split(const cuda_queue *q, attn_args a)
 {
     using S = attn_shape<D, true>;
@@ -596,19 +621,19 @@ template <int D> static cudaError_t run_split(const cuda_queue *q, attn_args a)
     const int see = a.r.longest > 0 && a.r.longest < tokens ? a.r.longest : tokens;
     a.splits = attn_part(a.cut, see - 1) + 1;
     a.part = static_cast<float *>(q->scratch);
+    a.ticket = q->tickets;
     const size_t each = sizeof(float) * a.heads * a.splits * (D + 2);
-    const int64_t fit = static_cast<int64_t>(q->scratch_bytes / each);
+    const int tiles = a.kv.n_head * ((a.group + 15) / 16);
+    int64_t fit = static_cast<int64_t>(q->scratch_bytes / each);
+    fit = fit < CUDA_TICKETS / tiles ? fit : CUDA_TICKETS / tiles;
     const int seqs = static_cast<int>(fit < a.r.seqs ? fit : a.r.seqs);
     if (seqs == 0)
         return cudaErrorMemoryAllocation;
     cudaError_t e = room(attn_split<D>, S::BYTES);
     for (int first = 0; first < a.r.seqs && e == cudaSuccess; first += seqs) {
         const int n = a.r.seqs - first < seqs ? a.r.seqs - first : seqs;
-        const dim3 grid(a.splits, a.kv.n_head * ((a.group + 15) / 16), n);
-        e = gpu_launch(attn_split<D>, grid, S::THREADS, S::BYTES, q->stream, a, first);
-        if (e == cudaSuccess)
-            e = gpu_launch(attn_merge, dim3(a.heads, n), (D + 31) / 32 * 32, 0, q->stream, a, D,
-                           first);
+        e = gpu_launch(attn_split<D>, dim3(a.splits, tiles, n), S::THREADS, S::BYTES, q->stream, a,
+                       first);
     }
     return e;
 }

@@ -341,19 +341,17 @@ static void test_scratch(void **state)
 static int open_queue(void **state)
 {
     (void)state;
-    q = (struct cuda_queue){.cc = 80, .sms = 4, .smem_max = 101376, .scratch_bytes = 4 << 20};
+    q = (struct cuda_queue){.cc = 80, .sms = 4, .smem_max = 101376};
     seed = 1;
     product_plan(&q, 64, 64);
-    return cudaMalloc(&q.scratch, q.scratch_bytes) != cudaSuccess ||
-           cudaStreamCreate(&q.stream) != cudaSuccess;
+    return product_queue_open(&q, 4 << 20);
 }
 
 static int close_queue(void **state)
 {
     (void)state;
     gpu_plan_clear(&q.plan);
-    cudaStreamDestroy(q.stream);
-    return cudaFree(q.scratch) != cudaSuccess;
+    return product_queue_close(&q);
 }
 
 int main(void)

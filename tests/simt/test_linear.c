@@ -126,14 +126,14 @@ static void test_glu(void **state)
 /* A norm where x is read: by each block, by a kernel for all, and composed where neither can. */
 static void test_norm(void **state)
 {
-    static const enum dtype types[] = {DT_BF16, DT_F16, DT_Q8_0, DT_Q4_K, DT_MXFP4, DT_F32};
+    static const enum dtype types[] = {DT_BF16, DT_F16, DT_Q8_0, DT_Q4_K, DT_NF4, DT_MXFP4, DT_F32};
     static const struct shape shapes[] = {
         {1, 40, 1344, 0}, {2, 16, 230, 0}, {4, 16, 640, 3}, {19, 24, 544, 17}};
     (void)state;
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         for (size_t j = 0; j < sizeof shapes / sizeof *shapes; j++) {
             struct shape s = shapes[j];
-            s.k = dtype_info(types[i])->ints ? product_k(types[i], s.k) : s.k - 3;
+            s.k = product_k(types[i], s.k) - (dtype_info(types[i])->block > 1 ? 0 : 3);
             if (!simt_slow() || (i + j) % 2)
                 product_norm(&q, types[i], s);
         }
