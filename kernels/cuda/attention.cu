@@ -8,8 +8,8 @@
  * Two kernels share one step (attn_step: scores, online softmax, product with V, all by mma.sync):
  *   split   sequences with one row in this step (decoding). A block has one KV head and one part of
  *           the row's positions; each warp has all scores and a share of V's columns; the block
- *           that ends last merges the parts. Expected (not measured): 80-90 % of the memory's rate from 64 MB
- *           of keys and values on.
+ *           that ends last merges the parts. Expected (not measured): 80-90 % of the memory's
+ *           rate from 64 MB of keys and values on.
  *   tile    sequences with more rows: 64 (row, head) pairs a block, 16 a warp, positions 64 at a
  *           time. Expected: 35 % of Hopper's tensor peak, 60-70 % of Ampere's.
  * K and V come through two stages of cp.async; rows in shared memory are 16 bytes longer than D, so

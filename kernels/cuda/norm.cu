@@ -1,5 +1,5 @@
-/* norm.cu - rmsnorm, a block a row (or a row's head). A row is read twice, the second time from L1 or
- * L2, and written once. Most norms are part of a product (linear.cuh) and never come here. */
+/* norm.cu - rmsnorm, a block a row (or a row's head). A row is read twice, the second time from L1
+ * or L2, and written once. Most norms are part of a product (linear.cuh) and never come here. */
 #include "kernels/cuda/norm.cuh"
 
 enum { THREADS = NORM_SHARES * 32 };

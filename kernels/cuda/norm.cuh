@@ -39,7 +39,7 @@ GPU_FN float norm_share(const float *x, int64_t n, int share)
 /* All four of a row by one warp. */
 GPU_FN void norm_shares(const float *x, int64_t n, float *part)
 {
-    GPU_UNROLL
+    GPU_UNROLL_BY(1)
     for (int i = 0; i < NORM_SHARES; i++) {
         const float sum = norm_share(x, n, i);
         if ((threadIdx.x & 31) == 0)
