@@ -5,11 +5,15 @@
  *
  * Without arguments for inputs it takes tests/fuzz/corpus/<name>/. Mutation is blind (no coverage):
  * it bends, splices and repeats what the corpus has, so a corpus of small valid inputs finds most.
+ * No input may take more memory than its size and a constant, whatever it claims: large allocations
+ * are added up (kernels/base/mem.h), freed or not.
+ *
  * An input that crashes, hangs or trips a sanitizer is written to build/crash-<target> and named;
  * the seed is printed, and with the same seed the same inputs come in the same order. */
 #include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -19,11 +23,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "kernels/base/mem.h"
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 /* There when a sanitizer is linked: it calls back before it ends the process. */
 __attribute__((weak)) void __sanitizer_set_death_callback(void (*fn)(void));
 
-enum { INPUT_MAX = 1 << 16, HANG_SECONDS = 20, STEPS_MAX = 8 };
+enum { INPUT_MAX = 1 << 16, HANG_SECONDS = 20, STEPS_MAX = 8, TAKEN_MAX = 64 << 20 };
 
 struct input {
     uint8_t *data;
@@ -36,6 +42,7 @@ static const char *target;     /* "fuzz_json" */
 static uint64_t state;         /* of the random numbers; printed as the seed when it starts */
 static const uint8_t *current; /* what runs now, for the crash handler */
 static size_t current_n;
+static _Atomic size_t taken; /* bytes in large allocations since it began */
 
 static uint64_t next_random(void)
 {
@@ -93,6 +100,15 @@ static void install_handlers(void)
         signal(sigs[i], on_signal);
 }
 
+static void on_taken(size_t bytes)
+{
+    if (atomic_fetch_add(&taken, bytes) + bytes <= current_n + TAKEN_MAX)
+        return;
+    fprintf(stderr, "\n%s: an input of %zu bytes took %zu and more\n", target, current_n,
+            (size_t)TAKEN_MAX);
+    abort();
+}
+
 /* Runs one input from memory of exactly its size, so that a read behind it is seen. */
 static void run(const uint8_t *data, size_t n)
 {
@@ -103,6 +119,7 @@ static void run(const uint8_t *data, size_t n)
     memcpy(exact, data, n);
     current = exact;
     current_n = n;
+    taken = 0;
     alarm(HANG_SECONDS);
     LLVMFuzzerTestOneInput(exact, n);
     alarm(0);
@@ -246,6 +263,7 @@ int main(int argc, char **argv)
     printf("%s: seed %llu, %zu inputs\n", target, (unsigned long long)seed, n_corpus);
     fflush(stdout);
     install_handlers();
+    mem_watch(on_taken);
     for (size_t i = 0; i < n_corpus; i++)
         run(corpus[i].data, corpus[i].n);
     begin = now();
