@@ -11,6 +11,7 @@
 
 #include "engine/load/gguf.h"
 #include "engine/load/hf.h"
+#include "engine/load/kind.h"
 #include "kernels/base/utf8.h"
 
 enum { MAX_NAME = 1024 };
@@ -77,9 +78,13 @@ static enum status read_file(struct checkpoint *c)
         if (formats[i]->match(file))
             c->format = formats[i];
     }
-    if (!c->format)
-        return fail(ERR_UNSUPPORTED, "not a checkpoint of a known format (supported: %s)",
-                    checkpoint_formats());
+    if (!c->format) {
+        const struct kind *k = kind_of(file);
+
+        return k ? fail(ERR_UNSUPPORTED, "is %s: %s", k->is, k->why)
+                 : fail(ERR_UNSUPPORTED, "not a checkpoint of a known format (supported: %s)",
+                        checkpoint_formats());
+    }
     TRY(c->format->read(c));
     return checkpoint_index(c);
 }

@@ -268,6 +268,32 @@ static enum status read_weights(struct checkpoint *c, const char *folder, struct
     return s == OK ? OK : fail_in(s, "%s", c->file_path[file]);
 }
 
+static bool is_adapter(const struct checkpoint *c)
+{
+    for (int i = 0; i < c->n_tensors; i++) {
+        if (strstr(c->tensor[i].name, ".lora_") || strstr(c->tensor[i].name, "lora_A"))
+            return true;
+    }
+    return false;
+}
+
+/* Weights that nothing says a network of: to be looked at, not run. */
+static enum status read_alone(struct checkpoint *c)
+{
+    struct st_table table = {0};
+    enum status s = read_shard(c, 0, &table);
+
+    if (s == OK)
+        s = adopt(c, &table);
+    xfree(table.tensor);
+    TRY(s);
+    c->refusal = is_adapter(c) ? "is a LoRA adapter, which is not loaded: merge it into its base "
+                                 "model"
+                               : "there is no config.json beside it, which would say what network "
+                                 "it is";
+    return OK;
+}
+
 static enum status hf_read(struct checkpoint *c)
 {
     char *folder = folder_of(&c->arena, c->file_path[0]);
@@ -277,7 +303,10 @@ static enum status hf_read(struct checkpoint *c)
 
     if (!folder)
         return too_large();
-    TRY(hf_config_read(c, folder, &config));
+    s = hf_config_read(c, folder, &config);
+    if (s == ERR_NOT_FOUND && ends_with(c->file_path[0], SUFFIX))
+        return read_alone(c);
+    TRY(s);
     s = read_weights(c, folder, &table);
     xfree(table.tensor);
     TRY(s);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "engine/load/checkpoint.h"
+#include "engine/load/kind.h"
 #include "engine/load/model.h"
 #include "engine/load/lexicon.h"
 
@@ -101,12 +102,26 @@ static void put_network(struct buf *out, const struct model *m)
                                : "none");
 }
 
+/* What it is, if it is something else; else `s`, why it could not be opened. */
+static enum status describe_other(const char *path, enum status s, struct buf *out)
+{
+    char *why = xstrdup(fail_text());
+    bool known = kind_describe(path, out);
+
+    if (!known)
+        s = fail(s, "%s", why);
+    xfree(why);
+    return known ? OK : s;
+}
+
 enum status engine_inspect(const char *path, struct buf *out)
 {
     struct checkpoint *c;
     struct model *m;
+    enum status s = checkpoint_open(path, &c);
 
-    TRY(checkpoint_open(path, &c));
+    if (s != OK)
+        return describe_other(path, s, out);
     buf_printf(out, "file       %s\n", path);
     buf_printf(out, "format     %s", c->format->name);
     if (c->version)

@@ -48,9 +48,15 @@ static enum status model_recipe(const struct checkpoint *c, struct arena *a,
     const char *key = hf ? "model_type" : "general.architecture";
     const char *name = string_key(c, a, key);
     const struct hf_class *class = hf && name ? recipe_class(name) : NULL;
+    const struct value *type = hf ? NULL : checkpoint_key(c, "general.type");
     struct buf list;
     enum status s;
 
+    if (c->refusal)
+        return fail(ERR_UNSUPPORTED, "%s: %s", c->path, c->refusal);
+    if (type && type->kind == VALUE_STRING && !bytes_equal(type->text, "model"))
+        return fail(ERR_UNSUPPORTED, "%s: holds no model, general.type is \"%.*s\"", c->path,
+                    (int)(type->text.n < 64 ? type->text.n : 64), type->text.p);
     if (!name)
         return fail(ERR_FORMAT, "%s: key %s is missing", c->path, key);
     *out = class ? recipe_find(class->architecture) : hf ? NULL : recipe_find(name);
@@ -85,8 +91,6 @@ static enum status open_net(struct model *m, bool rope_neox)
     const struct recipe *r = m->recipe;
     struct net *net = &m->net;
 
-    if (m->ckpt->refusal)
-        return fail(ERR_UNSUPPORTED, "%s: %s", m->ckpt->path, m->ckpt->refusal);
     net->arch = r->arch;
     TRY(hparams_read(m->ckpt, r->architecture, r->arch->hparams, &net->hp));
     net->hp.rope_neox = rope_neox;

@@ -1,0 +1,210 @@
+/* kind.c - see kind.h. Only first bytes, names of files and of JSON members are looked at: nothing
+ * here trusts a count, and nothing is read twice. */
+#include "engine/load/kind.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+#include "engine/load/imatrix.h"
+#include "engine/load/scan.h"
+#include "kernels/base/json.h"
+#include "kernels/base/mem.h"
+
+enum { ADAPTER_MOST = 1 << 20 };
+#define PICKLE "pickles can run code when they are read, and are not read: convert to safetensors"
+#define OTHER  "this format is not read: take the model as safetensors or GGUF"
+
+/* clang-format off */
+static const struct { const char *magic; size_t n, at; struct kind kind; } magics[] = {
+    {"PK\3\4",                  4, 0, {"a zip archive, as torch.save writes (.bin, .pt, .pth)", PICKLE}},
+    {"\x80\2",                  2, 0, {"a Python pickle (.bin, .pt, .pth, .pkl)", PICKLE}},
+    {"\x80\4",                  2, 0, {"a Python pickle (.bin, .pt, .pth, .pkl)", PICKLE}},
+    {"lmgg",                    4, 0, {"a GGML file, as they were before GGUF", OTHER}},
+    {"fmgg",                    4, 0, {"a GGMF file, as they were before GGUF", OTHER}},
+    {"tjgg",                    4, 0, {"a GGJT file, as they were before GGUF", OTHER}},
+    {"algg",                    4, 0, {"a LoRA adapter of the time before GGUF", OTHER}},
+    {"\x89HDF",                 4, 0, {"an HDF5 file (Keras)", OTHER}},
+    {"\x93NUMPY",               6, 0, {"a NumPy array", OTHER}},
+    {"TFL3",                    4, 4, {"a TensorFlow Lite model", OTHER}},
+    {"version https://git-lfs", 23, 0, {"a pointer of Git LFS", "the file that it stands for was not downloaded: git lfs pull"}},
+    {"<!DOCTYPE",               9, 0, {"a web page", "it is what a server answered instead of the file: download again"}},
+    {"<!doctype",               9, 0, {"a web page", "it is what a server answered instead of the file: download again"}},
+    {"<html",                   5, 0, {"a web page", "it is what a server answered instead of the file: download again"}},
+    {"\x1f\x8b",                2, 0, {"a gzip archive", "it must be unpacked first"}},
+    {"(\xb5/\xfd",              4, 0, {"a zstd archive", "it must be unpacked first"}},
+    {"\xfd" "7zXZ",             5, 0, {"an xz archive", "it must be unpacked first"}},
+    {"7z\xbc\xaf",              4, 0, {"a 7-Zip archive", "it must be unpacked first"}},
+    {"ustar",                   5, 257, {"a tar archive", "it must be unpacked first"}},
+    {"RIFF",                    4, 0, {"a sound or video file", OTHER}},
+    {"\x89PNG",                 4, 0, {"an image", OTHER}},
+};
+/* clang-format on */
+enum { N_MAGICS = sizeof magics / sizeof magics[0] };
+
+/* ONNX has no magic: ir_version, then the producer's name or the graph. */
+static bool is_onnx(struct bytes file)
+{
+    return file.n > 4 && file.p[0] == 8 && file.p[1] > 0 && file.p[1] < 32 &&
+           (file.p[2] == 0x12 || file.p[2] == 0x3a || file.p[2] == 0x42);
+}
+
+const struct kind *kind_of(struct bytes file)
+{
+    static const struct kind onnx = {"an ONNX model", OTHER};
+
+    for (int i = 0; i < N_MAGICS; i++) {
+        size_t end = magics[i].at + magics[i].n;
+
+        if (file.n >= end && memcmp(file.p + magics[i].at, magics[i].magic, magics[i].n) == 0)
+            return &magics[i].kind;
+    }
+    return is_onnx(file) ? &onnx : NULL;
+}
+
+/* ---- JSON ------------------------------------------------------------------------------------ */
+
+/* The members of the object in `text`: the value of `key` unparsed; empty: there is none. */
+static struct bytes member(struct bytes text, const char *key)
+{
+    struct scan s = {text.p, text.n, 0};
+    struct bytes found = {NULL, 0}, name;
+    bool more = scan_expect(&s, '{') == OK;
+
+    for (int64_t n = 0; more && scan_next(&s, '}', n, &more) == OK && more; n++) {
+        size_t start;
+
+        if (scan_key(&s, &name) != OK)
+            break;
+        start = s.at;
+        if (scan_skip(&s) != OK)
+            break;
+        if (bytes_equal(name, key))
+            found = (struct bytes){text.p + start, s.at - start};
+    }
+    return found;
+}
+
+/* How many elements or members it has; 0 of other values. */
+static int64_t count(struct bytes text)
+{
+    struct scan s = {text.p, text.n, 0};
+    bool object = scan_take(&s, '{'), more = object || scan_take(&s, '[');
+    char close = object ? '}' : ']';
+    int64_t n = 0;
+
+    for (; more && scan_next(&s, close, n, &more) == OK && more; n++) {
+        struct bytes key;
+
+        if ((object && scan_key(&s, &key) != OK) || scan_skip(&s) != OK)
+            break;
+    }
+    return n;
+}
+
+static void put_member(struct buf *out, const char *label, struct bytes object, const char *key)
+{
+    struct bytes v = member(object, key);
+
+    if (v.n && v.n < 300)
+        buf_printf(out, "%-10s %.*s\n", label, (int)v.n, v.p);
+}
+
+static bool describe_json(struct bytes text, struct buf *out)
+{
+    struct bytes model = member(text, "model");
+
+    if (model.n && member(text, "pre_tokenizer").n) {
+        int64_t n = count(member(model, "vocab"));
+
+        buf_puts(out, "format     a tokenizer (tokenizer.json)\n");
+        put_member(out, "model", model, "type");
+        buf_printf(out, "vocabulary %lld tokens, %lld added, %lld merges\n", (long long)n,
+                   (long long)count(member(text, "added_tokens")),
+                   (long long)count(member(model, "merges")));
+        buf_puts(out, "cannot run it has no weights: its directory needs config.json and "
+                      "safetensors\n");
+        return true;
+    }
+    if (member(text, "peft_type").n) {
+        buf_puts(out, "format     an adapter's configuration\n");
+        put_member(out, "type", text, "peft_type");
+        put_member(out, "base", text, "base_model_name_or_path");
+        put_member(out, "rank", text, "r");
+        buf_puts(out, "cannot run adapters are not loaded: merge it into its base model\n");
+        return true;
+    }
+    if (!member(text, "add_bos_token").n && !member(text, "tokenizer_class").n &&
+        !member(text, "do_sample").n && !member(text, "eos_token_id").n)
+        return false;
+    buf_puts(out, "format     one of the small files of a Hugging Face directory\n"
+                  "cannot run name the directory, its config.json or its safetensors\n");
+    return !member(text, "model_type").n;
+}
+
+/* ---- files ----------------------------------------------------------------------------------- */
+
+static bool describe_imatrix(const char *path, struct bytes file, struct buf *out)
+{
+    struct imatrix *m;
+
+    if (imatrix_read(path, file, &m) != OK)
+        return false;
+    buf_puts(out, "format     an importance matrix");
+    buf_printf(out, "\nholds      %d tensors", imatrix_entries(m));
+    if (imatrix_chunks(m))
+        buf_printf(out, ", from %lld chunks of text", (long long)imatrix_chunks(m));
+    buf_puts(out, "\ncannot run it is for inferd quantize --imatrix\n");
+    imatrix_close(m);
+    return true;
+}
+
+bool kind_explain(const char *path, struct bytes file, struct buf *out)
+{
+    const struct kind *k = kind_of(file);
+    struct scan s = {file.p, file.n, 0};
+
+    if (k) {
+        buf_printf(out, "format     %s\ncannot run %s\n", k->is, k->why);
+        return true;
+    }
+    if (file.n && scan_take(&s, '{'))
+        return describe_json(file, out);
+    return describe_imatrix(path, file, out);
+}
+
+/* A directory: of an adapter, what its configuration says. */
+static bool describe_folder(const char *path, struct buf *out)
+{
+    struct buf name = {0};
+    char *text = NULL;
+    size_t n;
+    bool good;
+
+    buf_printf(&name, "%s/adapter_config.json", path);
+    good = file_read(name.data, ADAPTER_MOST, &text, &n) == OK &&
+           describe_json((struct bytes){text, n}, out);
+    xfree(text);
+    buf_clear(&name);
+    return good;
+}
+
+bool kind_describe(const char *path, struct buf *out)
+{
+    struct file_map m;
+    struct stat st;
+    size_t begin = out->len;
+    bool good;
+
+    buf_printf(out, "file       %s\n", path);
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
+        good = describe_folder(path, out);
+    } else if (file_map_open(path, &m) == OK) {
+        good = kind_explain(path, (struct bytes){(const char *)m.data, m.size}, out);
+        file_map_close(&m);
+    } else {
+        good = false;
+    }
+    if (!good)
+        out->len = begin;
+    return good;
+}
