@@ -69,7 +69,7 @@ struct op_case {
     enum op op;
     enum dtype x, w;
     int64_t m, n, k;
-}; /* m 0: any number of rows */
+}; /* m 0: any number of rows; of attention: w is the type of the pages, n heads of size k */
 struct choice {
     const char *kernel;  /* its name in the start-up report */
     enum layout layout;  /* how the weight must be packed for it */

@@ -91,6 +91,22 @@ static enum status take_regions(struct worker *w)
     return OK;
 }
 
+/* Those that will run: `can` was asked for the weights' formats, and is here for the heads. */
+static enum status check_kernels(struct worker *w)
+{
+    const struct hparams *hp = &w->model->net.hp;
+    const struct op_case attention = {OP_attention, DT_F32,      w->opt.limits.kv_dtype, 0,
+                                      hp->n_head,   hp->head_dim};
+    struct choice any;
+    set_stage(w, ENGINE_LOADING, "checking kernels", 0);
+    if (!w->opt.backend->can(w->dev, &attention, &any))
+        return fail(ERR_UNSUPPORTED, "%s has no attention over pages of %s", w->opt.backend->name,
+                    dtype_info(w->opt.limits.kv_dtype)->name);
+    TRY(w->opt.backend->check(w->dev));
+    w->opt.backend->info(w->dev, &w->info);
+    return OK;
+}
+
 /* The memory of each device, and which layers it has. */
 static enum status fit_model(struct worker *w)
 {
@@ -157,11 +173,8 @@ static enum status load(struct worker *w)
         w->model->info.id = arena_strndup(&w->model->arena, o->model_name, strlen(o->model_name));
     if (!o->model)
         TRY(model_place(w->model, w->dev));
-    if (o->backend->check) {
-        set_stage(w, ENGINE_LOADING, "checking kernels", 0);
-        TRY(o->backend->check(w->dev));
-        o->backend->info(w->dev, &w->info);
-    }
+    if (o->backend->check)
+        TRY(check_kernels(w));
     set_stage(w, ENGINE_LOADING, "planning memory", 0);
     TRY(fit_model(w));
     on_packed(w, 0);

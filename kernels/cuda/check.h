@@ -6,13 +6,20 @@
 
 #include "kernels/cuda/cuda.h"
 
+enum { CUDA_HEADS_MAX = 8 };
+
 struct cuda_used {           /* bit t: enum dtype t */
     uint64_t linear, tables; /* formats of weights, and of tables that rows are looked up in */
+    struct cuda_heads {
+        enum dtype kv;
+        int dim;
+    } heads[CUDA_HEADS_MAX]; /* of attention: types of its pages, sizes of its heads */
+    int n_heads;
 };
 
 /* Sets q->refused where a wrong kernel has a replacement, and says so; ERR_DEVICE names one that
- * has none. `where`: a folder that remembers what was found for this GPU, driver and build; or
- * NULL. */
+ * has none, or with q->strict any. `where`: a folder that remembers what was found for this GPU,
+ * driver and build; or NULL. */
 enum status cuda_self_check(struct cuda_queue *q, const struct cuda_used *used, const char *gpu,
                             const char *where);
 

@@ -171,6 +171,7 @@ static enum status prepare(struct cuda_device *d, const struct device_options *o
     TRY(look(d, o));
     q->limits = lt_limits(q->cc);
     q->deterministic = o->deterministic;
+    q->strict = o->strict;
     q->scratch_bytes = q->limits->scratch;
     d->margin_bytes = margin(o->os_release ? o->os_release : "/proc/sys/kernel/osrelease");
     TRY(lt_open(o->deterministic ? "none" : o->cublaslt, &q->lt));
@@ -222,7 +223,8 @@ static void cuda_info(const struct device *dev, struct device_info *info)
                                  .kv_dtype = DT_BF16,
                                  .fault = fault};
     info->gpu = &d->gpu;
-    info->lt = d->queue.lt && !d->queue.deterministic ? lt_version(d->queue.lt) : 0;
+    bool lt = d->queue.lt && !d->queue.deterministic && !(d->queue.refused & CUDA_NO_LT);
+    info->lt = lt ? lt_version(d->queue.lt) : 0;
     if ((int64_t)free_bytes > d->margin_bytes)
         info->free_bytes = (int64_t)free_bytes - d->margin_bytes;
     snprintf(info->name, sizeof info->name, "%s", d->name);
@@ -349,6 +351,15 @@ static void cuda_step(struct queue *q, bool begin)
 
 /* --- weights */
 
+static void note_heads(struct cuda_used *u, const struct op_case *c)
+{
+    int i = 0;
+    while (i < u->n_heads && (u->heads[i].kv != c->w || u->heads[i].dim != (int)c->k))
+        i++;
+    if (i == u->n_heads && i < CUDA_HEADS_MAX)
+        u->heads[u->n_heads++] = (struct cuda_heads){c->w, (int)c->k};
+}
+
 static bool cuda_can(const struct device *dev, const struct op_case *c, struct choice *out)
 {
     const struct dtype_info *w = dtype_info(c->w);
@@ -376,6 +387,8 @@ static bool cuda_can(const struct device *dev, const struct op_case *c, struct c
         found.source = gpu_exception_of(plan->config, &one) ? "measured" : plan->config->id;
     }
     struct cuda_used *used = &((struct cuda_device *)(uintptr_t)dev)->used;
+    if (c->op == OP_attention)
+        note_heads(used, c);
     used->linear |= (uint64_t)(c->op == OP_linear) << c->w;
     used->tables |= (uint64_t)(c->op == OP_embed) << c->w;
     if (out)

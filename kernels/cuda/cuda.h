@@ -26,7 +26,13 @@ enum {
 };
 
 /* Kernels that the self-check found to be wrong here: others take their place. */
-enum { CUDA_NO_NORM_LINEAR = 1, CUDA_NO_ROPE_KV = 2, CUDA_NO_TUNED_ATTENTION = 4 };
+enum {
+    CUDA_NO_NORM_LINEAR = 1,
+    CUDA_NO_ROPE_KV = 2,
+    CUDA_NO_TUNED_ATTENTION = 4,
+    CUDA_NO_LT = 8,
+    CUDA_NO_ALL = 15
+};
 
 struct lt;
 struct lt_limits;
@@ -44,6 +50,7 @@ struct cuda_queue {
     const struct lt_limits *limits;
     struct lt *lt;      /* NULL: there is no cuBLASLt */
     unsigned refused;   /* CUDA_NO_... */
+    bool strict;        /* a wrong kernel is not replaced */
     bool deterministic; /* a row's bits may not depend on the number of rows */
 };
 

@@ -347,7 +347,7 @@ static enum status multiply(const cuda_queue *q, const linear_op *a, const struc
 
 bool linear_wants_lt(const struct cuda_queue *q, const linear_op *a)
 {
-    if (!q->lt || q->deterministic || a->w.dtype == DT_F32)
+    if (!q->lt || q->deterministic || q->refused & CUDA_NO_LT || a->w.dtype == DT_F32)
         return false;
     const enum gpu_path path = linear_launch_of(q, a, true).path;
     if (path != GPU_PATH_LT && path != GPU_PATH_DEQUANT_LT)

@@ -490,7 +490,7 @@ int cublasLtMatmul(void *handle, void *desc, const void *alpha, const void *a, v
                         static_cast<float *>(d),
                         *static_cast<const float *>(alpha),
                         *static_cast<const float *>(beta),
-                        algo.id == SIMT_LT_LIAR ? p.k() / 8 : 0};
+                        algo.id == SIMT_LT_LIAR || simt_cublaslt.lies ? p.k() / 8 : 0};
     const uint64_t spoilt = algo.workspace;
     simt::enqueue(stream, "cublaslt", [dd, la = l[0], lb = l[1], lo = l[2], x, workspace, spoilt] {
         if (spoilt)

@@ -24,6 +24,7 @@ struct simt_cublaslt {
     bool refuse_late;   /* it does, and the product is then not supported */
     bool fail_start;    /* no handle can be made */
     bool fail_run;      /* products fail */
+    bool lies;          /* they leave the last columns of K out */
     bool refuse_algo;   /* one that was made from a configuration does not check */
     uint64_t workspace; /* bytes that the algorithms want, and spoil */
     int version;        /* of the library; 0: 130100 */

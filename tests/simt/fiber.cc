@@ -12,7 +12,10 @@
 #include <cstdlib>
 #include <cxxabi.h>
 #include <dlfcn.h>
+#include <elf.h>
+#include <fstream>
 #include <functional>
+#include <iterator>
 #include <map>
 #include <mutex>
 #include <pthread.h>
@@ -159,13 +162,39 @@ void switch_to(Engine *e, Thread *from, Thread *to, bool from_dies)
 #endif
 }
 /* --- errors */
+/* Functions of this program by address, static ones too, which dladdr does not know. */
+static std::map<uintptr_t, std::string> own_functions()
+{
+    std::map<uintptr_t, std::string> all;
+    std::ifstream f("/proc/self/exe", std::ios::binary);
+    const std::string file{std::istreambuf_iterator<char>(f), {}};
+    Dl_info here;
+    if (file.size() < sizeof(Elf64_Ehdr) || !dladdr(reinterpret_cast<void *>(own_functions), &here))
+        return all;
+    const auto *head = reinterpret_cast<const Elf64_Ehdr *>(file.data());
+    const auto *section = reinterpret_cast<const Elf64_Shdr *>(file.data() + head->e_shoff);
+    const uintptr_t base = head->e_type == ET_DYN ? reinterpret_cast<uintptr_t>(here.dli_fbase) : 0;
+    for (int i = 0; i < head->e_shnum; i++) {
+        if (section[i].sh_type != SHT_SYMTAB)
+            continue;
+        const char *names = file.data() + section[section[i].sh_link].sh_offset;
+        const auto *symbol =
+            reinterpret_cast<const Elf64_Sym *>(file.data() + section[i].sh_offset);
+        for (size_t k = 0; k < section[i].sh_size / sizeof *symbol; k++)
+            if (ELF64_ST_TYPE(symbol[k].st_info) == STT_FUNC)
+                all[base + symbol[k].st_value] = names + symbol[k].st_name;
+    }
+    return all;
+}
+
 std::string fn_name(const void *fn)
 {
-    Dl_info i;
-    if (dladdr(const_cast<void *>(fn), &i) && i.dli_sname) {
+    static const std::map<uintptr_t, std::string> own = own_functions();
+    const auto at = own.find(reinterpret_cast<uintptr_t>(fn));
+    if (at != own.end()) {
         int st;
-        char *d = abi::__cxa_demangle(i.dli_sname, nullptr, nullptr, &st);
-        std::string r = st == 0 && d ? d : i.dli_sname;
+        char *d = abi::__cxa_demangle(at->second.c_str(), nullptr, nullptr, &st);
+        std::string r = st == 0 && d ? d : at->second;
         std::free(d);
         return r;
     }

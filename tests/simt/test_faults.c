@@ -16,7 +16,9 @@
 #include "engine/tasks/tasks.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/log.h"
+#include "kernels/cuda/cuda.h"
 #include "server/cmd/cmd.h"
+#include "tests/simt/cublaslt.h"
 #include "tests/simt/gpu.h"
 #include "tests/support/jobs.h"
 #include "tests/support/test.h"
@@ -260,8 +262,9 @@ static void as_many_layers_as_fit(void **state)
 
 static struct engine_progress load(const char *idle, const char *cache)
 {
+    static const struct random_model mini = {"mini", "q8_0", 1}; /* heads of 64 */
     struct worker_options o = {.backend = &backend_cuda,
-                               .model_path = "tests/data/models/qwen2-q8_0.gguf",
+                               .random = &mini,
                                .device = {.gpu_cache = cache},
                                .task = &task_generate,
                                .limits = {.max_seqs = 2, .kv_dtype = DT_BF16},
@@ -279,6 +282,7 @@ static struct engine_progress load(const char *idle, const char *cache)
     return p;
 }
 
+/* The whole start: a log line, or the reason why not. */
 static void a_liar_is_refused(void **state)
 {
     (void)state;
@@ -287,20 +291,108 @@ static void a_liar_is_refused(void **state)
         bool replaced;
     } liars[] = {
         {"attn_split", "attention of head size 64", true},
-        {"attn_merge", "attention of head size 64", true},
-        {"attn_tile<80>", "attention of head size 80", true},
         {"linear_skinny", "linear of q8_0", false},
-        {"attn_plain", NULL, true}, /* it is used where another one lies */
     };
     for (size_t i = 0; i < sizeof liars / sizeof *liars; i++) {
         struct engine_progress p = load(liars[i].idle, NULL);
         const char *said = liars[i].replaced ? logged : p.message;
         assert_int_equal(p.state, liars[i].replaced ? ENGINE_READY : ENGINE_FAILED);
-        if (liars[i].says && !strstr(said, liars[i].says))
+        if (!strstr(said, liars[i].says))
             fail_msg("%s: \"%s\" does not name %s", liars[i].idle, said, liars[i].says);
-        if (liars[i].says && liars[i].replaced)
+        if (liars[i].replaced)
             assert_non_null(strstr(said, "takes its place"));
     }
+}
+
+struct liar {
+    const char *idle; /* a part of the kernel's name */
+    enum dtype w, kv; /* what the model has */
+    int dim;
+    const char *says; /* NULL: it is not asked */
+    bool replaced;
+};
+
+static enum status check_one(const struct liar *l, bool strict)
+{
+    const struct op_case asked[] = {{OP_embed, DT_F32, l->w, 0, 512, 256},
+                                    {OP_linear, DT_F32, l->w, 0, 512, 256},
+                                    {OP_attention, DT_F32, l->kv, 0, 4, l->dim}};
+    struct device_options o = {.index = 0};
+    struct choice how;
+    struct device *dev;
+    assert_int_equal(backend_cuda.open(&o, &dev), OK);
+    ((struct cuda_queue *)backend_cuda.queue(dev))->strict = strict;
+    for (size_t i = 0; i < sizeof asked / sizeof *asked; i++)
+        assert_true(backend_cuda.can(dev, &asked[i], &how));
+    logged[0] = '\0';
+    log_set_sink(keep_log, NULL, LOG_INFO);
+    simt_faults(&(struct simt_faults){.idle = l->idle});
+    enum status s = backend_cuda.check(dev);
+    log_set_sink(NULL, NULL, LOG_INFO);
+    simt_faults(&(struct simt_faults){0});
+    backend_cuda.close(dev);
+    return s;
+}
+
+/* What is said of each kernel that computes wrongly: its replacement, or that there is none; with
+ * --strict none is replaced. */
+static void every_kernel_is_checked(void **state)
+{
+    (void)state;
+    /* clang-format off */
+    static const struct liar liars[] = {
+        {"glu_kernel",     DT_BF16, DT_BF16, 64,  "kernel glu computes",                    false},
+        {"gather_kernel",  DT_BF16, DT_BF16, 64,  "kernel gather",                          false},
+        {"add_kernel",     DT_BF16, DT_BF16, 64,  "kernel add computes",                    false},
+        {"columns_kernel", DT_BF16, DT_BF16, 64,  "kernel columns",                         false},
+        {"conv1d_kernel",  DT_BF16, DT_BF16, 64,  "kernel conv1d",                          false},
+        {"sample_kernel",  DT_BF16, DT_BF16, 64,  "kernel sample",                          false},
+        {"count_kernel",   DT_BF16, DT_BF16, 64,  "kernel sample",                          false},
+        {"embed_kernel",   DT_BF16, DT_BF16, 64,  "kernel embed of bf16",                   false},
+        {"linear_plain",   DT_F32,  DT_BF16, 64,  "kernel linear of f32",                   false},
+        {"linear_skinny",  DT_Q4_K, DT_BF16, 64,  "kernel linear of q4_k",                  false},
+        {"lt_unpack",      DT_Q4_K, DT_BF16, 64,  "kernel linear by cuBLASLt of q4_k",      true},
+        {"rope_kv_kernel", DT_BF16, DT_BF16, 64,  "kernel rope_kv of head size 64 over bf16", true},
+        {"attn_tile<80>",  DT_BF16, DT_BF16, 80,  "kernel attention of head size 80 over bf16", true},
+        {"attn_plain",     DT_BF16, DT_BF16, 72,  "kernel attention of head size 72 over bf16", false},
+        {"attn_plain",     DT_BF16, DT_BF16, 576, "kernel attention of head size 576 over bf16", false},
+        {"attn_plain",     DT_BF16, DT_F32,  64,  "kernel attention of head size 64 over f32", false},
+        {"attn_plain",     DT_BF16, DT_BF16, 64,  NULL,                                     true},
+        {NULL,             DT_Q6_K, DT_F32,  192, NULL,                                     true},
+    };
+    /* clang-format on */
+    for (size_t i = 0; i < sizeof liars / sizeof *liars; i++) {
+        const struct liar *l = &liars[i];
+        enum status s = check_one(l, false);
+        const char *said = l->replaced ? logged : fail_text();
+        if (s != (l->replaced ? OK : ERR_DEVICE) || (l->says && !strstr(said, l->says)))
+            fail_msg("%s: %s, \"%s\" does not name %s", l->idle, status_name(s), said,
+                     l->says ? l->says : "");
+        assert_int_equal(l->replaced && l->says, strstr(logged, "takes its place") != NULL);
+        if (l->replaced && l->says) {
+            assert_int_equal(check_one(l, true), ERR_DEVICE);
+            assert_non_null(strstr(fail_text(), "--strict: kernel "));
+        }
+    }
+}
+
+/* A library that computes wrongly costs speed, not the start. */
+static void a_wrong_cublaslt_is_replaced(void **state)
+{
+    (void)state;
+    static const struct liar honest = {NULL, DT_BF16, DT_BF16, 64, NULL, true};
+    simt_cublaslt.lies = true;
+    assert_int_equal(check_one(&honest, false), OK);
+    assert_non_null(strstr(logged, "kernel linear by cuBLASLt of bf16 computes wrongly here"));
+    assert_non_null(strstr(logged, "linear of our own takes its place"));
+    assert_int_equal(check_one(&honest, true), ERR_DEVICE);
+    assert_non_null(strstr(fail_text(), "--strict: kernel linear by cuBLASLt"));
+    long before = simt_cublaslt.products;
+    struct engine_progress p = load(NULL, NULL);
+    assert_int_equal(p.state, ENGINE_READY);
+    assert_true(simt_cublaslt.products > before);
+    assert_non_null(strstr(logged, "linear of our own takes its place"));
+    simt_cublaslt.lies = false;
 }
 
 /* Found once for a GPU, a driver, a program and the formats; anew from a file that is damaged. */
@@ -427,6 +519,8 @@ int main(void)
         cmocka_unit_test_teardown(the_plan_is_what_is_taken, all_well),
         cmocka_unit_test_teardown(as_many_layers_as_fit, all_well),
         cmocka_unit_test_teardown(a_liar_is_refused, all_well),
+        cmocka_unit_test_teardown(every_kernel_is_checked, all_well),
+        cmocka_unit_test_teardown(a_wrong_cublaslt_is_replaced, all_well),
         cmocka_unit_test_teardown(what_was_found_is_remembered, all_well),
         cmocka_unit_test_teardown(a_broken_gpu_ends_every_request, all_well),
     };
