@@ -27,6 +27,8 @@ CLASSES = {
     '4': (0.5625, 'mma_int8_tops'),
     'any': (1.5, 'mma_int8_tops'),
 }
+MMA8 = ['8', '6', '5', '4']  # classes that mma8 multiplies
+MMA8_MIN_M = 32  # as GPU_MMA8_MIN_M (kernels/gpu/registry.h)
 
 
 def load(name):
@@ -60,13 +62,13 @@ def ceilings(gpu, sheet):
 
 
 def crossovers(ceil, eff):
-    """The largest bucket at which the skinny kernel should be no slower than cuBLASLt, which multiplies at
-    the tensor cores' own rate, but reads bf16 and has block formats decoded first. Times are those of a
-    weight in a large matrix, in 1e-12 s."""
+    """The largest buckets at which the skinny kernel, and mma8, should be no slower than cuBLASLt, which
+    multiplies at the tensor cores' own rate, but reads bf16 and has block formats decoded first; 0: mma8
+    never is. Times are those of a weight in a large matrix, in 1e-12 s."""
     cross = {}
     read, lt, decode = ceil['read_gbs'] / 1000, eff['lt_bf16'], eff['dequant']
     for name, (size, rate) in CLASSES.items():
-        e, best = eff['skinny_' + name], 16
+        e, best, mma8 = eff['skinny_' + name], 16, 0
         for m in BUCKETS:
             skinny = max(size / (read * e['bw']), 2 * m / (ceil[rate] * e['fl']))
             rows = (m + 63) // 64 * 64
@@ -75,7 +77,11 @@ def crossovers(ceil, eff):
                 other += (size + 2) / (read * decode['bw'])
             if skinny <= other:
                 best = max(best, m)
-        cross[name] = {'skinny_max_m': best}
+            if name in MMA8 and m > MMA8_MIN_M:
+                w = eff['mma8_' + name]
+                if max(size / (read * w['bw']), 2 * rows / (ceil[rate] * w['fl'])) <= other:
+                    mma8 = max(mma8, m)
+        cross[name] = {'skinny_max_m': best, **({'mma8_max_m': mma8} if name in MMA8 else {})}
     return cross
 
 

@@ -143,6 +143,14 @@ GPU_FN void gpu_mma_s8(int (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "r"(c[0]),
                    "r"(c[1]), "r"(c[2]), "r"(c[3]));
 }
+/* a 16 x 16, b 16 x 8: the first half of the fragments above. */
+GPU_FN void gpu_mma_s8_k16(int (&d)[4], const uint32_t (&a)[2], uint32_t b, const int (&c)[4])
+{
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 "
+                 "{%0,%1,%2,%3}, {%4,%5}, {%6}, {%7,%8,%9,%10};"
+                 : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(b), "r"(c[0]), "r"(c[1]), "r"(c[2]), "r"(c[3]));
+}
 #else
 /* sm_75: f16 as two halves of k, int8 as quarters; bf16 lies in the lanes of a group of four. */
 GPU_FN void gpu_mma_f16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
@@ -159,21 +167,26 @@ GPU_FN void gpu_mma_f16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&
     for (int i = 0; i < 4; i++)
         d[i] = s[i];
 }
-GPU_FN void gpu_mma_s8(int (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
-                       const int (&c)[4])
+GPU_FN void gpu_mma_s8_k16(int (&d)[4], const uint32_t (&a)[2], uint32_t b, const int (&c)[4])
 {
     int s[4] = {c[0], c[1], c[2], c[3]};
     GPU_UNROLL
-    for (int k = 0; k < 2; k++)
-        GPU_UNROLL
     for (int half = 0; half < 2; half++)
         asm volatile("mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 "
                      "{%0,%1}, {%2}, {%3}, {%0,%1};"
                      : "+r"(s[2 * half]), "+r"(s[2 * half + 1])
-                     : "r"(a[2 * k + half]), "r"(b[k]));
+                     : "r"(a[half]), "r"(b));
     GPU_UNROLL
     for (int i = 0; i < 4; i++)
         d[i] = s[i];
+}
+GPU_FN void gpu_mma_s8(int (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
+                       const int (&c)[4])
+{
+    const uint32_t low[2] = {a[0], a[1]}, high[2] = {a[2], a[3]};
+    int s[4];
+    gpu_mma_s8_k16(s, low, b[0], c);
+    gpu_mma_s8_k16(d, high, b[1], s);
 }
 /* Not inlined: unrolled into attention it would take ptxas minutes. */
 static __device__ __noinline__ float4 gpu_mma_bf16_by_hand(uint4 a, uint2 b, float4 c)
@@ -219,6 +232,14 @@ GPU_FN void gpu_mma_e4m3(float (&d)[4], const uint32_t (&a)[4], const uint32_t (
                    "f"(c[1]), "f"(c[2]), "f"(c[3]));
 }
 #endif
+
+/* v, of which the compiler knows nothing: what is computed from it is not moved out of a loop,
+ * where it would hold registers. */
+GPU_FN int gpu_opaque(int v)
+{
+    asm volatile("" : "+r"(v));
+    return v;
+}
 
 GPU_FN void gpu_arrived(const void *ticket, bool last)
 {
@@ -318,10 +339,20 @@ GPU_FN void gpu_mma_s8(int (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[
 {
     simt::mma_16832_s8(d, a, b, c, SIMT_PASS);
 }
+GPU_FN void gpu_mma_s8_k16(int (&d)[4], const uint32_t (&a)[2], uint32_t b, const int (&c)[4],
+                           SIMT_HERE)
+{
+    const uint32_t a4[4] = {a[0], a[1], 0, 0}, b2[2] = {b, 0};
+    simt::mma_16832_s8(d, a4, b2, c, SIMT_PASS);
+}
 GPU_FN void gpu_mma_e4m3(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
                          const float (&c)[4], SIMT_HERE)
 {
     simt::mma_16832(d, a, b, c, SIMT_PASS);
+}
+GPU_FN int gpu_opaque(int v)
+{
+    return v;
 }
 GPU_FN void gpu_arrived(const void *ticket, bool last)
 {

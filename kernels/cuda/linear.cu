@@ -253,7 +253,9 @@ static cudaError_t skinny(const cuda_queue *q, const linear_op *a, int64_t first
     const gpu_params launch = linear_launch_of(q, a, false);
     const int splits = launch.splits;
     const int64_t blocks = (tiles + launch.nt - 1) / launch.nt * ((n + 63) / 64); /* at most */
-    const bool fold = splits > 1 && (a->x.shape[0] > GPU_LARGE_M || blocks > CUDA_TICKETS);
+    const bool mma8 = launch.path == GPU_PATH_MMA8;
+    const bool fold =
+        mma8 || (splits > 1 && (a->x.shape[0] > GPU_LARGE_M || blocks > CUDA_TICKETS));
     char *scratch = static_cast<char *>(q->scratch);
     float *scale = reinterpret_cast<float *>(scratch);
     uint8_t *pieces = reinterpret_cast<uint8_t *>(scratch + align_up(8 * tiles * sizeof(float)));
@@ -304,7 +306,7 @@ static cudaError_t skinny(const cuda_queue *q, const linear_op *a, int64_t first
         return run_format(t, o, s);
     }
     cudaError_t e = convert(q, x, t);
-    return e == cudaSuccess ? run_format(t, o, s) : e;
+    return e == cudaSuccess ? (mma8 ? linear_run_mma8 : run_format)(t, o, s) : e;
 }
 
 static enum status run_skinny(const cuda_queue *q, const linear_op *a)

@@ -604,6 +604,7 @@ static cudaError_t linear_pick(const linear_args &a, const linear_shape &s)
 cudaError_t linear_run_half(enum dtype t, const linear_args &a, const linear_shape &s);
 cudaError_t linear_run_ints(enum dtype t, const linear_args &a, const linear_shape &s);
 cudaError_t linear_run_floats(enum dtype t, const linear_args &a, const linear_shape &s);
+cudaError_t linear_run_mma8(enum dtype t, const linear_args &a, const linear_shape &s);
 
 /* The op inside the backend. With `up`, its x is [R, F], and a number of h is silu of it times the
  * one `up` bytes on (op_glu_linear); with `norm`, x is normed before (op_norm_linear). */

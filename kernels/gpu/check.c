@@ -73,8 +73,7 @@ static enum status check_splits(const struct gpu_config *c, int i)
             continue;
         if (y->m == x->m)
             return fail(ERR_FORMAT, "gemm[%d]: the same shape and m as gemm[%d]", i, j);
-        if (x->p.path == GPU_PATH_SKINNY && y->p.path == GPU_PATH_SKINNY &&
-            x->p.splits != y->p.splits)
+        if (gpu_path_tiled(x->p.path) && gpu_path_tiled(y->p.path) && x->p.splits != y->p.splits)
             return fail(ERR_FORMAT, "gemm[%d]: %d splits, gemm[%d] of the same weight has %d", i,
                         x->p.splits, j, y->p.splits);
     }
@@ -127,9 +126,13 @@ static enum status check_numbers(const struct gpu_config *c)
         if (!(c->eff[i].bw > 0) || !(c->eff[i].fl > 0))
             return fail(ERR_FORMAT, "eff.%s: bw and fl must be above 0",
                         gpu_kernel_name((enum gpu_kernel)i));
-    for (int i = GPU_SKINNY_16; i <= GPU_SKINNY_ANY; i++)
+    for (int i = GPU_SKINNY_16; i <= GPU_SKINNY_ANY; i++) {
+        int mma8 = c->mma8_max_m[i];
         if (gpu_bucket(c->skinny_max_m[i]) != c->skinny_max_m[i])
             return fail(ERR_FORMAT, "cross: skinny_max_m %d is no bucket", c->skinny_max_m[i]);
+        if (mma8 != 0 && gpu_bucket(mma8) != mma8)
+            return fail(ERR_FORMAT, "cross: mma8_max_m %d is no bucket", mma8);
+    }
     if (c->attn_chunk % 64 != 0)
         return fail(ERR_FORMAT, "cross.attn_dec: chunk_tokens %d is no multiple of 64",
                     c->attn_chunk);
@@ -146,6 +149,12 @@ static enum status check_domain(int cc)
             struct gpu_params p = {GPU_PATH_SKINNY, gpu_tiles[i].nt, gpu_tiles[i].r,
                                    gpu_stages(cc),  GPU_SPLITS_MAX,  NULL};
             TRY(gpu_legal(cc, (enum dtype)w, &p));
+        }
+        for (int i = 0; i < gpu_n_mma8_tiles(); i++) {
+            struct gpu_params p = {GPU_PATH_MMA8,   gpu_mma8_tiles[i].nt, gpu_mma8_tiles[i].r,
+                                   GPU_MMA8_STAGES, GPU_SPLITS_MAX,       NULL};
+            if (gpu_mma8_of((enum dtype)w) != N_GPU_KERNEL)
+                TRY(gpu_legal(cc, (enum dtype)w, &p));
         }
     }
     return OK;

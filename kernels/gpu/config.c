@@ -8,9 +8,10 @@
 #include <string.h>
 
 #include "kernels/base/json.h"
+#include "kernels/gpu/registry.h"
 
 static const char *const kinds[N_GPU_KIND] = {"derived", "hand", "measured"};
-static const char *const paths[N_GPU_PATH] = {"skinny", "lt", "dequant_lt", "plain"};
+static const char *const paths[N_GPU_PATH] = {"skinny", "lt", "dequant_lt", "plain", "mma8"};
 #define GPU_KERNEL_NAME(id, name) name,
 static const char *const kernels[N_GPU_KERNEL] = {GPU_KERNELS(GPU_KERNEL_NAME)};
 #undef GPU_KERNEL_NAME
@@ -326,16 +327,24 @@ static enum status read_eff(struct reader *r, const struct json *v, struct gpu_c
     return v->count == N_GPU_KERNEL ? OK : fail(ERR_FORMAT, "eff: names an unknown kernel");
 }
 
-/* "16": {"skinny_max_m": 192} ..., "attn_dec": {...} */
+/* "16": {"skinny_max_m": 192}, "8": {"skinny_max_m": 64, "mma8_max_m": 8192} ... */
 static enum status read_cross(struct reader *r, const struct json *v, struct gpu_config *c)
 {
     static const struct field most[] = {{"skinny_max_m", F_INT, 0, true, 1, 1e6}};
+    static const struct field both[] = {
+        {"skinny_max_m", F_INT, 0, true, 1, 1e6},
+        {"mma8_max_m", F_INT,
+         offsetof(struct gpu_config, mma8_max_m) - offsetof(struct gpu_config, skinny_max_m), true,
+         0, 1e6}};
     static const struct field attn[] = {
         {"chunk_tokens", F_INT, offsetof(struct gpu_config, attn_chunk), true, 64, 65536},
         {"max_parts", F_INT, offsetof(struct gpu_config, attn_parts), true, 1, 64}};
     for (int i = GPU_SKINNY_16; i <= GPU_SKINNY_ANY; i++) {
         r->where = kernels[i] + strlen("skinny_");
-        TRY(read_object(r, json_get(v, r->where), TABLE(most, ""), &c->skinny_max_m[i]));
+        if (gpu_mma8_kernel((enum gpu_kernel)i) == N_GPU_KERNEL)
+            TRY(read_object(r, json_get(v, r->where), TABLE(most, ""), &c->skinny_max_m[i]));
+        else
+            TRY(read_object(r, json_get(v, r->where), TABLE(both, ""), &c->skinny_max_m[i]));
     }
     r->where = "attn_dec";
     TRY(read_object(r, json_get(v, r->where), TABLE(attn, ""), c));
@@ -370,13 +379,13 @@ static enum status read_exception(struct reader *r, const struct json *v, struct
     x->w = (enum dtype)type;
     x->p.path = (enum gpu_path)path;
     r->where = "gemm.p";
-    if (x->p.path == GPU_PATH_SKINNY)
-        return lt ? fail(ERR_FORMAT, "gemm.lt: not of path skinny")
+    if (gpu_path_tiled(x->p.path))
+        return lt ? fail(ERR_FORMAT, "gemm.lt: not of path %s", paths[path])
                   : read_object(r, p, TABLE(params_fields, ""), &x->p);
     x->p.splits = 1;
     r->where = "gemm.lt";
     if (p)
-        return fail(ERR_FORMAT, "gemm.p: only of path skinny");
+        return fail(ERR_FORMAT, "gemm.p: not of path %s", paths[path]);
     if (!lt)
         return OK;
     TRY(read_object(r, lt, TABLE(lt_fields, "raw"), &x->lt));
@@ -537,7 +546,7 @@ void gpu_exception_write(struct buf *out, const struct gpu_exception *x)
 {
     buf_printf(out, "{\"w\": \"%s\", \"path\": \"%s\"", dtype_info(x->w)->name, paths[x->p.path]);
     put_members(out, TABLE(gemm_fields, ""), x, false);
-    if (x->p.path == GPU_PATH_SKINNY) {
+    if (gpu_path_tiled(x->p.path)) {
         buf_puts(out, ", \"p\": {");
         put_members(out, TABLE(params_fields, ""), &x->p, true);
         buf_putc(out, '}');
@@ -604,9 +613,13 @@ void gpu_config_write(struct buf *out, const struct gpu_config *c)
         buf_putc(out, '}');
     }
     buf_puts(out, "\n  },\n  \"cross\": {");
-    for (int i = GPU_SKINNY_16; i <= GPU_SKINNY_ANY; i++)
-        buf_printf(out, "\n    \"%s\": {\"skinny_max_m\": %d},", kernels[i] + strlen("skinny_"),
+    for (int i = GPU_SKINNY_16; i <= GPU_SKINNY_ANY; i++) {
+        buf_printf(out, "\n    \"%s\": {\"skinny_max_m\": %d", kernels[i] + strlen("skinny_"),
                    c->skinny_max_m[i]);
+        if (gpu_mma8_kernel((enum gpu_kernel)i) != N_GPU_KERNEL)
+            buf_printf(out, ", \"mma8_max_m\": %d", c->mma8_max_m[i]);
+        buf_puts(out, "},");
+    }
     buf_printf(out, "\n    \"attn_dec\": {\"chunk_tokens\": %d, \"max_parts\": %d}\n  }",
                c->attn_chunk, c->attn_parts);
     put_lists(out, c);

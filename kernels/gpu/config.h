@@ -26,6 +26,7 @@ enum { GPU_PCI_MAX = 16, GPU_CC_MAX = 8, GPU_EXCEPTIONS_MAX = 4096, GPU_DENY_MAX
     X(SKINNY_16, "skinny_16") X(SKINNY_8, "skinny_8") X(SKINNY_6, "skinny_6")                      \
     X(SKINNY_5, "skinny_5") X(SKINNY_4, "skinny_4") X(SKINNY_ANY, "skinny_any")                    \
     X(PLAIN, "plain") X(LT_BF16, "lt_bf16") X(LT_FP8, "lt_fp8") X(DEQUANT, "dequant")              \
+    X(MMA8_8, "mma8_8") X(MMA8_6, "mma8_6") X(MMA8_5, "mma8_5") X(MMA8_4, "mma8_4")                \
     X(ATTN_DEC, "attn_dec") X(ATTN_PRE, "attn_pre")
 /* clang-format on */
 #define GPU_KERNEL_ENUM(id, name) GPU_##id,
@@ -33,7 +34,19 @@ enum gpu_kernel { GPU_KERNELS(GPU_KERNEL_ENUM) N_GPU_KERNEL };
 #undef GPU_KERNEL_ENUM
 
 /* How a product is computed. */
-enum gpu_path { GPU_PATH_SKINNY, GPU_PATH_LT, GPU_PATH_DEQUANT_LT, GPU_PATH_PLAIN, N_GPU_PATH };
+enum gpu_path {
+    GPU_PATH_SKINNY,
+    GPU_PATH_LT,
+    GPU_PATH_DEQUANT_LT,
+    GPU_PATH_PLAIN,
+    GPU_PATH_MMA8, /* many rows in int8, with the bits of the skinny kernel */
+    N_GPU_PATH
+};
+/* Of kernels of our own with a tile and splits (struct gpu_params), not cuBLASLt's. */
+static inline bool gpu_path_tiled(enum gpu_path p)
+{
+    return p == GPU_PATH_SKINNY || p == GPU_PATH_MMA8;
+}
 enum gpu_kind { GPU_DERIVED, GPU_HAND, GPU_MEASURED, N_GPU_KIND };
 
 struct gpu_match {
@@ -103,7 +116,8 @@ struct gpu_config {
     int mhz; /* boost clock, to scale by */
     struct gpu_ceil ceil;
     struct gpu_eff eff[N_GPU_KERNEL];
-    int skinny_max_m[GPU_SKINNY_ANY + 1]; /* by kernel: rows above which cuBLASLt is faster */
+    int skinny_max_m[GPU_SKINNY_ANY + 1]; /* by kernel: rows above which cuBLASLt is faster, ... */
+    int mma8_max_m[GPU_SKINNY_ANY + 1]; /* ... than mma8 too; 0: always. For weights that have it */
     int attn_chunk; /* attention: positions of its first parts, of which there are */
     int attn_parts; /* half so many; then they double, as far as four times the positions, ... */
     struct gpu_exception *gemm;

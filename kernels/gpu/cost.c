@@ -57,12 +57,14 @@ static double slots(const struct gpu_config *c, const struct gpu_params *p, int 
     return c->match.sm * (double)(fit < 1 ? 1 : fit < most ? fit : most);
 }
 
-static double cost_skinny(const struct gpu_config *c, const struct gpu_shape *s,
-                          const struct gpu_params *p)
+/* Of the skinny kernel, and of mma8, whose blocks have as many tiles of W. */
+static double cost_tiled(const struct gpu_config *c, const struct gpu_shape *s,
+                         const struct gpu_params *p)
 {
-    enum gpu_kernel kernel = gpu_skinny_of(s->w);
-    const struct gpu_eff *e = &c->eff[kernel];
-    bool fold = s->m > GPU_LARGE_M && p->splits > 1; /* one block adds its splits up itself */
+    bool mma8 = p->path == GPU_PATH_MMA8;
+    const struct gpu_eff *e = &c->eff[mma8 ? gpu_mma8_of(s->w) : gpu_skinny_of(s->w)];
+    /* One block adds its splits up itself. */
+    bool fold = p->splits > 1 && (mma8 || s->m > GPU_LARGE_M);
     int64_t passes = up(up(s->m, 8), p->nt), lines = up(up(s->n, 16), GPU_WARPS * p->r);
     int smem = gpu_smem(s->w, p);
     double blocks = (double)(passes * lines) * (fold ? 1 : p->splits), at_once = slots(c, p, smem);
@@ -115,7 +117,8 @@ double gpu_cost(const struct gpu_config *c, const struct gpu_shape *s, const str
 {
     switch (p->path) {
     case GPU_PATH_SKINNY:
-        return cost_skinny(c, s, p);
+    case GPU_PATH_MMA8:
+        return cost_tiled(c, s, p);
     case GPU_PATH_LT:
         return cost_lt(c, s, false);
     case GPU_PATH_DEQUANT_LT:
@@ -183,7 +186,7 @@ int gpu_splits(const struct gpu_config *c, enum dtype w, int64_t n, int64_t k)
     double least = INFINITY;
     for (int i = 0; i < c->n_gemm; i++)
         if (c->gemm[i].w == w && c->gemm[i].n == n && c->gemm[i].k == k &&
-            c->gemm[i].p.path == GPU_PATH_SKINNY)
+            gpu_path_tiled(c->gemm[i].p.path))
             return c->gemm[i].p.splits < most ? c->gemm[i].p.splits : most;
     for (int splits = 1; splits <= most; splits++) {
         double sum = 0, t;
@@ -200,6 +203,24 @@ int gpu_splits(const struct gpu_config *c, enum dtype w, int64_t n, int64_t k)
     return best;
 }
 
+/* The best launch of mma8 for these splits, if one is faster than `cost`: else `best` stays. */
+static void best_mma8(const struct gpu_config *c, const struct gpu_shape *s, int splits,
+                      double cost, struct gpu_params *best)
+{
+    if (s->m <= GPU_MMA8_MIN_M || gpu_mma8_of(s->w) == N_GPU_KERNEL)
+        return;
+    for (int i = 0; i < gpu_n_mma8_tiles(); i++) {
+        struct gpu_params p = {
+            GPU_PATH_MMA8, gpu_mma8_tiles[i].nt, gpu_mma8_tiles[i].r, GPU_MMA8_STAGES, splits,
+            NULL};
+        double t = gpu_cost(c, s, &p);
+        if (t < cost) {
+            *best = p;
+            cost = t;
+        }
+    }
+}
+
 /* Which way, beside the launch: cuBLASLt for many rows, where it is. */
 static enum gpu_path path_of(const struct gpu_config *c, const struct gpu_shape *s, bool lt)
 {
@@ -207,7 +228,8 @@ static enum gpu_path path_of(const struct gpu_config *c, const struct gpu_shape 
     struct gpu_params p = {GPU_PATH_LT, 0, 0, 0, 1, NULL};
     if (kernel == GPU_PLAIN)
         return GPU_PATH_PLAIN;
-    if (!lt || s->m <= c->skinny_max_m[is_half(s->w) ? GPU_SKINNY_16 : kernel])
+    if (!lt || s->m <= c->skinny_max_m[is_half(s->w) ? GPU_SKINNY_16 : kernel] ||
+        (gpu_mma8_of(s->w) != N_GPU_KERNEL && s->m <= c->mma8_max_m[kernel]))
         return GPU_PATH_SKINNY;
     if (kernel != GPU_SKINNY_16)
         p.path = GPU_PATH_DEQUANT_LT;
@@ -219,17 +241,19 @@ struct gpu_params gpu_choose(const struct gpu_config *c, const struct gpu_shape 
     const struct gpu_exception *x = gpu_exception_of(c, s);
     struct gpu_params p = {GPU_PATH_SKINNY, 1, 1, gpu_stages(cc_of(c)), 1, NULL};
     double cost;
-    if (x && (lt || x->p.path == GPU_PATH_SKINNY)) {
+    if (x && (lt || gpu_path_tiled(x->p.path))) {
         p = x->p;
-        p.lt = p.path != GPU_PATH_SKINNY && x->lt.id >= 0 ? &x->lt : NULL;
-        if (p.path == GPU_PATH_SKINNY)
+        p.lt = !gpu_path_tiled(p.path) && x->lt.id >= 0 ? &x->lt : NULL;
+        if (gpu_path_tiled(p.path))
             p.splits = gpu_splits(c, s->w, s->n, s->k);
         return p;
     }
     p.path = path_of(c, s, lt);
     if (p.path != GPU_PATH_SKINNY)
         return (struct gpu_params){.path = p.path, .splits = 1};
-    return best_tile(c, s, gpu_splits(c, s->w, s->n, s->k), &cost);
+    p = best_tile(c, s, gpu_splits(c, s->w, s->n, s->k), &cost);
+    best_mma8(c, s, p.splits, cost, &p);
+    return p;
 }
 
 /* ---- a plan ---------------------------------------------------------------------------------- */
@@ -252,7 +276,7 @@ void gpu_plan_clear(struct gpu_plan *p)
 
 struct gpu_params gpu_plan_get(struct gpu_plan *p, const struct gpu_shape *s, bool lt)
 {
-    if (p->forced && (lt || p->forced->path == GPU_PATH_SKINNY))
+    if (p->forced && (lt || gpu_path_tiled(p->forced->path)))
         return *p->forced;
     uint64_t h = (uint64_t)s->n * 0x9e3779b97f4a7c15 ^ (uint64_t)s->k * 0xc2b2ae3d27d4eb4f ^
                  (uint64_t)s->m * 0x165667b19e3779f9 ^ (uint64_t)s->w << 32;

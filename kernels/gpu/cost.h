@@ -10,7 +10,7 @@
  * measured, wins over it.
  *
  * A weight has one number of K splits for every number of rows, so that a row's bits do not depend
- * on its company; tiles change no bits. */
+ * on its company; tiles change no bits, nor does mma8, which folds what the skinny one splits. */
 #ifndef KERNELS_GPU_COST_H
 #define KERNELS_GPU_COST_H
 

@@ -48,6 +48,9 @@ enum { N_LIMITS = sizeof limits / sizeof *limits, N_FORMATS = sizeof formats / s
 const struct gpu_tile gpu_tiles[] = {{1, 1}, {2, 1}, {4, 2}, {8, 2}};
 enum { N_TILES = sizeof gpu_tiles / sizeof *gpu_tiles };
 
+const struct gpu_tile gpu_mma8_tiles[] = {{8, 2}, {16, 2}};
+enum { N_MMA8_TILES = sizeof gpu_mma8_tiles / sizeof *gpu_mma8_tiles };
+
 const int gpu_buckets[] = {1,   2,   4,   8,   12,  16,   24,   32,   48,   64,   96,   128,
                            192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192};
 enum { N_BUCKETS = sizeof gpu_buckets / sizeof *gpu_buckets };
@@ -63,6 +66,11 @@ const struct gpu_limits *gpu_limits_of(int cc)
 int gpu_n_tiles(void)
 {
     return N_TILES;
+}
+
+int gpu_n_mma8_tiles(void)
+{
+    return N_MMA8_TILES;
 }
 
 int gpu_n_buckets(void)
@@ -84,6 +92,27 @@ enum gpu_kernel gpu_skinny_of(enum dtype w)
         if (formats[i].type == w)
             return formats[i].kernel;
     return dtype_info(w)->ints ? GPU_SKINNY_ANY : GPU_PLAIN;
+}
+
+enum gpu_kernel gpu_mma8_kernel(enum gpu_kernel skinny)
+{
+    switch (skinny) {
+    case GPU_SKINNY_8:
+        return GPU_MMA8_8;
+    case GPU_SKINNY_6:
+        return GPU_MMA8_6;
+    case GPU_SKINNY_5:
+        return GPU_MMA8_5;
+    case GPU_SKINNY_4:
+        return GPU_MMA8_4;
+    default:
+        return N_GPU_KERNEL;
+    }
+}
+
+enum gpu_kernel gpu_mma8_of(enum dtype w)
+{
+    return gpu_is_floats(w) ? N_GPU_KERNEL : gpu_mma8_kernel(gpu_skinny_of(w));
 }
 
 int gpu_tile_bytes(enum dtype w)
@@ -116,23 +145,27 @@ int gpu_stages(int cc)
     return cc >= 80 ? 4 : 2; /* Turing has no cp.async and 64 KB */
 }
 
-static enum status legal_skinny(int cc, enum dtype w, const struct gpu_params *p)
+/* The skinny kernel, or mma8: a tile that is built, in a ring that fits. */
+static enum status legal_tiled(int cc, enum dtype w, const struct gpu_params *p)
 {
     const struct gpu_limits *l = gpu_limits_of(cc);
-    bool built = false;
-    for (int i = 0; i < N_TILES; i++)
-        built |= gpu_tiles[i].nt == p->nt && gpu_tiles[i].r == p->r;
-    if (gpu_skinny_of(w) == GPU_PLAIN)
-        return fail(ERR_FORMAT, "skinny: %s weights have no such kernel", dtype_info(w)->name);
+    bool built = false, mma8 = p->path == GPU_PATH_MMA8;
+    const char *name = mma8 ? "mma8" : "skinny";
+    const struct gpu_tile *tiles = mma8 ? gpu_mma8_tiles : gpu_tiles;
+    int stages = mma8 ? GPU_MMA8_STAGES : gpu_stages(cc);
+    for (int i = 0; i < (mma8 ? N_MMA8_TILES : N_TILES); i++)
+        built |= tiles[i].nt == p->nt && tiles[i].r == p->r;
+    if (gpu_skinny_of(w) == GPU_PLAIN || (mma8 && gpu_mma8_of(w) == N_GPU_KERNEL))
+        return fail(ERR_FORMAT, "%s: %s weights have no such kernel", name, dtype_info(w)->name);
     if (!built)
-        return fail(ERR_FORMAT, "skinny: no kernel with nt %d and r %d", p->nt, p->r);
-    if (p->stages != gpu_stages(cc))
-        return fail(ERR_FORMAT, "skinny: %d stages, sm_%d has kernels of %d", p->stages, cc,
-                    gpu_stages(cc));
+        return fail(ERR_FORMAT, "%s: no kernel with nt %d and r %d", name, p->nt, p->r);
+    if (p->stages != stages)
+        return fail(ERR_FORMAT, "%s: %d stages, sm_%d has kernels of %d", name, p->stages, cc,
+                    stages);
     if (p->splits < 1 || p->splits > GPU_SPLITS_MAX)
-        return fail(ERR_FORMAT, "skinny: splitk %d is not 1 to %d", p->splits, GPU_SPLITS_MAX);
+        return fail(ERR_FORMAT, "%s: splitk %d is not 1 to %d", name, p->splits, GPU_SPLITS_MAX);
     if (gpu_smem(w, p) > l->smem_block)
-        return fail(ERR_FORMAT, "skinny: %d bytes of shared memory, a block of sm_%d has %d",
+        return fail(ERR_FORMAT, "%s: %d bytes of shared memory, a block of sm_%d has %d", name,
                     gpu_smem(w, p), cc, l->smem_block);
     return OK;
 }
@@ -145,7 +178,8 @@ enum status gpu_legal(int cc, enum dtype w, const struct gpu_params *p)
                     cc % 10);
     switch (p->path) {
     case GPU_PATH_SKINNY:
-        return legal_skinny(cc, w, p);
+    case GPU_PATH_MMA8:
+        return legal_tiled(cc, w, p);
     case GPU_PATH_LT:
         return half ? OK : fail(ERR_FORMAT, "lt: not for %s weights", dtype_info(w)->name);
     case GPU_PATH_DEQUANT_LT:
@@ -179,6 +213,8 @@ static void make_abi(void)
         for (const char *p = line; *p; p++)
             h = (h ^ (uint8_t)*p) * 0x100000001b3;
     }
+    for (int i = 0; i < N_MMA8_TILES; i++)
+        h = (h ^ (uint64_t)(gpu_mma8_tiles[i].nt << 8 | gpu_mma8_tiles[i].r)) * 0x100000001b3;
     snprintf(abi, sizeof abi, "%016llx", (unsigned long long)(h ^ GPU_SPLITS_MAX));
 }
 

@@ -10,6 +10,7 @@
 #include "kernels/gpu/config.h"
 
 enum { GPU_SPLITS_MAX = 8, GPU_SPLIT_CHUNKS = 8, GPU_LARGE_M = 64, GPU_WARPS = 4 };
+enum { GPU_MMA8_MIN_M = 32, GPU_MMA8_STAGES = 2 }; /* rows above which mma8 is thought of */
 /* Bytes of 8 x 64 numbers of x: f16 or bf16; int8; f16 with a scale a row. */
 enum { GPU_PIECE_HALF = 1024, GPU_PIECE_INT = 512 + 3 * 64, GPU_PIECE_SCALED = 1024 + 32 };
 
@@ -24,9 +25,14 @@ struct gpu_tile {
 };
 extern const struct gpu_tile gpu_tiles[]; /* what linear_skinny is compiled for, least first */
 int gpu_n_tiles(void);
+extern const struct gpu_tile gpu_mma8_tiles[]; /* and linear_mma8, likewise */
+int gpu_n_mma8_tiles(void);
 
 /* Kernel of a weight's format, and bytes of its tile of 16 x 64 numbers and of a piece of x. */
 enum gpu_kernel gpu_skinny_of(enum dtype w);
+/* That for many rows in int8, of weights with this skinny kernel; N_GPU_KERNEL: there is none. */
+enum gpu_kernel gpu_mma8_kernel(enum gpu_kernel skinny);
+enum gpu_kernel gpu_mma8_of(enum dtype w);
 int gpu_tile_bytes(enum dtype w);
 int gpu_piece_bytes(enum dtype w);
 bool gpu_is_floats(enum dtype w); /* its codes stand for floats and are multiplied as f16 */

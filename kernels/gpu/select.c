@@ -144,8 +144,11 @@ static void scale(struct arena *a, const struct gpu_config *from, const struct g
         *rates[i] *= rate;
     l->copy_gbs *= memory;
     l->read_gbs *= memory;
-    for (int i = GPU_SKINNY_16; i <= GPU_SKINNY_ANY; i++)
+    for (int i = GPU_SKINNY_16; i <= GPU_SKINNY_ANY; i++) {
         out->skinny_max_m[i] = scaled_bucket(from->skinny_max_m[i], rate / memory);
+        if (from->mma8_max_m[i])
+            out->mma8_max_m[i] = scaled_bucket(from->mma8_max_m[i], rate / memory);
+    }
     out->match = (struct gpu_match){.pci = {f->pci}, .n_pci = 1, .cc = {f->cc}, .n_cc = 1};
     out->match.sm = f->sms;
     out->match.mig = f->mig;

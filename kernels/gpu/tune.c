@@ -36,7 +36,7 @@ static const struct tune_cand *best_of(const struct tune_field *f, int splits)
     const struct tune_cand *best = NULL;
     for (int i = 0; i < f->n; i++) {
         const struct tune_cand *c = &f->cand[i];
-        if ((c->p.path != GPU_PATH_SKINNY || c->p.splits == splits) &&
+        if ((!gpu_path_tiled(c->p.path) || c->p.splits == splits) &&
             (!best || c->median < best->median))
             best = c;
     }
@@ -138,8 +138,8 @@ static void keep_exceptions(struct tuner *t)
     }
 }
 
-/* The launches that the model is to foresee: the best ones of our own, and cuBLASLt's first
- * suggestion, which is what the model means by cuBLASLt. */
+/* The launches that the model is to foresee: the best ones of the skinny kernel, and cuBLASLt's
+ * first suggestion, which is what the model means by cuBLASLt. */
 static void keep_points(struct tune_done *d, const struct tune_field *f)
 {
     double base = f->n_base ? tune_median(f->base_us, f->n_base) : 0;
@@ -147,7 +147,8 @@ static void keep_points(struct tune_done *d, const struct tune_field *f)
     for (int i = 0; i < f->n && d->n_points < TUNE_POINTS_MAX; i++) {
         const struct tune_cand *c = &f->cand[i];
         bool skinny = c->p.path == GPU_PATH_SKINNY;
-        if (c->p.lt || !isfinite(c->median) || base <= 0 || (skinny && own == POINTS_OF_ROW - 1))
+        if (c->p.lt || c->p.path == GPU_PATH_MMA8 || !isfinite(c->median) || base <= 0 ||
+            (skinny && own == POINTS_OF_ROW - 1))
             continue;
         d->point[d->n_points++] = (struct tune_point){f->shape, c->p, c->median * base};
         own += skinny;
@@ -398,7 +399,7 @@ enum status tune_verify(const struct tune_device *d, const struct tune_options *
     *out = (struct tune_result){.worst = INFINITY, .complete = true};
     for (int i = 0; i < c->n_gemm; i++) {
         struct tune_duel fought = {0};
-        if (!o->lt && c->gemm[i].p.path != GPU_PATH_SKINNY)
+        if (!o->lt && !gpu_path_tiled(c->gemm[i].p.path))
             return fail(ERR_UNSUPPORTED, "%s: its choices are for cuBLASLt, which is not found",
                         c->id);
         TRY(verify(&t, c, &c->gemm[i], &fought));

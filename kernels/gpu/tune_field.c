@@ -34,7 +34,7 @@ bool tune_same(const struct gpu_params *a, const struct gpu_params *b)
 {
     if (a->path != b->path)
         return false;
-    if (a->path == GPU_PATH_SKINNY)
+    if (gpu_path_tiled(a->path))
         return a->nt == b->nt && a->splits == b->splits;
     return a->lt && b->lt ? gpu_lt_same(a->lt, b->lt) : a->lt == b->lt;
 }
@@ -56,7 +56,7 @@ static enum status consider(struct tune_bench *b, int cc, struct tune_field *f,
     return OK;
 }
 
-static enum status by_skinny(struct tune_bench *b, int cc, struct tune_field *f)
+static enum status by_own(struct tune_bench *b, int cc, struct tune_field *f)
 {
     int64_t chunks = (f->shape.k + 63) / 64;
     for (int s = 1; s <= GPU_SPLITS_MAX && (s == 1 || s * GPU_SPLIT_CHUNKS <= chunks); s++) {
@@ -64,6 +64,11 @@ static enum status by_skinny(struct tune_bench *b, int cc, struct tune_field *f)
         for (int i = fold ? gpu_n_tiles() - 1 : 0; i < gpu_n_tiles(); i++) {
             struct gpu_params p = {
                 GPU_PATH_SKINNY, gpu_tiles[i].nt, gpu_tiles[i].r, gpu_stages(cc), s, NULL};
+            TRY(consider(b, cc, f, &p));
+        }
+        for (int i = 0; i < gpu_n_mma8_tiles() && f->shape.m > GPU_MMA8_MIN_M; i++) {
+            struct gpu_params p = {
+                GPU_PATH_MMA8, gpu_mma8_tiles[i].nt, gpu_mma8_tiles[i].r, GPU_MMA8_STAGES, s, NULL};
             TRY(consider(b, cc, f, &p));
         }
     }
@@ -117,7 +122,7 @@ static enum status candidates(struct tune_bench *b, const struct gpu_config *c, 
         f->base_lt = *f->base.lt;
         f->base.lt = &f->base_lt;
     }
-    TRY(by_skinny(b, cc, f));
+    TRY(by_own(b, cc, f));
     if (lt)
         TRY(by_lt(b, cc, f));
     bool there = false;

@@ -186,6 +186,16 @@ __global__ void k_mma_s8(uint32_t *out, const uint32_t *in)
         out[lane_id() * 4 + i] = static_cast<uint32_t>(d[i]);
 }
 
+__global__ void k_mma_s8_k16(uint32_t *out, const uint32_t *in)
+{
+    const uint32_t a[2] = {in[lane_id() * 4], in[lane_id() * 4 + 1]};
+    const int c[4] = {0x4b400000, 0, -5, 1 << 20};
+    int d[4];
+    gpu_mma_s8_k16(d, a, in[lane_id() * 4 + 2], c);
+    for (int i = 0; i < 4; i++)
+        out[lane_id() * 4 + i] = static_cast<uint32_t>(d[i]);
+}
+
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 890
 /* Without exponents that are large, or NaN. */
 __global__ void k_mma_e4m3(uint32_t *out, const uint32_t *in)
@@ -351,6 +361,7 @@ static const struct {
     {"mma_f16",             k_mma_f16<true>,     32,  128, 75, false},
     {"mma_f16_fractions",   k_mma_f16<false>,    32,  128, 75, true},
     {"mma_s8",              k_mma_s8,            32,  128, 75, false},
+    {"mma_s8_k16",          k_mma_s8_k16,        32,  128, 75, false},
     {"mma_e4m3",            k_mma_e4m3,          32,  128, 89, true},
     {"named_barriers",      k_named_barriers,    128, 96,  75, false},
     {"shuffles_and_votes",  k_shuffles,          32,  256, 75, false},

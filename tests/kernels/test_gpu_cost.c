@@ -153,6 +153,37 @@ static void test_paths(void **state)
     assert_int_equal(gpu_choose(&c, &s, true).path, GPU_PATH_SKINNY);
 }
 
+/* mma8 is taken for many rows, where it is faster than the skinny kernel and, up to its limit, than
+ * cuBLASLt; it has the splits of its weight. */
+static void test_mma8(void **state)
+{
+    struct gpu_config c = simple();
+    struct gpu_shape s = {DT_Q4_K, 256, 4096, 4096};
+    struct gpu_params p = {GPU_PATH_MMA8, 16, 2, GPU_MMA8_STAGES, 1, NULL};
+    (void)state;
+    c.eff[GPU_SKINNY_4].fl = 0.25;
+    c.mma8_max_m[GPU_SKINNY_4] = 256;
+    /* 2 x 32 blocks of 128 rows by 128 on ten multiprocessors: 64/70 of the products' rate. */
+    near(gpu_cost(&c, &s, &p), 2.0 * 256 * 4096 * 4096 / (500000 * (64 / 70.0)) + 3);
+    assert_int_equal(gpu_choose(&c, &s, true).path, GPU_PATH_MMA8);
+    assert_int_equal(gpu_choose(&c, &s, true).splits, gpu_splits(&c, s.w, s.n, s.k));
+    s.m = 257;
+    assert_int_equal(gpu_choose(&c, &s, true).path, GPU_PATH_DEQUANT_LT);
+    assert_int_equal(gpu_choose(&c, &s, false).path, GPU_PATH_MMA8);
+    s.m = GPU_MMA8_MIN_M;
+    assert_int_equal(gpu_choose(&c, &s, true).path, GPU_PATH_SKINNY);
+    s.m = 256;
+    c.eff[GPU_MMA8_4].fl = 0.2;
+    assert_int_equal(gpu_choose(&c, &s, true).path, GPU_PATH_SKINNY);
+    p.nt = 4;
+    assert_int_equal(gpu_legal(80, DT_Q4_K, &p), ERR_FORMAT);
+    p.nt = 16;
+    assert_int_equal(gpu_legal(75, DT_Q4_K, &p), OK);
+    assert_int_equal(gpu_legal(80, DT_BF16, &p), ERR_FORMAT);
+    assert_int_equal(gpu_legal(80, DT_IQ4_NL, &p), ERR_FORMAT);
+    assert_int_equal(gpu_legal(80, DT_F8_E4M3, &p), ERR_FORMAT);
+}
+
 /* An exception holds for its bucket; its splits hold for all rows of its weight. */
 static void test_exceptions(void **state)
 {
@@ -212,7 +243,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_by_hand), cmocka_unit_test(test_every_choice),
         cmocka_unit_test(test_paths),   cmocka_unit_test(test_exceptions),
-        cmocka_unit_test(test_plan),
+        cmocka_unit_test(test_plan),    cmocka_unit_test(test_mma8),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);
 }

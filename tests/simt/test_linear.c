@@ -108,6 +108,47 @@ static void test_launches(void **state)
     }
 }
 
+/* mma8: whatever the tile and the splits, the bits of the skinny kernel, and so the naive op's
+ * where K is not split; also for one live row of many, N and M that fill no tile, and a K of one
+ * chunk. */
+static void test_mma8(void **state)
+{
+    static const struct shape shapes[] = {{71, 40, 96, 0},
+                                          {33, 150, 608, 0},
+                                          {150, 24, 1344, 130},
+                                          {130, 136, 32, 0},
+                                          {40, 16, 64, 1}};
+    (void)state;
+    for (int i = 0; i < product_n_types; i++)
+        for (int j = 0; j < (int)(sizeof shapes / sizeof *shapes); j++) {
+            const enum dtype t = product_types[i];
+            if (gpu_mma8_of(t) == N_GPU_KERNEL || (simt_slow() && (i + j) % 3))
+                continue;
+            struct product one = {0}, all = {0};
+            struct shape s = shapes[j];
+            const int splits = s.k > 512 ? 1 + j % 4 : 1, seed = 11 + i + j;
+            struct gpu_params skinny = {GPU_PATH_SKINNY, 8, 2, gpu_stages(q.cc), splits, NULL};
+            struct gpu_params mma8 = {
+                GPU_PATH_MMA8, gpu_mma8_tiles[(i + j) % 2].nt, 2, GPU_MMA8_STAGES, splits, NULL};
+            s.k = product_k(t, s.k);
+            assert_int_equal(gpu_legal(q.cc, t, &mma8), OK);
+            product_seed = (uint32_t)seed;
+            product_open(&one, t, s);
+            q.plan.forced = &skinny;
+            product_run(&q, &one);
+            product_seed = (uint32_t)seed;
+            product_open(&all, t, s);
+            q.plan.forced = &mma8;
+            product_run(&q, &all);
+            q.plan.forced = NULL;
+            product_compare(&all, splits == 1 ? 0 : product_tolerance(t), dtype_info(t)->name);
+            assert_memory_equal(one.got, all.got,
+                                (size_t)(s.live ? s.live : s.m) * (size_t)s.n * 4);
+            product_close(&one);
+            product_close(&all);
+        }
+}
+
 /* silu(gate) * up where x is read: by each block for itself (few rows) and by a kernel for all. */
 static void test_glu(void **state)
 {
@@ -220,6 +261,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_split, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_launches, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_launches, open_small, close_queue),
+        cmocka_unit_test_setup_teardown(test_mma8, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_glu, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_norm, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_norm, open_small, close_queue),

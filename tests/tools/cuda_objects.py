@@ -30,6 +30,8 @@ EXPECT = [
     (r'linear_skinnyI11linear_(ints|any).*ELi4E(Lb[01]E)+Ev', ['IMMA', 'LDGSTS'], SINCE_80),
     (r'linear_skinnyI11linear_halfILb0.*ELi2E(Lb[01]E)+Ev', ['HMMA'], ['75']),
     (r'linear_skinnyI11linear_(ints|any).*ELi2E(Lb[01]E)+Ev', ['IMMA'], ['75']),
+    (r'linear_mma8', ['IMMA', 'LDGSTS'], SINCE_80),
+    (r'linear_mma8', ['IMMA'], ['75']),
     (r'attn_tile', ['HMMA', 'LDGSTS'], SINCE_80),
     (r'attn_split', ['HMMA', 'LDGSTS'], SINCE_80),
 ]
