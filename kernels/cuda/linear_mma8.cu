@@ -99,6 +99,15 @@ GPU_FN void mma8_load(const linear_args &a, uint8_t *stage, int chunk, int n_til
         gpu_cp_async16(to + i * 16, from + i * 16);
 }
 
+/* Where this warp's results go after chunk c: computed anew, for the sums leave no registers. */
+template <int WM> GPU_FN linear_at mma8_at(const linear_args &a, int c)
+{
+    const int warp = gpu_opaque(static_cast<int>(threadIdx.x)) >> 5;
+    return {static_cast<int>(blockIdx.y) * MMA8_TILES + warp % LINEAR_WARPS * MMA8_R,
+            (static_cast<int>(blockIdx.x) * WM + warp / LINEAR_WARPS) * MMA8_NT,
+            linear_live(a.live, a.first, a.m), c >= a.per_split, c + 1 == a.chunks};
+}
+
 /* Blocks a multiprocessor, by registers. sm_100 would spill a few bytes for the second, and has
  * cuBLASLt for what this kernel is for. */
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000 && __CUDA_ARCH__ < 1200
@@ -138,9 +147,7 @@ __global__ void __launch_bounds__(LINEAR_WARPS * 32 * WM, MMA8_BLOCKS) linear_mm
         for (int group = 0; group < 2; group++)
             mma8_group<F, SCALES>(tiles + (mine_n - n_tile) * F::TILE, x, group, acc);
         if (c + 1 == a.chunks || (c + 1) % a.per_split == 0)
-            linear_flush<F>(a, acc,
-                            {gpu_opaque(mine_n), gpu_opaque(mine_m), gpu_opaque(m),
-                             c >= a.per_split, c + 1 == a.chunks});
+            linear_flush<F>(a, acc, mma8_at<WM>(a, c));
     }
 }
 
