@@ -338,7 +338,7 @@ gpu-check: $(if $(HAVE_CUDA),gpu-dry)
 	    $(if $(PHASES),--phases $(PHASES)),echo "SKIP gpu-check is not tried: $(CUDA_HOME)/include has no CUDA headers")
 else
 gpu-check: $(if $(wildcard $(G)/wrappers.txt),,gpu-bundle)
-	$(Q)python3 tests/gpu/check.py $(G) $(if $(PHASES),--phases $(PHASES)) $(if $(OUT),--out $(OUT),--golden tests/data/gpu)
+	$(Q)python3 tests/gpu/check.py $(G) $(if $(PHASES),--phases $(PHASES)) $(if $(OUT),--out $(OUT) --keep $(OUT)/state,--golden tests/data/gpu)
 endif
 
 # Two of the tests are enough to show that they are run.

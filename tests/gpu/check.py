@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures and tests an NVIDIA GPU: `make gpu-check`.
 
-    tests/gpu/check.py build/gpu [--phases 0,1,2,4,5,6] [--seconds 540] [--out FOLDER] [--fresh] [--dry]
+    tests/gpu/check.py build/gpu [--phases 0,1,2,3,4,5,6,7] [--seconds 540] [--out FOLDER] [--fresh] [--dry]
 
 The folder holds the programs (`make gpu-bundle`; nothing is built here, so that it runs on a machine
 with a GPU and little else). Each phase has its share of the seconds and can run alone:
@@ -9,13 +9,16 @@ with a GPU and little else). Each phase has its share of the seconds and can run
     0  facts: the GPU, driver, libraries; every wrapper of gpu.cuh against what the emulator gives
     1  ceilings: memory, tensor cores, cuBLASLt, launches, bus
     2  correctness: the emulated tests' programs, on the GPU
-    3  is free
+    3  tuning: `inferd tune` for these models' shapes; what follows uses the configuration that it makes
     4  decode and prefill steps of Llama-3.1-8B and 3.2-1B, random weights
     5  the server under load, on loopback
     6  ncu's counters for three of these steps, where they can be read
+    7  PyTorch's products, attention and decode step, where PyTorch is
 
-What is done is kept in build/gpu-check: the same command goes on where it stopped. The result is one
-JSON file, docs/measurements/<gpu>-<date>.json (env, ceil, checks, rows, server), and a table, last.
+What is done is kept in build/gpu-check, and with --keep also elsewhere: the same command goes on where it
+stopped. A phase that fails is reported, and the next goes on. The result is one JSON file,
+docs/measurements/<gpu>-<date>.json (env, ceil, checks, tuning, rows, server, torch, compared), and a table,
+last: figures that are 3 % off those of the last such file are named.
 --dry runs all of it on the emulator with tiny shapes: it measures nothing, it shows that it works.
 """
 
@@ -25,6 +28,7 @@ import datetime
 import glob
 import hashlib
 import importlib.metadata
+import importlib.util
 import json
 import os
 import platform
@@ -35,20 +39,25 @@ import struct
 import subprocess
 import sys
 import time
+import traceback
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import load  # noqa: E402
 import report  # noqa: E402
+import tuning  # noqa: E402
 import watch  # noqa: E402
 
 # Seconds of each phase, of 540 in all.
-SHARE = {0: 25, 1: 40, 2: 75, 4: 250, 5: 125, 6: 25}
+SHARE = {0: 20, 1: 30, 2: 60, 3: 180, 4: 120, 5: 85, 6: 20, 7: 25}
 MODELS = {  # model -> formats, most important first: where time runs short the last are left out
-    'llama-3.1-8b': ['bf16', 'q4_0', 'q8_0', 'q4_k', 'fp8'],
-    'llama-3.2-1b': ['bf16', 'q4_0', 'q8_0', 'q4_k', 'fp8'],
+    'llama-3.1-8b': ['bf16', 'q4_0', 'q8_0', 'q4_k', 'f8_e4m3'],
+    'llama-3.2-1b': ['bf16', 'q4_0', 'q8_0', 'q4_k', 'f8_e4m3'],
 }
 BATCHES, CONTEXTS = (1, 8, 64, 256), (128, 2176, 8192)
 PREFILLS = (128, 256, 512, 1024, 2048, 4096, 8192)
+# Steps that are also taken with the configuration as it was before tuning, to show what that gained.
+UNTUNED = [('llama-3.1-8b', 'bf16'), ('llama-3.1-8b', 'q4_0')]
+UNTUNED_CASES = ['1:2176', '64:2176'], ['512', '2048']
 # Server: model, format, workloads (prompt, tokens), streams.
 SERVER = [('llama-3.1-8b', 'bf16'), ('llama-3.1-8b', 'q4_0')]
 WORKLOADS, STREAMS = ((2048, 128), (128, 512)), (1, 8, 64, 256)
@@ -85,11 +94,25 @@ class Check:
         return step in self.state['done']
 
     def keep(self, step, value):
-        """Records a finished step; atomic, so that nothing is lost when the time is up."""
+        """Records a finished step."""
         self.state['done'][step] = value
+        self.save()
+
+    def save(self):
+        """Atomic, so that nothing is lost when the time is up."""
         with open(self.state_file + '.new', 'w', encoding='utf-8') as f:
             json.dump(self.state, f)
         os.replace(self.state_file + '.new', self.state_file)
+        self.copy_out('state.json')
+
+    def copy_out(self, *names):
+        """Files of the state to the folder that survives this machine."""
+        for name in names if self.o.keep else []:
+            path = os.path.join(self.o.state, name)
+            if os.path.exists(path):
+                os.makedirs(self.o.keep, exist_ok=True)
+                shutil.copy(path, os.path.join(self.o.keep, name + '.new'))
+                os.replace(os.path.join(self.o.keep, name + '.new'), os.path.join(self.o.keep, name))
 
     def run(self, command, seconds):
         """Exit status (None: too long), stdout, stderr."""
@@ -252,24 +275,29 @@ def phase2(c):
 
 
 def step_runs(c):
-    """One program run each: model, format, decode cases, prefill cases."""
+    """One program run each: model, format, configuration, decode cases, prefill cases."""
     if c.o.dry:
-        return [('tiny', 'q4_0', ['1:8', '2:40'], ['8']), ('tiny', 'no_such_format', ['1:8'], [])]
-    return [(m, f, [f'{b}:{x}' for x in CONTEXTS for b in BATCHES], [str(n) for n in PREFILLS])
+        return [('tiny', 'q4_0', 'tuned', ['1:8', '2:40'], ['8']), ('tiny', 'q4_0', 'untuned', ['1:8'], []),
+                ('tiny', 'no_such_format', 'tuned', ['1:8'], [])]
+    runs = [(m, f, 'tuned', [f'{b}:{x}' for x in CONTEXTS for b in BATCHES], [str(n) for n in PREFILLS])
             for m, formats in MODELS.items() for f in formats]
+    untuned = [(m, f, 'untuned', *UNTUNED_CASES) for m, f in UNTUNED] if tuning.config(c) else []
+    return runs[:2] + untuned + runs[2:]
 
 
-def run_steps(c, model, fmt, decode, prefill, seconds):
+def run_steps(c, run, seconds):
+    model, fmt, how, decode, prefill = run
     each = max(0.1, (seconds - 4) / (len(decode) + len(prefill)))
     command = [c.path('gpu_step'), '--shape', model, '--format', fmt, '--seconds', f'{each:.2f}'] + c.library()
     command += (['--decode', ','.join(decode)] if decode else []) + (['--prefill', ','.join(prefill)] if prefill else [])
+    command += tuning.config(c) if how == 'tuned' else []
     with watch.Watch() as w:
         code, out, err = c.run(command + c.tiny(), 2 * seconds + 10)
     lines = json_lines(out)
     rows = [x for x in lines if x['kind'] == 'row']
     for row in rows:
         clocks = w.between(row.get('from', 0), row.get('to', 0))
-        row.update({'clocks': clocks, 'throttled': clocks.get('throttled')})
+        row.update({'clocks': clocks, 'throttled': clocks.get('throttled'), 'config': how})
     made = next((x for x in lines if x['kind'] == 'load'), {})
     why = err.strip().splitlines()[-1] if code and err.strip() else f'exit {code}'
     return {'rows': rows, 'load': made, 'failed': why if code != 0 else None}
@@ -277,15 +305,15 @@ def run_steps(c, model, fmt, decode, prefill, seconds):
 
 def phase4(c):
     runs = step_runs(c)
-    for i, (model, fmt, decode, prefill) in enumerate(runs):
-        step = f'4 {model} {fmt}'
+    for i, run in enumerate(runs):
+        step = f'4 {run[0]} {run[1]}' + (' untuned' if run[2] == 'untuned' else '')
         if c.has(step):
             continue
         left = c.left_of(4) / (len(runs) - i)
         if left < 3 and not c.o.dry:
             print(f'-- {step}: no time left', flush=True)
             return
-        c.keep(step, run_steps(c, model, fmt, decode, prefill, left))
+        c.keep(step, run_steps(c, run, left))
         print(f'-- {step}: {len(c.state["done"][step]["rows"])} cases {c.state["done"][step]["failed"] or ""}', flush=True)
     c.keep('4', {})
 
@@ -303,7 +331,7 @@ def start_server(c, model, fmt, port, log):
     most = str(max(STREAMS))
     command = [c.path('inferd'), 'serve', '--random', model, '--format', fmt, '--port', str(port), '--device', 'cuda',
                '--max-seqs', '4' if c.o.dry else most, '--log-level', 'warn', '--ctx', '128' if c.o.dry else '4096']
-    return subprocess.Popen(command + c.library(), stdout=log, stderr=log)
+    return subprocess.Popen(command + c.library() + tuning.config(c), stdout=log, stderr=log)
 
 
 def wait_ready(server, port, until):
@@ -375,10 +403,25 @@ def phase6(c):
     c.keep('6', {'captures': done, 'why_not': why})
 
 
+# --- phase 7
+
+
+def phase7(c):
+    """Of the Python that has PyTorch: this one, or that in PATH."""
+    program = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'torch_base.py')
+    python = sys.executable if importlib.util.find_spec('torch') else shutil.which('python3') or sys.executable
+    code, out, err = c.run([python, program, '--seconds', str(SHARE[7] * 0.6)] + c.tiny(), 4 * SHARE[7])
+    lines = json_lines(out)
+    notes = [x['text'] for x in lines if x['kind'] == 'note']
+    text = '; '.join(notes) + (f'; exit {code}: {err.strip()[-200:]}' if code else '')
+    c.keep('7', {'torch': [x for x in lines if x['kind'] == 'torch'],
+                 'checks': {'PyTorch': {'ok': code == 0, 'text': text}}})
+
+
 # --- all
 
 
-PHASES = {0: phase0, 1: phase1, 2: phase2, 4: phase4, 5: phase5, 6: phase6}
+PHASES = {0: phase0, 1: phase1, 2: phase2, 3: tuning.phase3, 4: phase4, 5: phase5, 6: phase6, 7: phase7}
 
 
 def left_of(c, phase):
@@ -395,19 +438,33 @@ def result_of(c):
     parts = [v for k, v in done.items() if k.startswith('4 ')]
     rows = [dict(r) for p in parts for r in p['rows']]
     report.add_bounds(rows, ceil.get('ceil', {}))
-    checks = {}
-    for phase in ('0', '1', '2'):
+    tuned, checks = tuning.result_of(c)
+    for phase in ('0', '1', '2', '7'):
         checks.update(done.get(phase, {}).get('checks', {}))
+    checks.update({f'phase {k}': {'ok': False, 'text': v} for k, v in c.state.get('broken', {}).items()})
     for k, v in done.items():
         if k[:2] in ('4 ', '5 ') and v.get('failed'):
-            fine = c.o.dry or k.endswith(' fp8')  # a format that is not there yet is no failure
-            checks[k] = {'ok': fine, 'text': v['failed']}
+            checks[k] = {'ok': c.o.dry, 'text': v['failed']}  # dry: a format that there is not
     return {
         'schema': 1, 'env': first.get('env'), 'ceil': ceil.get('ceil', {}), 'ceil_clocks': ceil.get('clocks', {}),
         'checks': checks, 'rows': rows, 'loads': [p['load'] for p in parts if p.get('load')],
         'server': [r for k, v in done.items() if k.startswith('5 ') for r in v['rows']],
-        'ncu': done.get('6', {}),
+        'ncu': done.get('6', {}), 'tuning': tuned, 'torch': done.get('7', {}).get('torch', []),
     }
+
+
+def compare(c, result, path):
+    """With the last file of the same GPU; what became slower fails, unless it was slowed down."""
+    last = report.last_file(c.o.last, path, result['env']['device']['name'])
+    if not last:
+        result['compared'] = {'with': None, 'rows': []}
+        return
+    with open(last, encoding='utf-8') as f:
+        rows = report.differences(result, json.load(f))
+    slower = [r for r in rows if r['slower'] and not r['throttled']]
+    result['compared'] = {'with': os.path.basename(last), 'rows': rows}
+    text = f'{len(rows)} figures are {report.THRESHOLD:.0%} off those of {os.path.basename(last)}, {len(slower)} are slower'
+    result['checks']['against the last'] = {'ok': not slower, 'text': text}
 
 
 def write_result(c, result):
@@ -415,6 +472,7 @@ def write_result(c, result):
     name = re.sub(r'[^a-z0-9]+', '-', name).strip('-') or 'gpu'
     path = os.path.join(c.o.out, f'{name}-{result["env"]["date"][:10]}.json')
     os.makedirs(c.o.out, exist_ok=True)
+    compare(c, result, path)
     with open(path, 'w', encoding='utf-8') as f:
         json.dump(result, f, indent=1)
     if 'wrappers' in c.state['done'] and not c.o.dry:
@@ -423,6 +481,10 @@ def write_result(c, result):
         os.makedirs(os.path.dirname(golden), exist_ok=True)
         with open(golden, 'w', encoding='utf-8') as f:
             f.write(c.state['done']['wrappers'])
+    for name in (tuning.CONFIG, tuning.CONFIG + '.timings.jsonl'):
+        tuned = os.path.join(c.o.state, name)
+        if os.path.exists(tuned):
+            shutil.copy(tuned, path[:-len('.json')] + '-' + name)
     if not c.o.golden:  # everything goes to one folder
         for capture in result['ncu'].get('captures', []):
             shutil.copy(capture, c.o.out)
@@ -432,14 +494,27 @@ def write_result(c, result):
 def options():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('folder')
-    p.add_argument('--phases', default='0,1,2,4,5,6')
+    p.add_argument('--phases', default='0,1,2,3,4,5,6,7')
     p.add_argument('--seconds', type=float, default=540)
     p.add_argument('--out', default='docs/measurements')
     p.add_argument('--golden', help='where a GPU\'s lines of gpu_wrappers are kept [--out]')
     p.add_argument('--state', default='build/gpu-check')
+    p.add_argument('--keep', help='a folder that gets a copy of the state after every step')
+    p.add_argument('--last', default='docs/measurements', help='where the last results lie [%(default)s]')
     p.add_argument('--fresh', action='store_true')
     p.add_argument('--dry', action='store_true')
     return p.parse_args()
+
+
+def attempt(c, phase):
+    """What goes wrong in one phase must not cost the next its time on the GPU."""
+    c.state.setdefault('broken', {}).pop(str(phase), None)
+    try:
+        PHASES[phase](c)
+    except Exception as e:  # SystemExit, of phase 0, is no Exception: without a GPU there is nothing to do
+        traceback.print_exc()
+        c.state['broken'][str(phase)] = f'{type(e).__name__}: {e}'
+        c.save()
 
 
 def main():
@@ -452,7 +527,7 @@ def main():
         if c.phase_begin > c.end - 3:
             print(f'-- the time is up before phase {phase}: the same command goes on there')
             break
-        PHASES[phase](c)
+        attempt(c, phase)
         print(f'-- phase {phase}: {time.monotonic() - c.phase_begin:.1f} s', flush=True)
     result = result_of(c)
     path = write_result(c, result)

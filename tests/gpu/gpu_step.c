@@ -7,7 +7,7 @@
  * Prefill M: one prompt of M tokens in one step. Each case is a line: its time, the bytes it must
  * read, the operations it must do, and when it was measured, by the monotonic clock. A case whose
  * keys and values do not fit is a line that says so. Other options: --seconds N (a case),
- * --kv TYPE, --cublaslt FILE, --tiny (for the emulator). */
+ * --kv TYPE, --cublaslt FILE, --gpu-config FILE, --tiny (for the emulator). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +30,7 @@ struct step_case {
 
 struct step_bench {
     struct random_model random;
-    const char *kv, *cublaslt;
+    const char *kv, *cublaslt, *gpu_config;
     struct effort e;
     struct step_case at[CASES_MAX];
     int n;
@@ -117,7 +117,7 @@ static void fill_pages(struct step_bench *s)
 
 static void open_all(struct step_bench *s)
 {
-    struct device_options o = {.index = 0, .cublaslt = s->cublaslt};
+    struct device_options o = {.index = 0, .cublaslt = s->cublaslt, .gpu_config = s->gpu_config};
     s->b = &backend_cuda;
     check(s->b->open(&o, &s->dev));
     s->b->info(s->dev, &s->info);
@@ -136,7 +136,7 @@ static void open_all(struct step_bench *s)
     struct pack_sizes max = gen_sizes(&s->limits, s->need.page_tokens);
     pack_open(&s->pack, &max, s->region[REGION_ROWS]);
     s->counts = (uint16_t *)((char *)s->region[REGION_ROWS] + pack_device_bytes(&max));
-    gen_memories(&s->m->net.hp, &s->limits, &s->need, s->region[REGION_KV], s->mem);
+    gen_memories(&s->m->net.hp, &s->limits, &s->need, SIDE_UPPER, s->region[REGION_KV], s->mem);
     s->mem[MEMORY_KV].table = s->pack.table;
     s->mem[MEMORY_KV].table_stride = max.table_stride;
     fill_pages(s);
@@ -349,6 +349,8 @@ int main(int argc, char **argv)
             s.kv = v;
         else if (strcmp(argv[i], "--cublaslt") == 0)
             s.cublaslt = v;
+        else if (strcmp(argv[i], "--gpu-config") == 0)
+            s.gpu_config = v;
         else if (strcmp(argv[i], "--seconds") == 0)
             seconds = strtod(v, NULL);
         else if (strcmp(argv[i], "--decode") == 0 || strcmp(argv[i], "--prefill") == 0)

@@ -1,4 +1,8 @@
-"""Bounds, goals and the table of a gpu-check."""
+"""Bounds, goals, the comparison with the last result, and the table of a gpu-check."""
+
+import glob
+import json
+import os
 
 # Tokens a second on an H200, Llama-3.1-8B, 2176 tokens of context: (format, KV, batch) -> least, goal, stretch.
 # The bounds behind them: docs/measurements/README.md.
@@ -7,10 +11,10 @@ GOALS = {
     ('bf16', 'bf16', 8): (1490, 1750, 1830),
     ('bf16', 'bf16', 64): (5400, 6800, 7300),
     ('bf16', 'bf16', 256): (7300, 9400, 10100),
-    ('fp8', 'fp8', 1): (370, 450, 480),
-    ('fp8', 'fp8', 8): (2440, 3050, 3300),
-    ('fp8', 'fp8', 64): (9300, 12000, 13300),
-    ('fp8', 'fp8', 256): (13200, 17100, 18700),
+    ('f8_e4m3', 'f8_e4m3', 1): (370, 450, 480),
+    ('f8_e4m3', 'f8_e4m3', 8): (2440, 3050, 3300),
+    ('f8_e4m3', 'f8_e4m3', 64): (9300, 12000, 13300),
+    ('f8_e4m3', 'f8_e4m3', 256): (13200, 17100, 18700),
     ('q4_0', 'bf16', 1): (560, 710, 800),
     ('q4_0', 'bf16', 8): (2850, 3900, 4300),
     ('q4_0', 'bf16', 64): (6400, 8800, 9600),
@@ -22,8 +26,9 @@ GOALS = {
     ('q8_0', 'bf16', 64): (6300, 8200, 8900),
 }
 # One prompt of 2048 tokens: milliseconds.
-PREFILL_GOALS = {'bf16': 46, 'fp8': 30, 'q4_0': 50, 'q4_k': 50}
+PREFILL_GOALS = {'bf16': 46, 'f8_e4m3': 30, 'q4_0': 50, 'q4_k': 50}
 CONTEXT, PROMPT = 2176, 2048
+THRESHOLD = 0.03  # from which a figure differs from the last one
 
 
 def rate(ceil, *names):
@@ -34,7 +39,7 @@ def rate(ceil, *names):
 def bound_us(row, ceil):
     """The least time of a step: weights read or multiplied, whichever is longer, then keys and values."""
     gbs = max((rate(ceil, n) or 0) for n in ('read_gbs', 'copy_gbs'))
-    names = ['lt_fp8_tflops'] if row['format'] == 'fp8' else []
+    names = ['lt_fp8_tflops'] if row['format'] == 'f8_e4m3' else []
     tflops = rate(ceil, *names, 'lt_bf16_tflops', 'mma_bf16_tflops', 'mma_f16_tflops')
     if not gbs or not tflops:
         return None
@@ -49,6 +54,48 @@ def add_bounds(rows, ceil):
         if us:
             row['bound'] = round(row['tok_s'] * row['us'] / us, 2)
             row['share'] = round(us / row['us'], 4)
+
+
+def last_file(folder, but, device):
+    """The newest result of the same GPU that is not a dry run, or None."""
+    found = []
+    for path in glob.glob(os.path.join(folder, '*.json')):
+        with open(path, encoding='utf-8') as f:
+            old = json.load(f)
+        env = old.get('env') if isinstance(old, dict) else None
+        same = env and env.get('device') and env['device']['name'] == device
+        if same and not env.get('dry') and os.path.realpath(path) != os.path.realpath(but):
+            found.append((env['date'], path))
+    return max(found)[1] if found else None
+
+
+def named_figures(result):
+    """name -> (value, more is better, slowed down by)."""
+    for name, c in result.get('ceil', {}).items():
+        yield f'ceiling {name}', (c['value'], not name.endswith('_us'), None)
+    for r in result.get('rows', []):
+        if r.get('tok_s'):
+            case = f'decode {r["batch"]} x {r["context"]}' if r['case'] == 'decode' else f'prefill {r["rows"]}'
+            how = ' untuned' if r.get('config') == 'untuned' else ''
+            yield f'{r["model"]} {r["format"]} {r["kv"]} {case}{how}', (r['tok_s'], True, r.get('throttled'))
+    for r in result.get('server', []):
+        if r.get('tok_s'):
+            slowed = (r.get('clocks') or {}).get('throttled')
+            yield (f'server {r["model"]} {r["format"]} {r["streams"]} x {r["prompt"]}/{r["generate"]}',
+                   (r['tok_s'], True, slowed))
+
+
+def differences(result, last):
+    """Figures of both that are more than the threshold apart."""
+    old, out = dict(named_figures(last)), []
+    for name, (value, more, throttled) in named_figures(result):
+        if name not in old or not old[name][0] or not value:
+            continue
+        ratio = value / old[name][0] if more else old[name][0] / value
+        if abs(ratio - 1) > THRESHOLD:
+            out.append({'name': name, 'value': value, 'last': old[name][0], 'speed': round(ratio, 4),
+                        'slower': ratio < 1, 'throttled': throttled})
+    return out
 
 
 def goal_of(row, device):
@@ -77,7 +124,7 @@ def lines_of_steps(rows, device):
     yield f'{"model":14} {"format":6} {"case":22} {"ms":>9} {"tokens/s":>10} {"bound":>10} {"share":>6} {"goal":>8}'
     for row in rows:
         name = (f'decode {row["batch"]} x {row["context"]}' if row['case'] == 'decode'
-                else f'prefill {row["rows"]}')
+                else f'prefill {row["rows"]}') + (' untuned' if row.get('config') == 'untuned' else '')
         head = f'{row["model"]:14} {row["format"]:6} {name:22}'
         if not row.get('us'):
             yield f'{head} {row["skip"]}'
@@ -99,6 +146,31 @@ def lines_of_server(rows):
                + ('  ' + r['errors'][0] if r['errors'] else ''))
 
 
+def lines_of_torch(rows):
+    yield f'{"PyTorch":36} {"us":>10} {"GB/s":>8} {"TFLOP/s":>8} {"tokens/s":>9}'
+    for r in rows:
+        name = {'linear': lambda: f'linear {r["name"]}, {r["rows"]} rows',
+                'attention': lambda: f'attention {r["batch"]} x {r["context"]}, {r["rows"]} rows',
+                'decode': lambda: f'{r["model"]} decode {r["batch"]} x {r["context"]}'}[r['case']]()
+        show = lambda k, w: f'{r[k]:{w}.1f}' if k in r else ' ' * (w - 1) + '-'
+        yield f'{name:36} {r["us"]:10.1f} {show("gbs", 8)} {show("tflops", 8)} {show("tok_s", 9)}'
+
+
+def lines_of_tuning(tuning):
+    for r in tuning['runs']:
+        for name, c in r.get('ceilings', {}).items():
+            yield f'ceiling {name:20} {c["measured"]:10.4g}, the configuration had {c["configured"]:10.4g}'
+        break
+
+
+def lines_of_difference(compared):
+    if not compared['with']:
+        yield 'no earlier result of this GPU to compare with'
+    for r in compared['rows']:
+        slowed = f' (slowed down: {", ".join(r["throttled"])})' if r['throttled'] else ''
+        yield f'{"SLOWER" if r["slower"] else "faster"} x {r["speed"]:.3f} {r["name"]}: {r["value"]:.4g}, was {r["last"]:.4g}{slowed}'
+
+
 def table(result):
     """The short table that a gpu-check prints last."""
     ceil = result['ceil']
@@ -110,3 +182,7 @@ def table(result):
         yield from lines_of_steps(result['rows'], result['env']['device']['name'])
     if result['server']:
         yield from lines_of_server(result['server'])
+    if result['torch']:
+        yield from lines_of_torch(result['torch'])
+    yield from lines_of_tuning(result['tuning'])
+    yield from lines_of_difference(result['compared'])

