@@ -75,6 +75,11 @@ PLAIN_FORMAT(i64, int64_t)
 #undef PLAIN_FORMAT
 
 const float nf4_value[16] = {NF4_VALUES};
+const float nf4_short[16] = {
+    -1.0f,          -0.6953125f, -0.5234375f,    -0.39453125f,  -0.28515625f, -0.1845703125f,
+    -0.0908203125f, 0.0f,        0.07958984375f, 0.1611328125f, 0.24609375f,  0.337890625f,
+    0.44140625f,    0.5625f,     0.72265625f,    1.0f,
+};
 
 static void decode_f8_e4m3(const void *block, float *out)
 {

@@ -11,8 +11,9 @@ linear_fn linear_avx512_Q8_0, linear_avx512_Q4_0, linear_avx512_Q4_1, linear_avx
     linear_avx512_Q2_K;
 linear_fn linear_avx512_F32, linear_avx512_F16, linear_avx512_BF16, linear_avx512_F8_E4M3,
     linear_avx512_NF4;
-linear_fn linear_avx512bf16;
+linear_fn linear_avx512bf16_BF16, linear_avx512bf16_F8_E4M3, linear_avx512bf16_NF4;
 void act_avx512(enum dtype t, const float *x, int64_t k, void *out);
+void act_avx512bf16(enum dtype t, const float *x, int64_t k, void *out);
 
 attn_fn attn_scores_avx512_f32, attn_scores_avx512_bf16, attn_values_avx512_f32,
     attn_values_avx512_bf16, attn_softmax_avx512;

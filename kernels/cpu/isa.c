@@ -56,8 +56,8 @@ static int level(void)
 }
 
 /* clang-format off */
-/* Which kernel serves a format: its own, or that of a format with the same panels or kind of scales. BF16 is
- * left out, because the ISAs differ there. */
+/* Which kernel serves a format: its own, or that of a format with the same panels or kind of scales. FLOATS:
+ * those that AVX512_BF16 adds in pairs. */
 #define FORMATS(kernel) \
     [DT_F32] = kernel(F32),        [DT_F16] = kernel(F16),        [DT_Q8_0] = kernel(Q8_0), \
     [DT_Q4_0] = kernel(Q4_0),      [DT_Q4_1] = kernel(Q4_1),      [DT_Q5_0] = kernel(Q5_0), \
@@ -70,8 +70,9 @@ static int level(void)
     [DT_IQ2_XXS] = kernel(IQ4_XS), [DT_IQ2_XS] = kernel(Q3_K),    [DT_IQ2_S] = kernel(Q3_K), \
     [DT_IQ3_XXS] = kernel(IQ4_XS), [DT_IQ3_S] = kernel(IQ4_XS),   [DT_IQ4_NL] = kernel(IQ4_NL), \
     [DT_IQ4_XS] = kernel(IQ4_XS),  [DT_TQ1_0] = kernel(IQ4_XS),   [DT_TQ2_0] = kernel(IQ4_XS), \
-    [DT_MXFP4] = kernel(IQ4_NL),   [DT_NVFP4] = kernel(NVFP4), \
-    [DT_F8_E4M3] = kernel(F8_E4M3), [DT_NF4] = kernel(NF4),
+    [DT_MXFP4] = kernel(IQ4_NL),   [DT_NVFP4] = kernel(NVFP4)
+#define FLOATS(kernel) \
+    [DT_BF16] = kernel(BF16), [DT_F8_E4M3] = kernel(F8_E4M3), [DT_NF4] = kernel(NF4)
 /* Packing waits for memory; 256 bits are as fast as 512. */
 #define PACKERS .pack = { \
     [DT_F32] = pack_avx2_F32,   [DT_F16] = pack_avx2_F16,    [DT_BF16] = pack_avx2_BF16, \
@@ -82,6 +83,7 @@ static int level(void)
 #define SCALAR_OF(format) linear_scalar
 #define AVX2_OF(format)   linear_avx2_##format
 #define AVX512_OF(format) linear_avx512_##format
+#define AVX512BF16_OF(format) linear_avx512bf16_##format
 
 const struct cpu_isa isa_scalar = {
     .name = "scalar",
@@ -89,7 +91,7 @@ const struct cpu_isa isa_scalar = {
     .settle = settle_scalar,
     .masses = masses_scalar,
     .band = band_scalar,
-    .linear = {[DT_BF16] = linear_scalar, FORMATS(SCALAR_OF)},
+    .linear = {FORMATS(SCALAR_OF), FLOATS(SCALAR_OF)},
 };
 
 const struct cpu_isa isa_avx2 = {
@@ -106,7 +108,7 @@ const struct cpu_isa isa_avx2 = {
     .settle = settle_avx2,
     .masses = masses_avx2,
     .band = band_avx2,
-    .linear = {[DT_BF16] = linear_avx2_BF16, FORMATS(AVX2_OF)},
+    .linear = {FORMATS(AVX2_OF), FLOATS(AVX2_OF)},
 };
 
 const struct cpu_isa isa_avx512 = {
@@ -123,12 +125,12 @@ const struct cpu_isa isa_avx512 = {
     .settle = settle_avx512,
     .masses = masses_avx512,
     .band = band_avx512,
-    .linear = {[DT_BF16] = linear_avx512_BF16, FORMATS(AVX512_OF)},
+    .linear = {FORMATS(AVX512_OF), FLOATS(AVX512_OF)},
 };
 
 const struct cpu_isa isa_avx512bf16 = {
     .name = "avx512bf16",
-    .act = act_avx512,
+    .act = act_avx512bf16,
     PACKERS,
     .scores = {[DT_F32] = attn_scores_avx512_f32, [DT_BF16] = attn_scores_avx512bf16},
     .values = {[DT_F32] = attn_values_avx512_f32, [DT_BF16] = attn_values_avx512bf16},
@@ -141,12 +143,14 @@ const struct cpu_isa isa_avx512bf16 = {
     .settle = settle_avx512,
     .masses = masses_avx512,
     .band = band_avx512,
-    .linear = {[DT_BF16] = linear_avx512bf16, FORMATS(AVX512_OF)},
+    .linear = {FORMATS(AVX512_OF), FLOATS(AVX512BF16_OF)},
 };
 #undef FORMATS
 #undef SCALAR_OF
 #undef AVX2_OF
 #undef AVX512_OF
+#undef AVX512BF16_OF
+#undef FLOATS
 #undef PACKERS
 /* clang-format on */
 

@@ -81,7 +81,7 @@ INLINE void tile(struct shape z, const struct linear_job *j, int64_t panel, int6
 TILES(1) TILES(2) TILES(3) TILES(4)
     /* clang-format on */
 
-    void linear_avx512bf16(const struct linear_job *j, int64_t first, int64_t last)
+    void linear_avx512bf16_BF16(const struct linear_job *j, int64_t first, int64_t last)
 {
     static const struct tile_set set = {
         .tile = {{NULL}, NAMES(1), NAMES(2), NAMES(3), NAMES(4)},

@@ -1,5 +1,5 @@
-/* linear_plain_avx2.c - f32, f16, bf16, FP8 and NF4 weights with 256-bit registers: widened, one
- * f32 FMA chain an output over ascending k, the bits of naive_linear.c. Tiles of 4 rows x 16
+/* linear_plain_avx2.c - f32, f16 and bf16 weights with 256-bit registers: widened, one f32 FMA
+ * chain an output over ascending k, the bits of naive_linear.c. Tiles of 4 rows x 16
  * outputs. */
 #include <immintrin.h>
 #include <string.h>
@@ -7,44 +7,16 @@
 #include "kernels/cpu/end.h"
 #include "kernels/cpu/avx2.h"
 #include "kernels/cpu/linear.h"
-#include "kernels/quant/nf4.h"
 
 #define INLINE static inline __attribute__((always_inline))
 
-enum { MR_MAX = 4, LINE = 64, LANES = 8 };
-
-INLINE int step_bytes(enum dtype f)
-{
-    return f == DT_F8_E4M3 ? 1088 : f == DT_NF4 ? 576 : 256;
-}
-
-/* f8_e4m3: the code, its sign twice, as the upper bits of an f16, less the second sign. nf4: each
- * permutation takes the low 3 bits of its indices, the fourth chooses between them. */
-INLINE __m256 coded(enum dtype f, const uint8_t *step, int at, int side)
-{
-    __m256 d = _mm256_loadu_ps((const float *)(const void *)step + side * LANES);
-
-    if (f == DT_F8_E4M3) {
-        __m128i v = _mm_loadl_epi64((const void *)(step + LINE + at * 16 + side * LANES));
-        v = _mm_slli_epi16(_mm_cvtepi8_epi16(v), 7);
-        return _mm256_mul_ps(d, _mm256_cvtph_ps(_mm_and_si128(v, _mm_set1_epi16((short)0xbfff))));
-    }
-    __m256i i = _mm256_cvtepu8_epi32(
-        _mm_loadl_epi64((const void *)(step + LINE + at / 2 * 16 + side * LANES)));
-    i = at % 2 ? _mm256_srli_epi32(i, 4) : i;
-    __m256 low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(nf4_value), i);
-    __m256 high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(nf4_value + LANES), i);
-    __m256 fourth = _mm256_castsi256_ps(_mm256_slli_epi32(i, 28));
-    return _mm256_mul_ps(d, _mm256_blendv_ps(low, high, fourth));
-}
+enum { MR_MAX = 4, LINE = 64, STEP_BYTES = 256, LANES = 8 };
 
 /* The weights of 8 rows (side 0 or 1) for k `at` of a step. */
 INLINE __m256 weights(enum dtype f, const uint8_t *step, int at, int side)
 {
     if (f == DT_F32)
         return _mm256_loadu_ps((const float *)(const void *)(step + at * LINE) + side * LANES);
-    if (f == DT_F8_E4M3 || f == DT_NF4)
-        return coded(f, step, at, side);
     if (f == DT_F16)
         return _mm256_cvtph_ps(_mm_loadu_si128((const void *)(step + at * 32 + side * 16)));
     __m256i v = _mm256_loadu_si256((const void *)(step + at / 2 * LINE + side * 32));
@@ -84,14 +56,14 @@ INLINE void store(const struct linear_job *j, int64_t row, int64_t col, __m256 f
 
 INLINE void tile(enum dtype f, int mr, const struct linear_job *j, int64_t panel, int64_t row)
 {
-    const int step = f == DT_F32 ? 4 : f == DT_F8_E4M3 || f == DT_NF4 ? 64 : 8;
+    const int step = f == DT_F32 ? 4 : 8;
     const uint8_t *p = j->w + (size_t)panel * j->panel;
     const char *x = (const char *)j->x + (size_t)row * j->xs;
     __m256 acc[MR_MAX][2];
 #pragma GCC unroll 8
     for (int i = 0; i < mr; i++)
         acc[i][0] = acc[i][1] = _mm256_setzero_ps();
-    for (int64_t s = 0; s < j->steps; s++, p += step_bytes(f)) {
+    for (int64_t s = 0; s < j->steps; s++, p += STEP_BYTES) {
 #pragma GCC unroll 8
         for (int at = 0; at < step; at++) {
             __m256 w0 = weights(f, p, at, 0), w1 = weights(f, p, at, 1);
@@ -124,5 +96,5 @@ INLINE void tile(enum dtype f, int mr, const struct linear_job *j, int64_t panel
             .rows = MR_MAX, .few = 1, .many = {0, 1, 1, 1, 1}, .light = true};                     \
         linear_tiles(j, first, last, &set);                                                        \
     }
-KERNEL(F32) KERNEL(F16) KERNEL(BF16) KERNEL(F8_E4M3) KERNEL(NF4)
+KERNEL(F32) KERNEL(F16) KERNEL(BF16)
     /* clang-format on */

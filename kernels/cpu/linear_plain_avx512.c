@@ -1,5 +1,5 @@
-/* linear_plain_avx512.c - f32, f16, bf16, FP8 and NF4 weights without AVX512_BF16: widened, one f32
- * FMA chain an output over ascending k, the bits of naive_linear.c.
+/* linear_plain_avx512.c - f32, f16 and bf16 weights without AVX512_BF16: widened, one f32 FMA
+ * chain an output over ascending k, the bits of naive_linear.c.
  *
  * A line of f32 is 16 outputs of one k, half a line of f16 too; a line of bf16 holds k in its low
  * and k + 1 in its high halves, so widening is a shift or a mask. 6 rows x 4 panels are 24 chains,
@@ -10,40 +10,16 @@
 #include "kernels/cpu/end.h"
 #include "kernels/cpu/avx512.h"
 #include "kernels/cpu/linear.h"
-#include "kernels/quant/nf4.h"
 
 #define INLINE static inline __attribute__((always_inline))
 
-enum { MR_MAX = TILE_ROWS, NR_MAX = TILE_PANELS, LINE = 64 };
-
-INLINE int step_bytes(enum dtype f)
-{
-    return f == DT_F8_E4M3 ? 1088 : f == DT_NF4 ? 576 : 256;
-}
-
-/* f8_e4m3: the code, its sign twice, as the upper bits of an f16, less the second sign. nf4: the
- * permutation takes the low 4 bits of its indices. */
-INLINE __m512 coded(enum dtype f, const uint8_t *step, int at)
-{
-    __m512 d = _mm512_loadu_ps(step);
-
-    if (f == DT_F8_E4M3) {
-        __m256i v = _mm256_cvtepi8_epi16(_mm_loadu_si128((const void *)(step + LINE + at * 16)));
-        v = _mm256_and_si256(_mm256_slli_epi16(v, 7), _mm256_set1_epi16((short)0xbfff));
-        return _mm512_mul_ps(d, _mm512_cvtph_ps(v));
-    }
-    __m512i i = _mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)(step + LINE + at / 2 * 16)));
-    i = at % 2 ? _mm512_srli_epi32(i, 4) : i;
-    return _mm512_mul_ps(d, _mm512_permutexvar_ps(i, _mm512_loadu_ps(nf4_value)));
-}
+enum { MR_MAX = TILE_ROWS, NR_MAX = TILE_PANELS, LINE = 64, STEP_BYTES = 256 };
 
 /* The 16 weights of k `at` of a step. */
 INLINE __m512 weights(enum dtype f, const uint8_t *step, int at)
 {
     if (f == DT_F32)
         return _mm512_loadu_ps(step + at * LINE);
-    if (f == DT_F8_E4M3 || f == DT_NF4)
-        return coded(f, step, at);
     if (f == DT_F16)
         return _mm512_cvtph_ps(_mm256_loadu_si256((const void *)(step + at * 32)));
     __m512i v = _mm512_loadu_si512(step + at / 2 * LINE);
@@ -93,7 +69,7 @@ INLINE void tile(struct shape z, const struct linear_job *j, int64_t panel, int6
 {
     const enum dtype f = z.f;
     const int MR = z.mr, NR = z.nr;
-    const int step = f == DT_F32 ? 4 : f == DT_F8_E4M3 || f == DT_NF4 ? 64 : 8;
+    const int step = f == DT_F32 ? 4 : 8;
     const uint8_t *p = j->w + (size_t)panel * j->panel;
     const char *x = (const char *)j->x + (size_t)row * j->xs;
     __m512 acc[MR_MAX][NR_MAX];
@@ -103,7 +79,7 @@ INLINE void tile(struct shape z, const struct linear_job *j, int64_t panel, int6
         for (int n = 0; n < NR; n++)
             acc[i][n] = _mm512_setzero_ps();
     }
-    for (int64_t s = 0; s < j->steps; s++, p += step_bytes(f)) {
+    for (int64_t s = 0; s < j->steps; s++, p += STEP_BYTES) {
         for (int o = 0; o < pre.step; o += LINE)
             _mm_prefetch(pre.p + o, _MM_HINT_T1);
         pre.p += pre.step;
@@ -142,5 +118,5 @@ INLINE void tile(struct shape z, const struct linear_job *j, int64_t panel, int6
             .rows = 6, .few = 4, .many = {0, 4, 4, 4, 4, 4, 4}, .light = true};                    \
         linear_tiles(j, first, last, &set);                                                        \
     }
-KERNEL(F32) KERNEL(F16) KERNEL(BF16) KERNEL(F8_E4M3) KERNEL(NF4)
+KERNEL(F32) KERNEL(F16) KERNEL(BF16)
     /* clang-format on */

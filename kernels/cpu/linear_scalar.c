@@ -91,6 +91,25 @@ static void plain(const struct linear_job *j, const uint8_t *panel, int r, int64
     }
 }
 
+static void floats(const struct linear_job *j, const uint8_t *panel, int r, int64_t i0, int rows,
+                   float *f)
+{
+    enum { BLOCK = 64 };
+    float w[BLOCK], d;
+
+    for (int64_t b = 0; b < j->steps; b++) {
+        for (int k = 0; k < BLOCK; k++)
+            w[k] = panel_float(j->type, panel, b * BLOCK + k, r, &d);
+        for (int i = 0; i < rows; i++) {
+            const char *x = (const char *)j->x + (size_t)(i0 + i) * j->xs;
+            float s = 0;
+            for (int k = 0; k < BLOCK; k++)
+                s = fmaf(float_at(x, b * BLOCK + k), w[k], s);
+            f[i] = fmaf(s, d, f[i]);
+        }
+    }
+}
+
 void linear_scalar(const struct linear_job *j, int64_t first, int64_t last)
 {
     bool block = panel_format(j->type)->pair != 0;
@@ -101,7 +120,7 @@ void linear_scalar(const struct linear_job *j, int64_t first, int64_t last)
         for (int64_t i0 = 0; i0 < j->m; i0 += TILE) {
             int rows = (int)(j->m - i0 < TILE ? j->m - i0 : TILE);
             float f[TILE] = {0};
-            (block ? blocks : plain)(j, panel, r, i0, rows, f);
+            (block ? blocks : panel_has_floats(j->type) ? floats : plain)(j, panel, r, i0, rows, f);
             for (int i = 0; i < rows; i++)
                 j->y[(i0 + i) * j->ldy + n] = linear_end(j, i0 + i, n, f[i]);
         }

@@ -18,15 +18,21 @@
  *
  *   apart   two steps f = fma((float)half * d_a, d * sc, f), low half first (NVFP4)
  *
- * Plain types, and blocks of floats (f8_e4m3, nf4): one chain f = fma(x[k], w[k], f) in ascending
- * k, with w of f64 and integers rounded to f32; bf16 weights round x to bf16 first. At the end y =
- * f * global, where the weight has one, then y + bias, then y + add. Any order inside an
- * exact sum gives the same bits, so vector code may choose it freely. */
+ * Plain types: one chain f = fma(x[k], w[k], f) in ascending k, with w of f64 and integers rounded
+ * to f32; bf16 weights round x to bf16 first. Blocks of floats (f8_e4m3, nf4): the scale of a block
+ * weighs its sum,
+ *
+ *     s = fma(x[k], value[k], s) over the 64 k of a block, from 0; f = fma(s, d, f)
+ *
+ * At the end y = f * global, where the weight has one, then y + bias, then y + add. Any order
+ * inside an exact sum gives the same bits, so vector code may choose it freely. */
 #include "kernels/cpu/naive.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "kernels/half.h"
+#include "kernels/quant/f8_e4m3.h"
 #include "kernels/quant/quant.h"
 
 enum { ROWS = 8, CHUNK = 64 }; /* rows that share a decoded weight; plain weights decoded at once */
@@ -110,7 +116,7 @@ static void tile_plain(const struct op_linear *a, int64_t row, int rows, int64_t
                        struct tile *t)
 {
     enum dtype type = (enum dtype)a->w.dtype;
-    int size = dtype_info(type)->bytes, block = dtype_info(type)->block;
+    int size = dtype_info(type)->bytes;
     float w[CHUNK], x[ROWS][CHUNK];
     for (int64_t k = 0; k < a->w.shape[1]; k += CHUNK) {
         int n = a->w.shape[1] - k < CHUNK ? (int)(a->w.shape[1] - k) : CHUNK;
@@ -120,10 +126,35 @@ static void tile_plain(const struct op_linear *a, int64_t row, int rows, int64_t
                 x[r][i] = type == DT_BF16 ? half_bf16(half_to_bf16(from[i])) : from[i];
         }
         for (int c = 0; c < cols; c++) {
-            dtype_decode(type, (const char *)tensor_row(&a->w, col + c) + k / block * size, w, n);
+            dtype_decode(type, (const char *)tensor_row(&a->w, col + c) + k * size, w, n);
             for (int r = 0; r < rows; r++)
                 for (int i = 0; i < n; i++)
                     t->f[r][c] = fmaf(x[r][i], w[i], t->f[r][c]);
+        }
+    }
+}
+
+static void tile_floats(const struct op_linear *a, int64_t row, int rows, int64_t col, int cols,
+                        struct tile *t)
+{
+    enum dtype type = (enum dtype)a->w.dtype;
+    const struct dtype_info *info = dtype_info(type);
+    uint8_t block[F8_E4M3_BYTES];
+    float w[CHUNK], d, one = 1;
+    for (int64_t k = 0; k < a->w.shape[1]; k += CHUNK) {
+        for (int c = 0; c < cols; c++) {
+            const char *p = tensor_row(&a->w, col + c);
+            memcpy(block, p + k / info->block * info->bytes, (size_t)info->bytes);
+            memcpy(&d, block, sizeof d);
+            memcpy(block, &one, sizeof one);
+            dtype_decode(type, block, w, CHUNK);
+            for (int r = 0; r < rows; r++) {
+                const float *x = (const float *)tensor_row(&a->x, row + r) + k;
+                float s = 0;
+                for (int i = 0; i < CHUNK; i++)
+                    s = fmaf(x[i], w[i], s);
+                t->f[r][c] = fmaf(s, d, t->f[r][c]);
+            }
         }
     }
 }
@@ -133,14 +164,16 @@ void naive_linear(const struct op_linear *a, int64_t first, int64_t last)
     int64_t n = a->w.shape[0], m = a->x.shape[0];
     if (a->live && a->live[0] < m)
         m = a->live[0];
-    bool blocks = dtype_info((enum dtype)a->w.dtype)->ints != NULL;
+    const struct dtype_info *type = dtype_info((enum dtype)a->w.dtype);
     const float *bias = a->bias.data, global = a->w.q ? a->w.q->global : 0;
     for (int64_t col = first * NAIVE_TILE; col < n && col < last * NAIVE_TILE; col += NAIVE_TILE) {
         int cols = n - col < NAIVE_TILE ? (int)(n - col) : NAIVE_TILE;
         for (int64_t row = 0; row < m; row += ROWS) {
             int rows = m - row < ROWS ? (int)(m - row) : ROWS;
             struct tile t = {0};
-            (blocks ? tile_blocks : tile_plain)(a, row, rows, col, cols, &t);
+            (type->ints        ? tile_blocks
+             : type->block > 1 ? tile_floats
+                               : tile_plain)(a, row, rows, col, cols, &t);
             for (int r = 0; r < rows; r++) {
                 float *y = (float *)tensor_row(&a->y, row + r) + col;
                 const float *add =

@@ -266,25 +266,25 @@ static void pack_f32(const uint8_t *s, int n, int r, uint8_t *d)
         memcpy(d + k * LINE + 4 * r, s + 4 * k, 4);
 }
 
-/* The scale of the kernels is 2^8 times the block's: see f8_e4m3.h. */
+/* The sign of a code goes to its lowest bit, and 2 k lie side by side. */
 static void pack_f8_e4m3(const uint8_t *s, int n, int r, uint8_t *d)
 {
-    float scale;
-
     (void)n;
-    memcpy(&scale, s, sizeof scale);
-    scale *= 256;
-    memcpy(d + 4 * r, &scale, sizeof scale);
+    memcpy(d + 4 * r, s, 4);
     for (int k = 0; k < 64; k++)
-        d[LINE + k * 16 + r] = s[4 + k];
+        d[LINE + k / 2 * 32 + 2 * r + k % 2] = (uint8_t)(s[4 + k] << 1 | s[4 + k] >> 7);
 }
 
+/* Of 4 k, two bytes of a row: k and k + 1 in the low nibbles. */
 static void pack_nf4(const uint8_t *s, int n, int r, uint8_t *d)
 {
     (void)n;
     memcpy(d + 4 * r, s, 4);
-    for (int i = 0; i < 32; i++)
-        d[LINE + i * 16 + r] = s[4 + i];
+    for (int q = 0; q < 16; q++) {
+        int a = s[4 + 2 * q], c = s[5 + 2 * q];
+        d[LINE + q * 32 + 2 * r] = (uint8_t)((a & 15) | (c & 15) << 4);
+        d[LINE + q * 32 + 2 * r + 1] = (uint8_t)(a >> 4 | (c & 0xf0));
+    }
 }
 
 /* clang-format off */
@@ -405,6 +405,29 @@ void panel_block(enum dtype t, const uint8_t *panel, int64_t b, int r, struct pa
     out->m = -(half_f16(half_at(s + 32 + 2 * r)) * (float)s[192 + in_step * 16 + r]);
 }
 
+/* The code of k `at` of row r of the step at s. */
+static int float_code(enum dtype t, const uint8_t *s, int at, int r)
+{
+    if (t == DT_NF4)
+        return s[LINE + at / 4 * 32 + 2 * r + at % 2] >> at % 4 / 2 * 4 & 15;
+    int v = s[LINE + at / 2 * 32 + 2 * r + at % 2];
+    return v >> 1 | (v & 1) << 7;
+}
+
+bool panel_has_floats(enum dtype t)
+{
+    return t == DT_F8_E4M3 || t == DT_NF4;
+}
+
+float panel_float(enum dtype t, const uint8_t *panel, int64_t k, int r, float *d)
+{
+    const uint8_t *s = panel + k / 64 * formats[t].bytes;
+    int code = float_code(t, s, (int)(k % 64), r);
+
+    memcpy(d, s + 4 * r, sizeof *d);
+    return t == DT_NF4 ? nf4_value[code] : f8_e4m3_value(code);
+}
+
 float panel_plain(enum dtype t, const uint8_t *panel, int64_t k, int r)
 {
     const uint8_t *s = panel + k / formats[t].step * formats[t].bytes;
@@ -415,11 +438,10 @@ float panel_plain(enum dtype t, const uint8_t *panel, int64_t k, int r)
         return half_bf16(half_at(s + in_step / 2 * LINE + 4 * r + in_step % 2 * 2));
     if (t == DT_F16)
         return half_f16(half_at(s + in_step * 32 + 2 * r));
-    if (t == DT_F8_E4M3 || t == DT_NF4) {
+    if (panel_has_floats(t)) {
+        int code = float_code(t, s, in_step, r);
         memcpy(&f, s + 4 * r, sizeof f);
-        if (t == DT_NF4)
-            return f * nf4_value[s[LINE + in_step / 2 * 16 + r] >> in_step % 2 * 4 & 15];
-        return f * (f8_e4m3_value(s[LINE + in_step * 16 + r]) * 0x1p-8f);
+        return f * (t == DT_NF4 ? nf4_value[code] : f8_e4m3_value(code));
     }
     memcpy(&f, s + in_step * LINE + 4 * r, sizeof f);
     return f;

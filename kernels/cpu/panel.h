@@ -40,10 +40,10 @@
  * Plane of 1 bit: line h, bit g of a byte is the fifth bit of that byte's value in line g of block
  * h. Plane of 2 bits: line 2 h + g / 4, bits 2 (g % 4) and the next. Plain formats: bf16 a line =
  * 16 rows x 2 k, byte 4 r + 2 (k % 2); f16 a line = 16 rows of k, then 16 rows of k + 1; f32 a line
- * = 16 rows of one k; f64 and integers are packed as f32. f8_e4m3 and nf4, step of 64: f32 d[16]
- * (f8_e4m3: 2^8 d), then for each k, of nf4 for each pair of k, a byte of 16 rows; their values are
- * floats, and so is the arithmetic. N is padded to 16 with rows of zero bytes, K to a step with
- * zero scales and values.
+ * = 16 rows of one k; f64 and integers are packed as f32. Blocks of floats, step of 64, f32 d[16],
+ * then f8_e4m3: for each 2 k a byte 2 r + k % 2, its sign in the lowest bit; nf4: for each 4 k a
+ * byte 2 r + k % 2, whose low nibble is k 0 or 1, the high one 2 or 3. N is padded to 16 with rows
+ * of zero bytes, K to a step with zero scales and values.
  *
  * The arithmetic is that of naive_linear.c, bit for bit on every ISA: per output f = 0, then for
  * groups of 32 k ascending, with a the group of x, all sums exact in int32:
@@ -58,9 +58,10 @@
  *
  *   codes              as one of these by enum quant_sum; nvfp4 has a step for each 16
  *
- * f32, f16, f8_e4m3, nf4: f = fma(x, w, f) over k ascending, w = fl(d value); bf16: the same with x
- * rounded to bf16, except on AVX512_BF16, where vdpbf16ps adds pairs. Then y = f * global + bias
- * + add, each where there is one. */
+ * f32, f16: f = fma(x, w, f) over k ascending; bf16: the same with x rounded to bf16; f8_e4m3, nf4:
+ * s = fma(x, value, s) from 0 over 64 k, then f = fma(s, d, f). On AVX512_BF16 the chains of the
+ * last three are of pairs, by vdpbf16ps: there x is rounded to bf16 for f8_e4m3 and nf4 as well, as
+ * are nf4's values. Then y = f * global + bias + add, each where there is one. */
 #ifndef KERNELS_CPU_PANEL_H
 #define KERNELS_CPU_PANEL_H
 
@@ -117,6 +118,10 @@ void panel_row(const struct tensor *w, int64_t row, float *out);
 
 /* Weight k of row r of a panel of floats. */
 float panel_plain(enum dtype t, const uint8_t *panel, int64_t k, int r);
+
+bool panel_has_floats(enum dtype t); /* blocks of 64 floats with a scale */
+/* The same without its scale, *d. */
+float panel_float(enum dtype t, const uint8_t *panel, int64_t k, int r, float *d);
 
 /* 32 k of one row as numbers, for the scalar kernel and panel_row. Block formats only. */
 struct panel_block {

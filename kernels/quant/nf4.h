@@ -21,5 +21,6 @@ enum { NF4_BLOCK = 64, NF4_BYTES = 36 };
 /* clang-format on */
 
 extern const float nf4_value[16]; /* of host code */
+extern const float nf4_short[16]; /* rounded to bf16 */
 
 #endif

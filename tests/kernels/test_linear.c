@@ -8,6 +8,7 @@
 #include "kernels/cpu/fast.h"
 #include "kernels/cpu/naive.h"
 #include "kernels/half.h"
+#include "kernels/quant/nf4.h"
 #include "tests/support/test.h"
 
 static const enum dtype types[] = {
@@ -159,6 +160,24 @@ static void fill(float *x, int64_t n)
         x[i] = random_float();
 }
 
+/* The weights that the kernel of pairs takes for those of nf4: values rounded to bf16. */
+static float *nf4_rounded(const struct tensor *rows)
+{
+    int64_t n = rows->shape[0], k = rows->shape[1];
+    float *out = xmalloc(sizeof *out * (size_t)(n * k)), d;
+
+    for (int64_t r = 0, i = 0; r < n; r++) {
+        const uint8_t *p = tensor_row(rows, r);
+        for (int64_t c = 0; c < k; c++, i++) {
+            const uint8_t *b = p + c / NF4_BLOCK * NF4_BYTES;
+            memcpy(&d, b, sizeof d);
+            float v = nf4_value[b[4 + c % NF4_BLOCK / 2] >> c % 2 * 4 & 15];
+            out[i] = d * half_bf16(half_to_bf16(v));
+        }
+    }
+    return out;
+}
+
 /* All M at once and row after row, with bias, into rows wider than N. */
 static void check_case(enum dtype t, const char *isa, int threads, int64_t n, int64_t k)
 {
@@ -182,13 +201,20 @@ static void check_case(enum dtype t, const char *isa, int threads, int64_t n, in
     x[2 * k] = 1e-35f; /* a group whose maximum is too small to divide by */
     for (int i = 1; i < 32 && i < k; i++)
         x[2 * k + i] = 0;
-    bool pairs = t == DT_BF16 && !strcmp(isa, "avx512bf16");
+    bool floats = t == DT_F8_E4M3 || t == DT_NF4;
+    bool pairs = (t == DT_BF16 || floats) && !strcmp(isa, "avx512bf16");
+    float tolerance = pairs ? 1e-4f : 0, *rounded = NULL;
+    for (int i = 0; pairs && floats && i < M_MAX * k; i++)
+        x[i] = half_bf16(half_to_bf16(x[i]));
     struct op_linear a = {.x = tensor_2d(x, DT_F32, M_MAX, k),
                           .w = m.rows,
                           .bias = tensor_1d(bias, DT_F32, n),
                           .y = tensor_2d(want, DT_F32, M_MAX, n)};
     a.y.stride[0] = wide * 4;
+    if (pairs && t == DT_NF4)
+        a.w = tensor_2d(rounded = nf4_rounded(&m.rows), DT_F32, n, k);
     naive_linear(&a, 0, naive_linear_items(&a));
+    xfree(rounded);
     a.w = w;
     for (size_t i = 0; i < sizeof ms / sizeof *ms; i++) {
         memset(got, 0, sizeof *got * (size_t)(M_MAX * wide));
@@ -196,7 +222,7 @@ static void check_case(enum dtype t, const char *isa, int threads, int64_t n, in
         a.y.data = got;
         assert_true(fast_linear(&f, &a));
         for (int r = 0; r < ms[i]; r++)
-            if (!same(want + r * wide, got + r * wide, wide, pairs ? 1e-4f : 0)) {
+            if (!same(want + r * wide, got + r * wide, wide, tolerance)) {
                 print_error("%s %s n %d k %d m %d threads %d: row %d differs\n",
                             dtype_info(t)->name, isa, (int)n, (int)k, ms[i], threads, r);
                 assert_true(false);
