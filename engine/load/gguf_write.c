@@ -179,6 +179,18 @@ void gguf_put_i32s(struct gguf_writer *w, const char *key, const int32_t *v, int
     buf_append(&w->keys, v, (size_t)n * sizeof *v);
 }
 
+void gguf_put_f32s(struct gguf_writer *w, const char *key, const float *v, int64_t n)
+{
+    add_array(w, key, GGUF_F32, n);
+    buf_append(&w->keys, v, (size_t)n * sizeof *v);
+}
+
+void gguf_put_bytes(struct gguf_writer *w, const char *key, struct bytes v)
+{
+    add_array(w, key, GGUF_U8, (int64_t)v.n);
+    buf_append(&w->keys, v.p, v.n);
+}
+
 static size_t align_up(size_t n)
 {
     return (n + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;

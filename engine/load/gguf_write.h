@@ -21,6 +21,8 @@ void gguf_put_f32(struct gguf_writer *w, const char *key, float v);
 void gguf_put_bool(struct gguf_writer *w, const char *key, bool v);
 void gguf_put_texts(struct gguf_writer *w, const char *key, const struct bytes *v, int64_t n);
 void gguf_put_i32s(struct gguf_writer *w, const char *key, const int32_t *v, int64_t n);
+void gguf_put_f32s(struct gguf_writer *w, const char *key, const float *v, int64_t n);
+void gguf_put_bytes(struct gguf_writer *w, const char *key, struct bytes v); /* numbers of 8 bits */
 /* Adds a tensor, row-major shape; returns its number. */
 int gguf_add(struct gguf_writer *w, const char *name, enum dtype t, int ndim, const int64_t *shape);
 /* No more keys and tensors: writes the header and takes the room for all tensors. */

@@ -252,14 +252,15 @@ static int read_ids(const struct checkpoint *c, const char *key, int32_t out[TOK
     return n;
 }
 
-/* Either `out` is filled, or what was read is lent to `use`. */
+/* Either `out` is filled, or what was read is written. */
 static enum status open_hf(const struct checkpoint *c, struct tokenizer **out,
-                           tokenizer_json_use *use, void *ctx)
+                           struct gguf_writer *w)
 {
     const struct value *rows = checkpoint_key(c, "vocab_size");
     struct tokenizer_files f = {.tokenizer = hf_config_file(c, "tokenizer.json"),
                                 .config = hf_config_file(c, "tokenizer_config.json"),
                                 .special = hf_config_file(c, "special_tokens_map.json")};
+    struct lexicon_out to = {w, &f};
     int32_t ends[TOKENIZER_MAX_ENDS], first[TOKENIZER_MAX_ENDS];
     enum status s;
 
@@ -271,8 +272,32 @@ static enum status open_hf(const struct checkpoint *c, struct tokenizer **out,
     f.n_ends = read_ids(c, "generation.eos_token_id", ends);
     if (f.n_ends == 0)
         f.n_ends = read_ids(c, "eos_token_id", ends);
-    s = out ? tokenizer_json_read(&f, out) : tokenizer_json_lend(&f, use, ctx);
+    s = w ? tokenizer_json_lend(&f, lexicon_put, &to) : tokenizer_json_read(&f, out);
     return s == OK ? OK : fail_in(s, "%s", c->path);
+}
+
+static struct bytes file_key(const struct checkpoint *c, const char *key)
+{
+    const struct value *v = checkpoint_key(c, key);
+
+    return v && v->kind == VALUE_STRING ? v->text : (struct bytes){"", 0};
+}
+
+/* A GGUF file that carries tokenizer.json. */
+static enum status open_carried(const struct checkpoint *c, struct tokenizer **out)
+{
+    struct tokenizer_files f = {.tokenizer = file_key(c, LEXICON_JSON),
+                                .config = file_key(c, LEXICON_CONFIG),
+                                .special = file_key(c, LEXICON_SPECIAL)};
+    int64_t n_vocab = lexicon_size(c);
+    int32_t bos[TOKENIZER_MAX_ENDS], eos[TOKENIZER_MAX_ENDS], end[TOKENIZER_MAX_ENDS];
+
+    f.n_rows = n_vocab < 1 << 24 ? (int)n_vocab : 0;
+    f.bos = read_ids(c, KEY "bos_token_id", bos) ? bos[0] : -1;
+    f.eos = read_ids(c, KEY "eos_token_id", eos) ? eos[0] : -1;
+    f.ends = end;
+    f.n_ends = read_ids(c, KEY "eot_token_id", end);
+    return tokenizer_json_read(&f, out);
 }
 
 enum status lexicon_open(const struct checkpoint *c, struct tokenizer **out)
@@ -281,7 +306,10 @@ enum status lexicon_open(const struct checkpoint *c, struct tokenizer **out)
     enum status s;
 
     if (c->format->names == NAMES_HF)
-        return open_hf(c, out, NULL, NULL);
+        return open_hf(c, out, NULL);
+    /* Other programs write it too, with parts of which we may not know all. */
+    if (checkpoint_key(c, LEXICON_JSON) && open_carried(c, out) == OK)
+        return OK;
     s = read_spec(c, &o, out);
     xfree(o.token);
     xfree(o.merge);
@@ -291,7 +319,7 @@ enum status lexicon_open(const struct checkpoint *c, struct tokenizer **out)
     return s;
 }
 
-enum status lexicon_lend(const struct checkpoint *c, tokenizer_json_use *use, void *ctx)
+enum status lexicon_write(const struct checkpoint *c, struct gguf_writer *w)
 {
-    return open_hf(c, NULL, use, ctx);
+    return open_hf(c, NULL, w);
 }

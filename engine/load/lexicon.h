@@ -3,6 +3,7 @@
 #define ENGINE_LOAD_LEXICON_H
 
 #include "engine/load/checkpoint.h"
+#include "engine/load/gguf_write.h"
 #include "engine/text/tokenizer.h"
 #include "engine/text/tokenizer_json.h"
 
@@ -10,8 +11,19 @@
  * served with token ids alone. A GGUF file without a vocabulary is refused when it is opened. */
 bool lexicon_has(const struct checkpoint *c);
 enum status lexicon_open(const struct checkpoint *c, struct tokenizer **out);
-/* Of a Hugging Face directory: lends what its tokenizer files say. */
-enum status lexicon_lend(const struct checkpoint *c, tokenizer_json_use *use, void *ctx);
+/* The tokenizer of a Hugging Face directory as keys of a GGUF file, so that lexicon_open of that
+ * file gives the same. */
+enum status lexicon_write(const struct checkpoint *c, struct gguf_writer *w);
+struct lexicon_out {
+    struct gguf_writer *w;
+    const struct tokenizer_files *files;
+};
+/* The same as what uses a tokenizer.json that was read; `to` is a struct lexicon_out. */
+enum status lexicon_put(void *to, const struct tokenizer_spec *s, const struct tokenizer *t);
+/* Keys for the files themselves, where the other keys cannot say all: the first is GGUF's own. */
+#define LEXICON_JSON    "tokenizer.huggingface.json"
+#define LEXICON_CONFIG  "tokenizer.huggingface.config"
+#define LEXICON_SPECIAL "tokenizer.huggingface.special_tokens_map"
 int64_t lexicon_size(const struct checkpoint *c); /* 0: the file has no vocabulary */
 /* The default template's text, or NULL. */
 const struct value *lexicon_template(const struct checkpoint *c);

@@ -140,32 +140,44 @@ static int base64_digit(char c)
     return d ? (int)(d - digits) : -1;
 }
 
-static enum status add_charsmap(const struct json *part, void *to, int unused)
+static enum status decode_base64(struct bytes code, struct buf *out)
 {
-    struct bytes code = json_text(part, "precompiled_charsmap", "");
-    struct buf table = {0};
     unsigned bits = 0;
     int n_bits = 0;
-    (void)unused;
-    if (code.n == 0)
-        return OK;
     for (size_t i = 0; i < code.n && code.p[i] != '='; i++) {
         int digit = base64_digit(code.p[i]);
-        if (digit < 0) {
-            buf_clear(&table);
+        if (digit < 0)
             return fail(ERR_FORMAT, "precompiled_charsmap is not base64 at byte %zu", i);
-        }
         bits = bits << 6 | (unsigned)digit;
         n_bits += 6;
         if (n_bits >= 8) {
             n_bits -= 8;
-            buf_putc(&table, (char)(bits >> n_bits & 0xff));
+            buf_putc(out, (char)(bits >> n_bits & 0xff));
         }
     }
-    enum status s =
-        normalizer_add(to, NORMAL_CHARSMAP, 0, (struct bytes){table.data, table.len}, NONE);
+    return OK;
+}
+
+static enum status add_charsmap(const struct json *part, void *to, int unused)
+{
+    struct bytes code = json_text(part, "precompiled_charsmap", "");
+    struct buf table = {0};
+    (void)unused;
+    if (code.n == 0)
+        return OK;
+    enum status s = decode_base64(code, &table);
+    if (s == OK)
+        s = normalizer_add(to, NORMAL_CHARSMAP, 0, (struct bytes){table.data, table.len}, NONE);
     buf_clear(&table);
     return s;
+}
+
+enum status json_charsmap(const struct json *part, struct buf *out)
+{
+    const struct json *list = json_get(part, "normalizers");
+    for (const struct json *p = json_is(list, JSON_ARRAY) ? list->first : NULL; p; p = p->next)
+        TRY(json_charsmap(p, out));
+    return decode_base64(json_text(part, "precompiled_charsmap", ""), out);
 }
 
 enum status json_normalizer(const struct json *part, struct normalizer *n)

@@ -3,6 +3,7 @@
 #ifndef ENGINE_TEXT_JSON_PARTS_H
 #define ENGINE_TEXT_JSON_PARTS_H
 
+#include "kernels/base/buf.h"
 #include "kernels/base/json.h"
 
 struct normalizer;
@@ -13,6 +14,8 @@ struct decoder;
 enum status json_normalizer(const struct json *part, struct normalizer *n);
 enum status json_splitter(const struct json *part, struct splitter *s);
 enum status json_decoder(const struct json *part, struct decoder *d);
+/* Appends the table of characters in a normaliser, if it has one. */
+enum status json_charsmap(const struct json *part, struct buf *out);
 
 /* Members of objects, with what stands for an absent or null one. */
 struct bytes json_text(const struct json *object, const char *key, const char *absent);

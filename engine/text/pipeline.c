@@ -29,6 +29,7 @@ struct pipeline_run {
     struct split_run *split;
     void *model;
     struct tokens *out;
+    struct buf *words; /* instead of tokens, when not NULL */
 };
 
 static enum status add_normalized(struct pipeline *p)
@@ -93,6 +94,11 @@ void pipeline_close(struct pipeline *p)
 static void take_word(void *to, struct bytes word)
 {
     struct pipeline_run *r = to;
+    if (r->words) {
+        buf_append(r->words, word.p, word.n);
+        buf_putc(r->words, 0);
+        return;
+    }
     r->p->model->word(r->model, word, r->out);
 }
 
@@ -133,7 +139,7 @@ static enum status valid_text(struct pipeline_run *r, struct bytes text, bool co
             hit = (struct special_hit){-1, text.n, text.n};
         split_run_text(r->split, (struct bytes){text.p + from, hit.begin - from},
                        at_start && from == 0 && !r->normal.lost_head);
-        if (found)
+        if (found && r->out)
             tokens_push(r->out, hit.id);
     }
     return OK;
@@ -160,4 +166,13 @@ enum status pipeline_text(void *run, struct bytes text, unsigned flags, bool at_
         at_start = false;
     }
     return OK;
+}
+
+enum status pipeline_words(void *run, struct bytes text, struct buf *words)
+{
+    struct pipeline_run *r = run;
+    r->words = words;
+    enum status s = pipeline_text(run, text, 0, true, NULL);
+    r->words = NULL;
+    return s;
 }

@@ -36,6 +36,8 @@ void pipeline_close(struct pipeline *p);
 void *pipeline_begin(const struct pipeline *p, size_t text_bytes);
 enum status pipeline_text(void *run, struct bytes text, unsigned flags, bool at_start,
                           struct tokens *out);
+/* The words that the model would get, each with a NUL behind it. */
+enum status pipeline_words(void *run, struct bytes text, struct buf *words);
 void pipeline_end(void *run);
 
 #endif

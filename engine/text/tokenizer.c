@@ -258,6 +258,14 @@ enum status tokenizer_encode(const struct tokenizer *t, struct bytes text, unsig
     return s;
 }
 
+enum status tokenizer_words(const struct tokenizer *t, struct bytes text, struct buf *out)
+{
+    void *run = pipeline_begin(t->pipeline, text.n);
+    enum status s = pipeline_words(run, text, out);
+    pipeline_end(run);
+    return s;
+}
+
 /* --- about tokens --- */
 
 static bool in_range(const struct tokenizer *t, int32_t id)

@@ -83,6 +83,9 @@ enum {                 /* flags of tokenizer_encode */
  * vocabulary can. */
 enum status tokenizer_encode(const struct tokenizer *t, struct bytes text, unsigned flags,
                              struct tokens *out);
+/* Appends the words that a text is cut into, each with a NUL behind it: what two tokenizers of one
+ * vocabulary must agree on to give all texts the same tokens. Special tokens are text. */
+enum status tokenizer_words(const struct tokenizer *t, struct bytes text, struct buf *out);
 
 int tokenizer_n_vocab(const struct tokenizer *t);
 /* The bytes that `id` stands for in the middle of a text (control tokens: their spelling).

@@ -458,6 +458,7 @@ static enum status read_all(struct reading *r, struct tokenizer **out)
 static enum status read_files(const struct tokenizer_files *f, tokenizer_json_use *use, void *ctx,
                               struct tokenizer **out)
 {
+    struct buf charsmap = {0};
     struct reading r = {.files = f, .spec = {.bos = -1, .eos = -1, .unk = -1}};
     r.spec.ends = f->ends;
     r.spec.n_ends = f->n_ends;
@@ -465,7 +466,11 @@ static enum status read_files(const struct tokenizer_files *f, tokenizer_json_us
     r.spec.pipeline = &r.parts;
     enum status s = read_all(&r, out);
     if (s == OK && use)
+        s = json_charsmap(json_get(r.root, "normalizer"), &charsmap);
+    r.spec.charsmap = (struct bytes){charsmap.data, charsmap.len};
+    if (s == OK && use)
         s = use(ctx, &r.spec, *out);
+    buf_clear(&charsmap);
     normalizer_free(r.parts.normalizer); /* what tokenizer_new has not taken */
     splitter_free(r.parts.splitter);
     decoder_free(r.parts.decoder);

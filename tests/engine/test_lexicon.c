@@ -1,0 +1,156 @@
+/* test_lexicon.c - the tokenizer of a Hugging Face directory comes back out of a GGUF file: each of
+ * the tokenizers of tests/data/tokenizer/json gives all texts the same tokens, and the tokens the
+ * same text (but for WordPiece, whose blanks before commas no GGUF file speaks of). */
+#include "engine/load/lexicon.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "kernels/base/mem.h"
+#include "tests/support/json_fixture.h"
+#include "tests/support/test.h"
+
+#define DATA "tests/data/tokenizer/json/"
+
+struct made { /* a GGUF file with nothing but a vocabulary */
+    char path[64];
+    struct checkpoint *c;
+    struct tokenizer *t;
+};
+
+static void make(struct made *m, const struct tokenizer_files *f)
+{
+    struct gguf_writer *w;
+    struct lexicon_out out = {.files = f};
+    int fd;
+    snprintf(m->path, sizeof m->path, "/tmp/inferd-lexicon-XXXXXX");
+    fd = mkstemp(m->path);
+    assert_true(fd >= 0);
+    close(fd);
+    assert_int_equal(gguf_create(m->path, &w), OK);
+    gguf_put_text(w, "general.architecture", bytes_of("llama"));
+    out.w = w;
+    if (tokenizer_json_lend(f, lexicon_put, &out) != OK)
+        fail_msg("%s", fail_text());
+    assert_int_equal(gguf_start(w), OK);
+    assert_int_equal(gguf_commit(w), OK);
+    gguf_close(w);
+    if (checkpoint_open(m->path, &m->c) != OK || lexicon_open(m->c, &m->t) != OK)
+        fail_msg("%s", fail_text());
+}
+
+static void unmake(struct made *m)
+{
+    tokenizer_free(m->t);
+    checkpoint_close(m->c);
+    unlink(m->path);
+}
+
+static void decode(const struct tokenizer *t, const struct tokens *ids, struct buf *out)
+{
+    struct detok d = {0};
+    buf_reset(out);
+    for (int i = 0; i < ids->n; i++)
+        detok_push(t, &d, ids->id[i], true, out);
+    detok_flush(&d, out);
+    buf_putc(out, 0);
+}
+
+static void same(const struct tokenizer *a, const struct tokenizer *b, struct bytes text,
+                 unsigned flags, bool decodes)
+{
+    struct tokens x = {0}, y = {0};
+    struct buf u = {0}, v = {0};
+    assert_int_equal(tokenizer_encode(a, text, flags, &x), OK);
+    assert_int_equal(tokenizer_encode(b, text, flags, &y), OK);
+    assert_int_equal(x.n, y.n);
+    for (int i = 0; i < x.n; i++)
+        assert_int_equal(x.id[i], y.id[i]);
+    if (!flags && decodes) { /* how special tokens are shown is a decoder's own */
+        decode(a, &x, &u);
+        decode(b, &y, &v);
+        assert_string_equal(u.data, v.data);
+    }
+    tokens_clear(&x);
+    tokens_clear(&y);
+    buf_clear(&u);
+    buf_clear(&v);
+}
+
+/* The member "tokenizer" as it stands in the file, which is its first. */
+static struct bytes member(const char *file, size_t n)
+{
+    static const char begin[] = "{\"tokenizer\":", end[] = ",\n\"ids\":";
+    const char *stop = memmem(file, n, end, sizeof end - 1);
+    assert_memory_equal(file, begin, sizeof begin - 1);
+    assert_non_null(stop);
+    return (struct bytes){file + sizeof begin - 1, (size_t)(stop - file) - (sizeof begin - 1)};
+}
+
+/* clang-format off */
+static const struct { const char *name, *model, *pre; bool carries; } kind[] = {
+    {"gpt2",            "gpt2",   "gpt-2",       false},
+    {"llama3",          "gpt2",   "llama-bpe",   false},
+    {"qwen35",          "gpt2",   "qwen35",      false},
+    {"o200k",           "gpt2",   "gpt-4o",      false},
+    {"kimi",            "gpt2",   "kimi-k2",     false},
+    {"deepseek",        "gpt2",   "llama-bpe",   true},  /* a rule of its own */
+    {"falcon",          "gpt2",   "falcon",      false},
+    {"odd-pattern",     "gpt2",   NULL,          true},
+    {"roberta",         "gpt2",   NULL,          true},  /* added tokens that take blanks */
+    {"llama2",          "llama",  "default",     true},  /* special tokens in normalised text */
+    {"gemma",           "llama",  "default",     false},
+    {"mistral",         "llama",  "default",     true},  /* a space before the first word only */
+    {"mistral-split",   "llama",  "default",     true},
+    {"t5",              "t5",     "default",     true},  /* blanks stay at the ends */
+    {"xlm",             "t5",     "default",     true},  /* NFKC is no table */
+    {"unigram-bytes",   "t5",     "default",     true},  /* words without blanks */
+    {"bert",            "bert",   "default",     false},
+    {"bert-cased",      "bert",   "default",     false},
+};
+/* clang-format on */
+
+static bool says(const struct checkpoint *c, const char *key, const char *text)
+{
+    const struct value *v = checkpoint_key(c, key);
+    return v && v->text.n == strlen(text) && memcmp(v->text.p, text, v->text.n) == 0;
+}
+
+static void test_round_trip(void **state)
+{
+    (void)state;
+    struct arena a = {0};
+    const struct json *texts = json_fixture(&a, DATA "texts.json");
+    for (size_t i = 0; i < sizeof kind / sizeof *kind; i++) {
+        struct tokenizer_files f = {.bos = -1, .eos = -1};
+        struct tokenizer *t = NULL;
+        struct made m;
+        char path[128], *file;
+        size_t n;
+        snprintf(path, sizeof path, DATA "%s.json", kind[i].name);
+        assert_int_equal(file_read(path, 1 << 20, &file, &n), OK);
+        f.tokenizer = member(file, n);
+        assert_int_equal(tokenizer_json_read(&f, &t), OK);
+        make(&m, &f);
+        assert_true(says(m.c, "tokenizer.ggml.model", kind[i].model));
+        assert_true(!kind[i].pre || says(m.c, "tokenizer.ggml.pre", kind[i].pre));
+        if ((checkpoint_key(m.c, LEXICON_JSON) != NULL) != kind[i].carries)
+            fail_msg("%s carries its files, or not", kind[i].name);
+        for (const struct json *v = texts->first; v; v = v->next)
+            for (unsigned flags = 0; flags < 4; flags++)
+                same(t, m.t, json_fixture_text(&a, v), flags, strcmp(kind[i].model, "bert") != 0);
+        unmake(&m);
+        tokenizer_free(t);
+        xfree(file);
+    }
+    arena_clear(&a);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_round_trip),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
