@@ -218,6 +218,17 @@ static enum status submit(struct api *a, struct call *c, struct answer *an, stru
     return OK;
 }
 
+enum status answer_params(struct api *a, struct call *c, const struct params *p,
+                          const struct dialect *dialect, struct answer *an, struct job_spec *spec)
+{
+    if (p->model.has)
+        TRY(call_check_model(a, an->model, p->model.v));
+    an->dialect = dialect;
+    an->stream = p->stream.v;
+    an->include_usage = p->include_usage.v;
+    return params_spec(p, an->model, &c->arena, spec);
+}
+
 enum status answer_start(struct api *a, struct call *c, struct answer *an, struct job_spec *spec)
 {
     spec->request_id = c->id;

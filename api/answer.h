@@ -8,6 +8,7 @@
 
 #include "api/call.h"
 #include "api/logprobs.h"
+#include "api/params.h"
 
 struct choice {
     struct buf text; /* not yet printed */
@@ -47,6 +48,10 @@ struct answer {
     double last_sent; /* clock_now() of the last frame */
 };
 
+/* What the dialects have in common before it starts: the model that was named is ours, `spec` from
+ * `p` and that model, and how the answer is to come. `an->model` is set. */
+enum status answer_params(struct api *a, struct call *c, const struct params *p,
+                          const struct dialect *dialect, struct answer *an, struct job_spec *spec);
 /* Submits a job for each prompt with `spec` (whose prompt is ignored). The call's state becomes an.
  */
 enum status answer_start(struct api *a, struct call *c, struct answer *an, struct job_spec *spec);

@@ -168,15 +168,10 @@ enum status chat_begin(struct api *a, struct call *c)
     TRY(call_model(a, &an->model));
     TRY(fields_body(&c->arena, c->body, &body));
     TRY(read_request(body, &p, &r));
-    if (p.model.has)
-        TRY(call_check_model(a, an->model, p.model.v));
-    TRY(params_spec(&p, an->model, &c->arena, &spec));
+    TRY(answer_params(a, c, &p, &dialect, an, &spec));
     if (r.logprobs.v)
         spec.top_logprobs = (int)r.top_logprobs.v;
     TRY(make_prompt(&r, an->model, &c->arena, prompt));
-    an->dialect = &dialect;
-    an->stream = p.stream.v;
-    an->include_usage = p.include_usage.v;
     an->with_logprobs = r.logprobs.v;
     an->prompt = prompt;
     an->n_prompts = 1;

@@ -142,16 +142,11 @@ enum status completions_begin(struct api *a, struct call *c)
     TRY(call_model(a, &an->model));
     TRY(fields_body(&c->arena, c->body, &body));
     TRY(read_request(body, &p, &r));
-    if (p.model.has)
-        TRY(call_check_model(a, an->model, p.model.v));
-    TRY(params_spec(&p, an->model, &c->arena, &spec));
+    TRY(answer_params(a, c, &p, &dialect, an, &spec));
     if (r.logprobs.has)
         spec.top_logprobs = (int)r.logprobs.v;
     spec.prompt_logprobs = r.echo.v && r.logprobs.has;
     TRY(read_prompts(r.prompt, an->model, &c->arena, &prompts));
-    an->dialect = &dialect;
-    an->stream = p.stream.v;
-    an->include_usage = p.include_usage.v;
     an->with_logprobs = r.logprobs.has;
     an->prompt = prompts.list;
     an->echo = r.echo.v ? prompts.text : NULL;

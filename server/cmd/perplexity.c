@@ -2,38 +2,8 @@
  * engine/perplexity.c's. */
 #include <stdio.h>
 
-#include "engine/perplexity.h"
-#include "kernels/base/mem.h"
 #include "server/cmd/cmd.h"
-#include "server/cmd/work.h"
-
-enum { TEXT_MOST = 1 << 30 };
-
-struct run {
-    const struct config *c;
-    struct work work;
-    struct perplexity_options o;
-    struct perplexity_result result;
-};
-
-static void show(void *ctx, const char *stage, double done)
-{
-    work_show(&((struct run *)ctx)->work, stage, done);
-}
-
-static enum status measure(void *ctx)
-{
-    struct run *r = ctx;
-    char *text;
-    size_t n;
-    enum status s;
-
-    TRY(file_read(r->c->text, TEXT_MOST, &text, &n));
-    r->o.text = (struct bytes){text, n};
-    s = perplexity_run(&r->o, &r->result);
-    xfree(text);
-    return s;
-}
+#include "server/cmd/measure.h"
 
 static void print_text(struct buf *out, const struct config *c, const struct perplexity_result *x)
 {
@@ -71,7 +41,7 @@ static void print_json(struct buf *out, const struct config *c, const struct per
 
 int cmd_perplexity(const struct config *c)
 {
-    struct run r = {.c = c, .work = {.run = measure, .ctx = &r}};
+    struct measure m;
     struct buf out = {0};
     int code;
 
@@ -79,23 +49,15 @@ int cmd_perplexity(const struct config *c)
         fprintf(stderr, "inferd perplexity: of which text? usage: inferd perplexity FILE TEXT\n");
         return EXIT_USAGE;
     }
-    r.o = (struct perplexity_options){.model = {.path = c->model,
-                                                .kv_type = c->kv_type,
-                                                .isa = c->isa,
-                                                .threads = (int)c->threads,
-                                                .window = (int)c->ctx},
-                                      .windows = c->chunks,
-                                      .save = c->save_logits,
-                                      .reference = c->reference,
-                                      .stop = &r.work.stop,
-                                      .progress = show,
-                                      .ctx = &r};
-    if (work_run(&r.work) != OK)
+    measure_init(&m, c);
+    m.o.save = c->save_logits;
+    m.o.reference = c->reference;
+    if (measure_run(&m) != OK)
         return cmd_failed();
     if (c->json)
-        print_json(&out, c, &r.result);
+        print_json(&out, c, &m.result);
     else
-        print_text(&out, c, &r.result);
+        print_text(&out, c, &m.result);
     code = cmd_print(&out);
     buf_clear(&out);
     return code;

@@ -1,7 +1,7 @@
 /* test_resident.c - packed weights are loaded without a second copy of the model: the greatest
  * resident size of a process that loads a directory, beside that of the weights themselves.
  *
- * The directories are written here: ten layers, 170 million weights of no meaning. More than the
+ * The directories are written here: six layers, 100 million weights of no meaning. More than the
  * weights is what is repacked at once (BATCH_BYTES in repack.c, which bounds the pages of the
  * source too), and what the threads need: together less than half the file. */
 #include "tests/support/test.h"
@@ -25,8 +25,8 @@ enum { SANITIZED = 1 };
 enum { SANITIZED = 0 };
 #endif
 
-enum { LAYERS = 10, EMBD = 1024, FF = 4096, VOCAB = 256, KV = 256, GROUP = 128 };
-static const size_t extra = (size_t)32 << 20;
+enum { LAYERS = 6, EMBD = 1024, FF = 4096, VOCAB = 256, KV = 256, GROUP = 128 };
+static const size_t extra = (size_t)20 << 20;
 
 struct part {
     const char *suffix, *type;
