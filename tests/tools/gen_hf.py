@@ -84,6 +84,13 @@ PACKED = {
         g_idx=("I32", (64, )))),
     "awq": (dict(quant_method="awq"), dict(
         qweight=("I32", (32, 4)), qzeros=("I32", (1, 4)), scales=("F16", (1, 32)))),
+    "awq_gemv": (dict(quant_method="awq", version="gemv", group_size=32), dict(
+        qweight=("I32", (32, 8)), qzeros=("I32", (32, 4)), scales=("F16", (32, 32)))),
+    "auto_round": (dict(quant_method="auto-round", bits=5, packing_format="auto_round"), dict(
+        qweight=("I32", (5, 32)), qzeros=("I32", (1, 5)), scales=("F16", (1, 32)))),
+    "auto_round_awq": (dict(quant_method="auto-round", packing_format="auto_round:auto_awq"), dict(
+        qweight=("I32", (32, 4)), qzeros=("I32", (1, 4)), scales=("F16", (1, 32)))),
+    "unknown": (dict(quant_method="aqlm"), dict(codes=("I16", (4, 4)))),
     "ct": ({}, dict(weight_packed=("I32", (32, 4)), weight_scale=("BF16", (32, 1)),
                     weight_shape=("I64", (2, )), weight_zero_point=("I32", (4, 1)))),
     "int8": ({}, dict(weight=("I8", (32, 32)), weight_scale=("F32", (32, 1)),
@@ -91,6 +98,20 @@ PACKED = {
     "fp8": ({}, dict(weight=("F8_E4M3", (32, 32)), weight_scale=("F32", ()))),
     "fp8_block": (dict(weight_block_size=[20, 12]), dict(
         weight=("F8_E4M3", (32, 32)), weight_scale_inv=("F32", (2, 3)))),
+    "fp8_groups": (dict(quant_method="compressed-tensors", config_groups=dict(group_1=dict(
+        weights=dict(block_structure=[20, 12])))), dict(
+            weight=("F8_E4M3", (32, 32)), weight_scale=("F32", (2, 3)))),
+    "fp8_four": ({}, dict(weight=("F8_E4M3", (32, 32)), weight_scale=("F32", (1, 1, 1, 1)))),
+    "mxfp8": ({}, dict(weight=("F8_E4M3", (32, 64)), weight_scale=("U8", (32, 2)))),
+    "fp8_before": ({}, dict(weight=("F8_E4M3", (32, 64)), weight_scale=("F32", ()),
+                            pre_quant_scale=("F16", (64, )))),
+    "int8_before": ({}, dict(weight=("I8", (32, 32)), weight_scale=("F32", (32, )),
+                             pre_quant_scale=("BF16", (32, )))),
+    "int4": ({}, dict(weight=("U8", (16, 32)), weight_scale=("F32", (32, 1)),
+                      pre_quant_scale=("F16", (32, )))),
+    "nvfp4_wide": ({}, dict(weight=("U8", (32, 32)), weight_scale=("F8_E4M3", (32, 2)),
+                            weight_scale_2=("F32", ()))),
+    "mxfp4_modelopt": ({}, dict(weight=("U8", (32, 16)), weight_scale=("U8", (32, 1)))),
     "e5m2": ({}, dict(weight=("F8_E5M2", (32, 32)), weight_scale=("BF16", (32, )))),
     "nvfp4": ({}, dict(weight_packed=("U8", (32, 32)), weight_scale=("F8_E4M3", (32, 4)),
                        weight_global_scale=("F32", (1, )))),

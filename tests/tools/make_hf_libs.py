@@ -9,7 +9,7 @@ sixteenth row of those weights, for tests/engine/test_hf.c.
 
 AutoRound 0.16.1 writes the ar-* directories (AutoRound(iters=0).quantize_and_save) and its QuantLinear classes
 unpack them; ModelOpt 0.47.0 the mo-* ones (mtq.quantize, export_hf_checkpoint), unpacked by its QTensor
-classes where it has one.
+classes where it has one; bitsandbytes 0.50.2, through Transformers' save_pretrained, the bnb-* ones.
 """
 
 import json
@@ -115,6 +115,28 @@ def modelopt(config, settings=None):
     return write, settings or {}
 
 
+def unpack_bnb(tensors, module, config, shape):
+    import bitsandbytes.functional as bnb
+    if module + ".SCB" in tensors:
+        return tensors[module + ".weight"].float() * tensors[module + ".SCB"][:, None] / 127
+    parts = {k.removeprefix(module + ".weight."): v for k, v in tensors.items() if k.startswith(module + ".weight.")}
+    state = bnb.QuantState.from_dict(parts, torch.device("cpu"))
+    state.dtype = torch.float32
+    return bnb.dequantize_4bit(tensors[module + ".weight"], state)
+
+
+def bitsandbytes(**how):
+    def write(model, folder):
+        from transformers import BitsAndBytesConfig
+        with tempfile.TemporaryDirectory() as plain:
+            model.save_pretrained(plain)
+            LlamaForCausalLM.from_pretrained(plain, quantization_config=BitsAndBytesConfig(**how), device_map="cpu",
+                                             dtype=torch.float16).save_pretrained(folder)
+        return unpack_bnb
+
+    return write, {}
+
+
 def copy(source, folder):
     """The model's own files; weights in one file."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -163,6 +185,7 @@ def make(name, seed):
     fixture.write(f"{folder}/logits.bin", {k: np.ascontiguousarray(v) for k, v in arrays.items()})
 
 
+DOUBLE = dict(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)
 WIDE = dict(hidden_size=128, intermediate_size=128)
 MODELS = {
     "ar-gptq": auto_round("auto_round:auto_gptq", 4, others={
@@ -178,6 +201,8 @@ MODELS = {
     "mo-mxfp8": modelopt("MXFP8_DEFAULT_CFG"),
     "mo-int8": modelopt("INT8_SMOOTHQUANT_CFG"),
     "mo-int4": modelopt("INT4_AWQ_CFG", WIDE),
+    "bnb-nf4": bitsandbytes(**DOUBLE),
+    "bnb-int8": bitsandbytes(load_in_8bit=True),
 }
 
 
