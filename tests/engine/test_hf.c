@@ -46,6 +46,7 @@ static const struct { const char *name; float bound; } models[] = {
     {"ar-gptq",   4e-2f}, /* 3, 4, 8 bits in one checkpoint */
     {"ar-plain",  4e-2f}, /* 2, 4, 5 bits, zero points as they are */
     {"ar-awq",    4e-2f},
+    {"ct-model",  4e-2f}, /* four groups: int4, int8, FP8 by row and by square */
     {"bnb-nf4",   4e-2f}, /* double quantisation */
     {"bnb-int8",  4e-2f},
     {"mo-fp8",    4e-2f},
@@ -106,6 +107,10 @@ static const struct { const char *name, *module, *format; float bound; } packed[
     {"ar-plain",  "mlp.up_proj",      "q4_0",  0}, /* 2 bits */
     {"ar-plain",  "mlp.down_proj",    "q8_0",  0}, /* 5 bits */
     {"ar-awq",    "mlp.gate_proj",    "q5_0",  0},
+    {"ct-model",  "self_attn.q_proj", "f8_e4m3", 0},
+    {"ct-model",  "self_attn.v_proj", "f16",   0x1p-11f},
+    {"ct-model",  "self_attn.o_proj", "q8_0",  0},
+    {"ct-model",  "mlp.down_proj",    "q5_0",  0},
     {"bnb-nf4",   "self_attn.v_proj", "nf4",   0},
     {"bnb-int8",  "mlp.down_proj",    "q8_0",  0x1p-11f},
     {"mo-fp8",    "self_attn.q_proj", "f8_e4m3", 0},

@@ -9,7 +9,8 @@ sixteenth row of those weights, for tests/engine/test_hf.c.
 
 AutoRound 0.16.1 writes the ar-* directories (AutoRound(iters=0).quantize_and_save) and its QuantLinear classes
 unpack them; ModelOpt 0.47.0 the mo-* ones (mtq.quantize, export_hf_checkpoint), unpacked by its QTensor
-classes where it has one; bitsandbytes 0.50.2, through Transformers' save_pretrained, the bnb-* ones.
+classes where it has one; bitsandbytes 0.50.2, through Transformers' save_pretrained, the bnb-* ones;
+compressed-tensors 0.20.0 ct-model (ModelCompressor.compress_model).
 """
 
 import json
@@ -137,6 +138,56 @@ def bitsandbytes(**how):
     return write, {}
 
 
+CT = dict(ignore=["lm_head"], config_groups=dict(
+    group_0=dict(targets=["re:.*mlp.*"], weights=dict(
+        num_bits=4, type="int", symmetric=False, strategy="group", group_size=32)),
+    group_1=dict(targets=["re:.*q_proj", "re:.*k_proj"],
+                 weights=dict(num_bits=8, type="float", symmetric=True, strategy="channel"),
+                 input_activations=dict(num_bits=8, type="float", dynamic=True, strategy="token")),
+    group_2=dict(targets=["re:.*v_proj"], weights=dict(
+        num_bits=8, type="float", symmetric=True, strategy="block", block_structure=[16, 32])),
+    group_3=dict(targets=["re:.*o_proj"],
+                 weights=dict(num_bits=8, type="int", symmetric=True, strategy="channel"),
+                 input_activations=dict(num_bits=8, type="int", dynamic=True, strategy="token"))))
+
+
+def unpack_ct(tensors, module, config, shape):
+    from compressed_tensors.compressors.pack_quantized.helpers import unpack_from_int32
+    packed, s = tensors.get(module + ".weight_packed"), tensors[module + ".weight_scale"].float()
+    if packed is None:
+        w = tensors[module + ".weight"].float()
+        return w * s.repeat_interleave(shape[0] // s.shape[0], 0).repeat_interleave(shape[1] // s.shape[1], 1)
+    zero = unpack_from_int32(tensors[module + ".weight_zero_point"], 4, s.shape, packed_dim=0).float()
+    w = unpack_from_int32(packed, 4, torch.Size(shape)).float()
+    return (w - zero.repeat_interleave(32, 1)) * s.repeat_interleave(32, 1)
+
+
+def compressed_tensors(model, folder):
+    """Four groups with regular expressions, and a list of what is left alone."""
+    from compressed_tensors.compressors import ModelCompressor
+    from compressed_tensors.quantization import (QuantizationConfig, QuantizationStatus,
+                                                 apply_quantization_config)
+    from compressed_tensors.quantization.utils import calculate_qparams
+    apply_quantization_config(model, QuantizationConfig.model_validate(CT))
+    for m in model.modules():
+        scheme = getattr(m, "quantization_scheme", None)
+        if scheme is None:
+            continue
+        n, k = m.weight.shape
+        rows, columns = {"group": (1, 32), "channel": (1, k), "block": (16, 32)}[scheme.weights.strategy]
+        w = m.weight.float().reshape(n // rows, rows, k // columns, columns)
+        scale, zero = calculate_qparams(w.amin((1, 3)), w.amax((1, 3)), scheme.weights)
+        m.weight_scale.data = scale.to(m.weight_scale.dtype)
+        if hasattr(m, "weight_zero_point"):
+            m.weight_zero_point.data = zero.to(m.weight_zero_point.dtype)
+        m.quantization_status = QuantizationStatus.FROZEN
+    compressor = ModelCompressor.from_pretrained_model(model)
+    compressor.compress_model(model)
+    model.save_pretrained(folder)
+    compressor.update_config(folder)
+    return unpack_ct
+
+
 def copy(source, folder):
     """The model's own files; weights in one file."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -203,6 +254,7 @@ MODELS = {
     "mo-int4": modelopt("INT4_AWQ_CFG", WIDE),
     "bnb-nf4": bitsandbytes(**DOUBLE),
     "bnb-int8": bitsandbytes(load_in_8bit=True),
+    "ct-model": (compressed_tensors, {}),
 }
 
 
