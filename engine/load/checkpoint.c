@@ -155,9 +155,15 @@ static enum status add_first(struct checkpoint *c, const char *path)
         return checkpoint_add_file(c, path);
     file = arena_printf(&c->arena, "%s/config.json", path);
     s = checkpoint_has_file(c, file) ? checkpoint_add_file(c, file) : ERR_NOT_FOUND;
-    if (s == ERR_NOT_FOUND)
-        fail(s, "%s is a directory without config.json (supported: %s)", path,
-             checkpoint_formats());
+    if (s == ERR_NOT_FOUND) {
+        const struct kind *k = kind_of_folder(path);
+
+        if (k)
+            fail(s, "%s is %s: %s", path, k->is, k->why);
+        else
+            fail(s, "%s is a directory without config.json (supported: %s)", path,
+                 checkpoint_formats());
+    }
     return s;
 }
 

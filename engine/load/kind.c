@@ -2,6 +2,7 @@
  * here trusts a count, and nothing is read twice. */
 #include "engine/load/kind.h"
 
+#include <dirent.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -172,9 +173,48 @@ bool kind_explain(const char *path, struct bytes file, struct buf *out)
     return describe_imatrix(path, file, out);
 }
 
+static bool ends_with(const char *s, const char *end)
+{
+    size_t n = strlen(s), e = strlen(end);
+
+    return n >= e && strcmp(s + n - e, end) == 0;
+}
+
+const struct kind *kind_of_folder(const char *path)
+{
+    /* clang-format off */
+    static const struct { const char *end; struct kind kind; } marks[] = { /* the first that is met */
+        {"adapter_config.json",  {"a LoRA adapter's directory", "adapters are not loaded: merge it into its base model"}},
+        {"model_index.json",     {"a Diffusers pipeline", "only language models are run"}},
+        {".gguf",                {"a directory of GGUF files", "name one of them; of a split one the first"}},
+        {"params.json",          {"a model in its maker's own format (params.json)", "take the one with config.json and safetensors"}},
+        {"tokenizer.json",       {"a directory with a tokenizer and no config.json", "the network is not said"}},
+        {".safetensors",         {"a directory of safetensors without config.json", "the network is not said"}},
+        {".nemo",                {"a NeMo archive", OTHER}},
+        {".bin",                 {"a directory of pickled weights without config.json", PICKLE}},
+        {".pth",                 {"a directory of pickled weights without config.json", PICKLE}},
+    };
+    /* clang-format on */
+    enum { N = sizeof marks / sizeof marks[0] };
+    DIR *dir = opendir(path);
+    struct dirent *e;
+    int found = N;
+
+    while (dir && (e = readdir(dir))) {
+        for (int i = 0; i < found; i++) {
+            if (ends_with(e->d_name, marks[i].end))
+                found = i;
+        }
+    }
+    if (dir)
+        closedir(dir);
+    return found < N ? &marks[found].kind : NULL;
+}
+
 /* A directory: of an adapter, what its configuration says. */
 static bool describe_folder(const char *path, struct buf *out)
 {
+    const struct kind *k = kind_of_folder(path);
     struct buf name = {0};
     char *text = NULL;
     size_t n;
@@ -185,7 +225,9 @@ static bool describe_folder(const char *path, struct buf *out)
            describe_json((struct bytes){text, n}, out);
     xfree(text);
     buf_clear(&name);
-    return good;
+    if (!good && k)
+        buf_printf(out, "format     %s\ncannot run %s\n", k->is, k->why);
+    return good || k;
 }
 
 bool kind_describe(const char *path, struct buf *out)

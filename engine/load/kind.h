@@ -12,6 +12,8 @@ struct kind {
 };
 /* By its first bytes; NULL: unknown. */
 const struct kind *kind_of(struct bytes file);
+/* A directory without config.json, by the names in it; NULL: unknown, or it is none. */
+const struct kind *kind_of_folder(const char *path);
 /* What `path` is, with what it holds where that can be told, if it is of a known kind; else false.
  * For inspect: adapters, tokenizers, importance matrices, other tools' files. */
 bool kind_describe(const char *path, struct buf *out);

@@ -80,6 +80,7 @@ static void test_open(void **state)
 static void test_folders(void **state)
 {
     static const char *const folder = FOLDER "/adapter";
+    struct checkpoint *c;
     struct buf out = {0};
     size_t n;
     char *weights;
@@ -89,6 +90,9 @@ static void test_folders(void **state)
     mkdir(folder, 0777);
     write_file(FOLDER "/adapter/adapter_config.json", files[8].file);
     says(folder, "an adapter's configuration", "merge it into its base model");
+    says("tests/data/models", "a directory of GGUF files", "name one of them");
+    assert_int_equal(checkpoint_open("tests/data/models", &c), ERR_NOT_FOUND);
+    assert_non_null(strstr(fail_text(), "tests/data/models is a directory of GGUF files"));
     assert_int_equal(file_read("tests/data/hf/gptq4/model.safetensors", 1 << 20, &weights, &n), OK);
     write_file(FOLDER "/alone.safetensors", (struct bytes){weights, n});
     xfree(weights);
