@@ -2,6 +2,8 @@
  * clients of vLLM (max_model_len), of OpenRouter (context_length) and of llama.cpp (meta) look. */
 #include "api/models.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "kernels/base/json.h"
@@ -10,6 +12,31 @@ static void write_text(struct buf *out, const char *name, const char *text)
 {
     buf_printf(out, "\"%s\":", name);
     json_write_string(out, text, strlen(text));
+}
+
+/* As many digits as tell floats apart, and no more than people write: 0.7, not 0.699999988. */
+static void write_float(struct buf *out, const char *name, float v)
+{
+    char text[32];
+
+    for (int digits = 1; digits < 10; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, (double)v);
+        if (strtof(text, NULL) == v)
+            break;
+    }
+    buf_printf(out, "\"%s\":%s,", name, text);
+}
+
+/* What holds for a request that says nothing. */
+static void write_sampling(const struct model_info *m, struct buf *out)
+{
+    write_float(out, "temperature", m->sampling.temperature);
+    write_float(out, "top_p", m->sampling.top_p);
+    write_float(out, "min_p", m->sampling.min_p);
+    write_float(out, "repetition_penalty", m->sampling.repetition);
+    buf_printf(out, "\"top_k\":%d", m->sampling.top_k);
+    if (m->max_tokens > 0)
+        buf_printf(out, ",\"max_tokens\":%lld", (long long)m->max_tokens);
 }
 
 static void write_model(const struct model_info *m, const char *id, struct buf *out)
@@ -27,6 +54,8 @@ static void write_model(const struct model_info *m, const char *id, struct buf *
     write_text(out, "arch", m->arch);
     buf_putc(out, ',');
     write_text(out, "format", m->format);
+    buf_puts(out, "},\"default_sampling_params\":{");
+    write_sampling(m, out);
     buf_puts(out, "}}");
 }
 

@@ -152,9 +152,10 @@ static void set_number(struct opt_number from, float *to)
         *to = (float)from.v;
 }
 
-static void set_sampling(const struct params *p, struct sampling *s)
+/* What the request does not say is as the model's files ask. */
+static void set_sampling(const struct params *p, const struct model *m, struct sampling *s)
 {
-    sampling_default(s);
+    *s = model_info(m)->sampling;
     set_number(p->temperature, &s->temperature);
     set_number(p->top_p, &s->top_p);
     set_number(p->min_p, &s->min_p);
@@ -174,12 +175,12 @@ enum status params_spec(const struct params *p, const struct model *m, struct ar
     const int64_t max = params_max_tokens(p);
 
     *out = (struct job_spec){.n = p->n.has ? (int)p->n.v : 1, .top_logprobs = -1};
-    set_sampling(p, &out->sampling);
+    set_sampling(p, m, &out->sampling);
     if (max >= 0 && p->min_tokens.v > max)
         return fail_field(ERR_INVALID, "min_tokens",
                           "`min_tokens` (%lld) must not be above max_tokens (%lld)",
                           (long long)p->min_tokens.v, (long long)max);
-    out->max_tokens = max > 0 ? max : 0;
+    out->max_tokens = max >= 0 ? max : model_info(m)->max_tokens;
     out->max_tokens_given = max >= 0;
     out->min_tokens = p->min_tokens.v;
     out->ignore_eos = p->ignore_eos.v;

@@ -75,6 +75,7 @@ static void keep_options(struct engine *e, const struct engine_options *o, struc
     e->gpu_cache = copy(o->gpu_cache);
     w->model_path = e->model_path;
     w->model_name = e->model_name;
+    w->plain_sampling = o->plain_sampling;
     w->device.threads = o->threads;
     w->device.isa = e->isa;
     w->device.cublaslt = e->cublaslt;

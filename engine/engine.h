@@ -42,6 +42,7 @@ struct engine_options { /* zero fields: the defaults */
     int queue_limit;  /* jobs waiting; 0: 512 */
     int max_rows;     /* rows of a step; 0: chosen so that a step takes about 50 ms */
     bool no_prefix_cache;
+    bool plain_sampling; /* what the checkpoint says of sampling is left aside */
     const struct random_model
         *random; /* instead of model_path: weights made in memory, for benchmarks */
 };
@@ -71,6 +72,24 @@ bool engine_idle(struct engine *e);
 /* Cancels what runs, joins the worker, frees everything. Jobs live on until they are put. */
 void engine_close(struct engine *e);
 
+/* ---- sampling -------------------------------------------------------------------------------- */
+
+struct logit_bias {
+    int32_t token;
+    float add;
+};
+
+struct sampling {
+    float temperature, top_p, min_p;
+    int top_k; /* 0: off */
+    float presence, frequency, repetition;
+    bool has_seed;
+    uint64_t seed; /* choice i of a job uses seed + i */
+    const struct logit_bias *bias;
+    int n_bias;
+};
+void sampling_default(struct sampling *s); /* temperature 1, top_p 1, everything else neutral */
+
 /* ---- models: immutable once READY ------------------------------------------------------------ */
 
 struct model_info {
@@ -86,6 +105,8 @@ struct model_info {
         *kernels; /* "cpu avx512 2 threads"; one line a weight class: which kernel runs */
     int n_layers, gpu_layers; /* of them: on the GPU, the last ones */
     const char *gpu; /* JSON object: the GPU's configuration and where it comes from; "": none */
+    struct sampling sampling; /* what the checkpoint asks for where a request says nothing */
+    int64_t max_tokens;       /* likewise; 0: as many as the context has room for */
 };
 /* NULL until READY. The model lives until engine_close. */
 const struct model *engine_model(struct engine *e);
@@ -107,22 +128,7 @@ struct bytes model_piece(const struct model *m, int32_t token); /* its bytes, bo
 
 /* ---- jobs ------------------------------------------------------------------------------------ */
 
-struct logit_bias {
-    int32_t token;
-    float add;
-};
 enum { JOB_MAX_CHOICES = 128, JOB_MAX_STOPS = 64, JOB_MAX_TOP = 20 };
-
-struct sampling {
-    float temperature, top_p, min_p;
-    int top_k; /* 0: off */
-    float presence, frequency, repetition;
-    bool has_seed;
-    uint64_t seed; /* choice i of a job uses seed + i */
-    const struct logit_bias *bias;
-    int n_bias;
-};
-void sampling_default(struct sampling *s); /* temperature 1, top_p 1, everything else neutral */
 
 /* What to generate. Copied by engine_submit; pointers are only read during the call. */
 struct job_spec {

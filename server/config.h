@@ -58,6 +58,7 @@ struct config {
     int64_t seed;
     /* logs */
     const char *log_format, *log_level;
+    const char *generation_config;
     /* chat */
     const char *system;
     double temperature, top_p;

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "engine/load/bind.h"
+#include "engine/load/generation.h"
 #include "engine/load/hparams.h"
 #include "engine/load/random.h"
 #include "engine/load/recipe.h"
@@ -181,6 +182,7 @@ static void describe(struct model *m)
 {
     const struct checkpoint *c = m->ckpt;
     struct model_info *i = &m->info;
+    struct generation g;
     struct stat st;
 
     i->path = arena_strndup(&m->arena, c->path, strlen(c->path));
@@ -191,6 +193,9 @@ static void describe(struct model *m)
     i->context = i->context_trained = m->net.hp.n_ctx;
     i->n_vocab = m->net.hp.n_vocab;
     i->device = i->kernels = i->gpu = "";
+    generation_read(c, &g);
+    i->sampling = g.sampling;
+    i->max_tokens = g.max_tokens;
     for (int t = 0; t < c->n_tensors; t++) {
         int64_t n = 1;
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "engine/load/bind.h"
+#include "engine/load/generation.h"
 #include "engine/load/hparams.h"
 #include "engine/load/lexicon.h"
 #include "engine/load/outline.h"
@@ -158,8 +159,11 @@ enum status outline_hf_keys(const struct outline *o, const struct checkpoint *c,
                             struct gguf_writer *w)
 {
     const struct value *chat = lexicon_template(c);
+    struct generation g;
 
     put_hparams(o, c, w);
+    generation_read(c, &g);
+    generation_write(&g, w);
     if (chat)
         gguf_put_text(w, "tokenizer.chat_template", chat->text);
     if (!lexicon_has(c))

@@ -169,6 +169,10 @@ static enum status load(struct worker *w)
     w->model = o->model;
     if (!o->model)
         TRY(model_begin(o->model_path, o->random, &w->model));
+    if (o->plain_sampling) {
+        sampling_default(&w->model->info.sampling);
+        w->model->info.max_tokens = 0;
+    }
     if (o->model_name)
         w->model->info.id = arena_strndup(&w->model->arena, o->model_name, strlen(o->model_name));
     if (!o->model)

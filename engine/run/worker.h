@@ -18,6 +18,7 @@ struct worker_options {
     const struct random_model *random;
     struct model *model; /* instead of both: opened, its weights in place; the worker owns it */
     const char *model_name;
+    bool plain_sampling; /* see struct engine_options */
     const struct task *task;
     struct limits limits;
     struct gpu_layers gpu_layers;

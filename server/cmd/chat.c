@@ -118,6 +118,24 @@ static enum status stream_answer(struct chat *s, struct job *job, struct buf *an
     }
 }
 
+/* What the options leave open the model's files say; what they do not either is a bit below 1. */
+static void set_sampling(const struct config *c, const struct sampling *asked, struct sampling *out)
+{
+    *out = *asked;
+    if (asked->temperature == 1)
+        out->temperature = 0.7F;
+    if (asked->top_p == 1)
+        out->top_p = 0.95F;
+    if (c->temperature >= 0)
+        out->temperature = (float)c->temperature;
+    if (c->top_p >= 0)
+        out->top_p = (float)c->top_p;
+    if (c->top_k >= 0)
+        out->top_k = (int)c->top_k;
+    out->has_seed = c->seed != 0;
+    out->seed = (uint64_t)c->seed;
+}
+
 static enum status answer(struct chat *s)
 {
     const struct config *c = s->c;
@@ -126,12 +144,7 @@ static enum status answer(struct chat *s)
     struct job *job = NULL;
     arena_init(&arena, 0);
     struct job_spec spec = {.n = 1, .top_logprobs = -1, .max_tokens = c->max_tokens};
-    sampling_default(&spec.sampling);
-    spec.sampling.temperature = (float)c->temperature;
-    spec.sampling.top_p = (float)c->top_p;
-    spec.sampling.top_k = (int)c->top_k;
-    spec.sampling.has_seed = c->seed != 0;
-    spec.sampling.seed = (uint64_t)c->seed;
+    set_sampling(c, &model_info(engine_model(s->loader.engine))->sampling, &spec.sampling);
     enum status status = prompt_tokens(s, &arena, &spec.prompt);
     if (status == OK)
         status = engine_submit(s->loader.engine, &spec, job_woke, s, &job);

@@ -34,6 +34,7 @@ void engine_options_of(const struct config *c, struct engine_options *o,
         .queue_limit = (int)c->max_queue,
         .max_rows = (int)c->max_rows,
         .no_prefix_cache = !c->prefix_cache,
+        .plain_sampling = c->generation_config && strcmp(c->generation_config, "none") == 0,
         .random = c->random ? random : NULL,
     };
 }

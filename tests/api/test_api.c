@@ -122,7 +122,9 @@ static void model_ids(void **state)
                         "\"owned_by\":\"inferd\",\"root\":\"fake/model-1\",\"parent\":null,"
                         "\"max_model_len\":4096,\"context_length\":4096,\"meta\":{"
                         "\"n_params\":1000,\"size\":4000,\"n_vocab\":261,\"n_ctx_train\":8192,"
-                        "\"arch\":\"fake\",\"format\":\"f32\"}}");
+                        "\"arch\":\"fake\",\"format\":\"f32\"},\"default_sampling_params\":{"
+                        "\"temperature\":1,\"top_p\":1,\"min_p\":0,"
+                        "\"repetition_penalty\":1,\"top_k\":0}}");
     client_end(&client);
     assert_int_equal(ask("GET", "/v1/models/fake/model-2", NULL, NULL), 404);
     assert_non_null(strstr(client.answer.data, "\"param\":\"model\",\"code\":\"model_not_found\""));

@@ -55,6 +55,34 @@ static void defaults(void **state)
     assert_true(s->deadline == 0);
 }
 
+/* What the model's files ask for holds until a request says otherwise, be it the neutral value. */
+static void model_asks(void **state)
+{
+    struct sampling asks = {
+        .temperature = 0.6f, .top_p = 0.95f, .min_p = 0.05f, .top_k = 20, .repetition = 1.1f};
+    const struct job_spec *s;
+
+    (void)state;
+    fake_asks(&asks, 77);
+    s = &submit("\"temperature\":null")->spec;
+    assert_true(s->sampling.temperature == 0.6f && s->sampling.top_p == 0.95f);
+    assert_true(s->sampling.min_p == 0.05f && s->sampling.repetition == 1.1f);
+    assert_int_equal(s->sampling.top_k, 20);
+    assert_true(s->sampling.presence == 0 && s->sampling.frequency == 0);
+    assert_false(s->sampling.has_seed);
+    assert_int_equal(s->max_tokens, 77);
+    assert_false(s->max_tokens_given); /* so a long prompt shortens it */
+    s = &submit("\"temperature\":0,\"top_p\":1,\"min_p\":0,\"top_k\":-1,"
+                "\"repetition_penalty\":1,\"max_tokens\":5")
+             ->spec;
+    assert_true(s->sampling.temperature == 0 && s->sampling.top_p == 1);
+    assert_true(s->sampling.min_p == 0 && s->sampling.repetition == 1);
+    assert_int_equal(s->sampling.top_k, 0);
+    assert_int_equal(s->max_tokens, 5);
+    assert_true(s->max_tokens_given);
+    fake_asks(NULL, 0);
+}
+
 static void numbers(void **state)
 {
     const struct job_spec *s =
@@ -148,7 +176,7 @@ static void most_tokens(void **state)
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
-    const struct CMUnitTest tests[] = {T(defaults), T(numbers), T(lists), T(most_stops),
-                                       T(most_tokens)};
+    const struct CMUnitTest tests[] = {T(defaults), T(model_asks), T(numbers),
+                                       T(lists),    T(most_stops), T(most_tokens)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -41,26 +41,35 @@ struct model {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct engine engine;
 static const double bounds[] = {0.1, 1, 10};
-static const struct model model = {{.id = "fake/model-1",
-                                    .arch = "fake",
-                                    .format = "f32",
-                                    .path = "/models/fake.gguf",
-                                    .created = 1700000000,
-                                    .context = FAKE_CONTEXT,
-                                    .context_trained = 8192,
-                                    .n_params = 1000,
-                                    .bytes = 4000,
-                                    .n_vocab = FAKE_VOCAB,
-                                    .has_template = true,
-                                    .bos = "<s>",
-                                    .eos = "</s>",
-                                    .device = "cpu",
-                                    .kernels = "none",
-                                    .n_layers = 4,
-                                    .gpu_layers = 3,
-                                    .gpu = "{\"id\":\"l4\"}"}};
+static struct model model = {{.id = "fake/model-1",
+                              .arch = "fake",
+                              .format = "f32",
+                              .path = "/models/fake.gguf",
+                              .created = 1700000000,
+                              .context = FAKE_CONTEXT,
+                              .context_trained = 8192,
+                              .n_params = 1000,
+                              .bytes = 4000,
+                              .n_vocab = FAKE_VOCAB,
+                              .has_template = true,
+                              .bos = "<s>",
+                              .eos = "</s>",
+                              .device = "cpu",
+                              .kernels = "none",
+                              .n_layers = 4,
+                              .gpu_layers = 3,
+                              .gpu = "{\"id\":\"l4\"}",
+                              .sampling = {.temperature = 1, .top_p = 1, .repetition = 1}}};
 
 /* ---- the test's side ---- */
+
+void fake_asks(const struct sampling *s, int64_t max_tokens)
+{
+    sampling_default(&model.info.sampling);
+    if (s)
+        model.info.sampling = *s;
+    model.info.max_tokens = max_tokens;
+}
 
 void fake_reset(void)
 {

@@ -19,6 +19,8 @@ enum {
 /* Everything back to the start: READY, an empty script, nothing submitted. All jobs must be put. */
 void fake_reset(void);
 struct engine *fake_engine(void);
+/* What the model's files say of sampling; NULL and 0: nothing. */
+void fake_asks(const struct sampling *s, int64_t max_tokens);
 void fake_state(enum engine_state state, const char *stage, double done);
 
 /* The script that jobs submitted from now on run; the events are borrowed. A text event without
