@@ -179,7 +179,7 @@ static enum status auto_round(const struct checkpoint *c, const char **packing)
 {
     char format[64];
 
-    made_config_text(c, "quantization_config.packing_format", format, sizeof format);
+    made_auto_round(c, format, sizeof format);
     *packing = strstr(format, "awq") ? "awq" : "gptq";
     return strcmp(format, "mlx") == 0 || strstr(format, "fake") || strstr(format, "nvfp4_e5m3")
                ? fail(ERR_UNSUPPORTED, "AutoRound's packing_format \"%s\" is not supported", format)
@@ -194,6 +194,9 @@ static enum status look_extras(const struct checkpoint *c)
     made_config_text(c, "quantization_config.sparsity_config.format", format, sizeof format);
     if (*format && strcmp(format, "dense") != 0)
         return fail(ERR_UNSUPPORTED, "sparsity_config.format \"%s\" is not supported", format);
+    if (made_config(c, "quantization_config.is_marlin_format", 0) != 0)
+        return fail(ERR_UNSUPPORTED, "weights in the order of Marlin's kernels are not supported: "
+                                     "take those in the plain GPTQ order");
     for (int i = 0; i < c->n_keys; i++) {
         if (strncmp(c->key[i].name, "quantization_config.transform_config.config_groups.", 51) == 0)
             return fail(ERR_UNSUPPORTED, "transform_config (rotated activations) is not supported");

@@ -6,6 +6,7 @@
 
 #include <math.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "engine/load/safetensors.h"
@@ -33,6 +34,16 @@ const char *made_config_text(const struct checkpoint *c, const char *key, char *
         out[i] =
             (char)(v->text.p[i] >= 'A' && v->text.p[i] <= 'Z' ? v->text.p[i] | 0x20 : v->text.p[i]);
     out[n] = '\0';
+    return out;
+}
+
+const char *made_auto_round(const struct checkpoint *c, char *out, size_t size)
+{
+    made_config_text(c, "quantization_config.packing_format", out, size);
+    if (!*out)
+        made_config_text(c, "quantization_config.backend", out, size);
+    if (!*out)
+        snprintf(out, size, "auto_round:auto_gptq");
     return out;
 }
 

@@ -91,6 +91,8 @@ extern const struct scheme *const made_ints[], *const made_floats[]; /* up to a 
 double made_config(const struct checkpoint *c, const char *key, double absent);
 /* Its text in lower case, cut at `size`; "" where it is none. */
 const char *made_config_text(const struct checkpoint *c, const char *key, char *out, size_t size);
+/* AutoRound's packing_format, which older versions call backend; their default where neither is. */
+const char *made_auto_round(const struct checkpoint *c, char *out, size_t size);
 const unsigned char *made_bytes(const struct checkpoint *c, const struct ckpt_tensor *t);
 /* Element i, of the float types, E4M3, E8M0 and whole numbers. */
 float made_number(const struct checkpoint *c, const struct ckpt_tensor *t, int64_t i);

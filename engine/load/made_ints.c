@@ -232,7 +232,7 @@ static enum status look_zero_format(const struct checkpoint *c, bool *less)
 
     made_config_text(c, "quantization_config.quant_method", method, sizeof method);
     if (strstr(method, "auto-round")) {
-        made_config_text(c, "quantization_config.packing_format", format, sizeof format);
+        made_auto_round(c, format, sizeof format);
         *less = strstr(format, "gptq") && !strstr(format, "gptqmodel");
         return OK;
     }

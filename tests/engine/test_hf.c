@@ -273,6 +273,61 @@ static void test_weights(void **state)
     }
 }
 
+/* q_proj of a directory whose packing_format is another text: as a version before spelt it. */
+static void fill_as(const char *name, const char *from, const char *to, uint8_t *out)
+{
+    struct ckpt_lent lent[2] = {{"d/config.json", {0}}, {"d/model.safetensors", {0}}};
+    const struct ckpt_tensor *t;
+    struct buf config = {0};
+    struct checkpoint *c;
+    char path[160], *text, *weights, *at;
+    size_t n;
+
+    snprintf(path, sizeof path, FOLDER "%s/config.json", name);
+    assert_int_equal(file_read(path, 1 << 20, &text, &n), OK);
+    at = strstr(text, from);
+    assert_non_null(at);
+    buf_append(&config, text, (size_t)(at - text));
+    buf_puts(&config, to);
+    buf_puts(&config, at + strlen(from));
+    lent[0].bytes = (struct bytes){config.data, config.len};
+    snprintf(path, sizeof path, FOLDER "%s/model.safetensors", name);
+    assert_int_equal(file_read(path, 1 << 20, &weights, &n), OK);
+    lent[1].bytes = (struct bytes){weights, n};
+    assert_int_equal(checkpoint_borrow(lent, 2, &c), OK);
+    t = checkpoint_tensor(c, "model.layers.0.self_attn.q_proj.weight");
+    assert_non_null(t);
+    assert_int_equal(t->bytes, 64 * 2 * 22); /* q5_0 */
+    assert_int_equal(c->format->fill(c, t, out), OK);
+    checkpoint_close(c);
+    xfree(weights);
+    xfree(text);
+    buf_clear(&config);
+}
+
+static void test_auto_round_spellings(void **state)
+{
+    static const char gptq[] = "\"packing_format\": \"auto_round:auto_gptq\"";
+    static const char plain[] = "\"packing_format\": \"auto_round\"";
+    static const struct {
+        const char *name, *now, *old;
+    } same[] = {
+        {"ar-gptq", gptq, "\"backend\": \"auto_round:gptq:exllamav2\""},
+        {"ar-gptq", gptq, "\"x\": 1"},
+        {"ar-plain", plain, "\"backend\": \"auto_round:exllamav2\""},
+        {"ar-plain", plain, "\"packing_format\": \"auto_round:gptqmodel\""},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof same / sizeof same[0]; i++) {
+        uint8_t now[64 * 2 * 22], old[64 * 2 * 22];
+
+        fill_as(same[i].name, same[i].now, same[i].now, now);
+        fill_as(same[i].name, same[i].now, same[i].old, old);
+        assert_memory_equal(now, old, sizeof now);
+    }
+}
+
 /* Tokenizer, template and the tokens that end a turn, as Transformers has them. */
 static void test_text(void **state)
 {
@@ -461,6 +516,8 @@ static void test_inspect(void **state)
               "\"quantization_config\":{\"quant_method\":\"auto-round\","
               "\"packing_format\":\"mlx\"}}",
               "packing_format \"mlx\" is not supported");
+    inspected("{\"model_type\":\"llama\"," SIZES GPTQ ",\"is_marlin_format\":true}}",
+              "weights in the order of Marlin's kernels");
     inspected("{\"model_type\":\"llama\"," SIZES GPTQ
               ",\"sparsity_config\":{\"format\":\"sparse-24-bitmask\"}}}",
               "sparsity_config.format \"sparse-24-bitmask\" is not supported");
@@ -479,7 +536,7 @@ int main(void)
         cmocka_unit_test(test_weights), cmocka_unit_test(test_logits),
         cmocka_unit_test(test_text),    cmocka_unit_test(test_fallback),
         cmocka_unit_test(test_named),   cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_inspect),
+        cmocka_unit_test(test_inspect), cmocka_unit_test(test_auto_round_spellings),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
