@@ -18,6 +18,7 @@ struct gpu_selected; /* kernels/gpu/select.h */
 struct gpu_params;   /* kernels/gpu/config.h */
 struct gpu_lt;       /* there too */
 struct gpu_ceil;     /* and there */
+struct gpu_cut;
 struct device {
     const struct backend *backend;
     int index;
@@ -116,6 +117,8 @@ struct backend {
     void (*force)(struct device *, const struct gpu_params *);
     /* cuBLASLt's algorithms for the product that was forced last. Their number. NULL: none. */
     int (*algorithms)(struct device *, struct gpu_lt *out, int most);
+    /* The same for attention. */
+    void (*force_cut)(struct device *, const struct gpu_cut *);
     /* What the device reaches, measured now; 0: not that. Before any region. NULL: cannot. */
     enum status (*ceilings)(struct device *, struct gpu_ceil *out);
     /* Many at once, for devices whose threads then share one list of work. May be NULL. */

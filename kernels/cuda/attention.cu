@@ -683,8 +683,10 @@ enum status cuda_attention(struct cuda_queue *q, const struct op_attention *o)
     a.softcap = o->softcap;
     a.heads = static_cast<int>(o->q.shape[1]);
     a.group = a.heads / o->kv.n_head;
-    a.cut.chunk = q->plan.config->attn_chunk;
-    a.cut.first = q->plan.config->attn_parts > 1 ? q->plan.config->attn_parts / 2 : 1;
+    const gpu_cut cut =
+        q->plan.cut ? *q->plan.cut : gpu_cut_of(q->plan.config, o->kv.head_dim, a.group);
+    a.cut.chunk = cut.chunk;
+    a.cut.first = cut.parts > 1 ? cut.parts / 2 : 1;
     for (auto &row : table)
         if (!(q->refused & CUDA_NO_TUNED_ATTENTION) && row.dim == o->kv.head_dim &&
             o->kv.dtype == DT_BF16 && a.group <= TILE_ROWS && row.bytes <= q->smem_max)

@@ -477,6 +477,11 @@ static int cuda_algorithms(struct device *dev, struct gpu_lt *out, int most)
     return lt ? lt_algorithms(lt, out, most) : 0;
 }
 
+static void cuda_force_cut(struct device *dev, const struct gpu_cut *cut)
+{
+    ((struct cuda_device *)dev)->queue.plan.cut = cut;
+}
+
 static enum status cuda_measure(struct device *dev, struct gpu_ceil *out)
 {
     struct cuda_device *d = (struct cuda_device *)dev;
@@ -556,6 +561,7 @@ const struct backend backend_cuda = {
     .force = cuda_force,
     .algorithms = cuda_algorithms,
     .ceilings = cuda_measure,
+    .force_cut = cuda_force_cut,
     .ops = {.embed = run_embed,
             .rmsnorm = run_rmsnorm,
             .linear = run_linear,

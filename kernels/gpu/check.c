@@ -58,7 +58,7 @@ static enum status check_provenance(const struct gpu_config *c)
     case N_GPU_KIND:
         break;
     }
-    if (p->kind != GPU_MEASURED && (*p->raw_sha256 || *p->ceilings || c->n_gemm > 0))
+    if (p->kind != GPU_MEASURED && (*p->raw_sha256 || *p->ceilings || c->n_gemm + c->n_attn > 0))
         return fail(ERR_FORMAT, "provenance: only what was measured has exceptions and timings");
     return OK;
 }
@@ -114,6 +114,19 @@ static enum status check_exception(const struct gpu_config *c, int i)
     if (!(x->us > 0) || !(x->us <= x->base_us * 1.01))
         return fail(ERR_FORMAT, "gemm[%d]: slower than what it replaces", i);
     return check_splits(c, i);
+}
+
+static enum status check_attn(const struct gpu_config *c, int i)
+{
+    const struct gpu_attn *x = &c->attn[i];
+    if (x->cut.chunk % 64 != 0)
+        return fail(ERR_FORMAT, "attn[%d]: chunk_tokens %d is no multiple of 64", i, x->cut.chunk);
+    for (int j = 0; j < i; j++)
+        if (c->attn[j].head_dim == x->head_dim && c->attn[j].group == x->group)
+            return fail(ERR_FORMAT, "attn[%d]: the same heads as attn[%d]", i, j);
+    if (!(x->us > 0) || !(x->us <= x->base_us))
+        return fail(ERR_FORMAT, "attn[%d]: slower than what it replaces", i);
+    return OK;
 }
 
 static enum status check_numbers(const struct gpu_config *c)
@@ -185,5 +198,7 @@ enum status gpu_check(const struct gpu_config *c)
     TRY(check_numbers(c));
     for (int i = 0; i < c->n_gemm; i++)
         TRY(check_exception(c, i));
+    for (int i = 0; i < c->n_attn; i++)
+        TRY(check_attn(c, i));
     return OK;
 }

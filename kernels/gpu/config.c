@@ -65,6 +65,7 @@ struct field {
 #define G(field) offsetof(struct gpu_params, field)
 #define X(field) offsetof(struct gpu_exception, field)
 #define L(field) offsetof(struct gpu_lt, field)
+#define T(field) offsetof(struct gpu_attn, field)
 #define RATE     0, 1e7
 #define COUNT    0, 1e9
 
@@ -101,6 +102,12 @@ static const struct field gemm_fields[] = {
     {"m",  F_INT,    X(m),  true, 1, 1e9}, {"us",      F_NUMBER, X(us),      true, COUNT},
     {"base_us", F_NUMBER, X(base_us), true, COUNT}, {"ci_pct",  F_NUMBER, X(ci_pct),  true, 0, 100},
 };
+static const struct field attn_fields[] = {
+    {"d",            F_INT, T(head_dim),  true, 1, 1024},          {"group",     F_INT, T(group),     true, 1, 1024},
+    {"chunk_tokens", F_INT, T(cut.chunk), true, 64, GPU_CHUNK_MAX}, {"max_parts", F_INT, T(cut.parts), true, 1, GPU_PARTS_MAX},
+    {"us",      F_NUMBER, T(us),      true, COUNT},                {"base_us", F_NUMBER, T(base_us), true, COUNT},
+    {"ci_pct",  F_NUMBER, T(ci_pct),  true, 0, 100},
+};
 static const struct field lt_fields[] = {
     {"ver",       F_INT,   L(ver),       true, COUNT}, {"id",     F_INT, L(id),     true, -1, 1e9},
     {"tile",      F_INT,   L(tile),      true, COUNT}, {"stages", F_INT, L(stages), true, COUNT},
@@ -116,6 +123,7 @@ static const struct field lt_fields[] = {
 #undef G
 #undef X
 #undef L
+#undef T
 /* Members by a table, and those that the caller reads itself, as "kind pci". */
 struct table {
     const struct field *f;
@@ -337,8 +345,8 @@ static enum status read_cross(struct reader *r, const struct json *v, struct gpu
          offsetof(struct gpu_config, mma8_max_m) - offsetof(struct gpu_config, skinny_max_m), true,
          0, 1e6}};
     static const struct field attn[] = {
-        {"chunk_tokens", F_INT, offsetof(struct gpu_config, attn_chunk), true, 64, 65536},
-        {"max_parts", F_INT, offsetof(struct gpu_config, attn_parts), true, 1, 64}};
+        {"chunk_tokens", F_INT, offsetof(struct gpu_config, attn_chunk), true, 64, GPU_CHUNK_MAX},
+        {"max_parts", F_INT, offsetof(struct gpu_config, attn_parts), true, 1, GPU_PARTS_MAX}};
     for (int i = GPU_SKINNY_16; i <= GPU_SKINNY_ANY; i++) {
         r->where = kernels[i] + strlen("skinny_");
         if (gpu_mma8_kernel((enum gpu_kernel)i) == N_GPU_KERNEL)
@@ -398,6 +406,26 @@ enum status gpu_exception_read(struct arena *a, const struct json *v, struct gpu
     return read_exception(&r, v, out);
 }
 
+enum status gpu_attn_read(const struct json *v, struct gpu_attn *out)
+{
+    struct reader r = {NULL, "attn"};
+    *out = (struct gpu_attn){0};
+    return read_object(&r, v, TABLE(attn_fields, ""), out);
+}
+
+/* Files from before there was any have no such list. */
+static enum status read_attn(struct reader *r, const struct json *list, struct gpu_config *c)
+{
+    if (!list)
+        return OK;
+    if (!json_is(list, JSON_ARRAY) || list->count > GPU_ATTN_MAX)
+        return fail(ERR_FORMAT, "attn: must be a list of at most %d", GPU_ATTN_MAX);
+    c->attn = arena_calloc(r->arena, ((size_t)list->count + 1) * sizeof *c->attn);
+    for (const struct json *e = list->first; e; e = e->next)
+        TRY(gpu_attn_read(e, &c->attn[c->n_attn++]));
+    return OK;
+}
+
 static enum status read_deny(struct reader *r, const struct json *v, struct gpu_deny *d)
 {
     static const struct field fields[] = {
@@ -440,11 +468,13 @@ static enum status read_rest(struct reader *r, const struct json *v, struct gpu_
         {"mhz", F_INT, offsetof(struct gpu_config, mhz), true, 1, 100000}};
     r->where = "";
     TRY(read_object(
-        r, v, TABLE(mhz, "schema id name match provenance sheet ceil eff cross gemm deny"), c));
+        r, v, TABLE(mhz, "schema id name match provenance sheet ceil eff cross attn gemm deny"),
+        c));
     r->where = "ceil";
     TRY(read_object(r, json_get(v, "ceil"), TABLE(ceil_fields, ""), &c->ceil));
     TRY(read_eff(r, json_get(v, "eff"), c));
     TRY(read_cross(r, json_get(v, "cross"), c));
+    TRY(read_attn(r, json_get(v, "attn"), c));
     return read_lists(r, v, c);
 }
 
@@ -564,8 +594,20 @@ void gpu_exception_write(struct buf *out, const struct gpu_exception *x)
     buf_putc(out, '}');
 }
 
+void gpu_attn_write(struct buf *out, const struct gpu_attn *x)
+{
+    buf_putc(out, '{');
+    put_members(out, TABLE(attn_fields, ""), x, true);
+    buf_putc(out, '}');
+}
+
 static void put_lists(struct buf *out, const struct gpu_config *c)
 {
+    for (int i = 0; i < c->n_attn; i++) {
+        buf_puts(out, i ? ",\n    " : ",\n  \"attn\": [\n    ");
+        gpu_attn_write(out, &c->attn[i]);
+    }
+    buf_puts(out, c->n_attn ? "\n  ]" : "");
     buf_puts(out, ",\n  \"gemm\": [");
     for (int i = 0; i < c->n_gemm; i++) {
         buf_puts(out, i ? ",\n    " : "\n    ");

@@ -19,6 +19,7 @@
 
 enum { GPU_SCHEMA = 1, GPU_MODEL = 1, GPU_FILE_MAX = 4 << 20 };
 enum { GPU_PCI_MAX = 16, GPU_CC_MAX = 8, GPU_EXCEPTIONS_MAX = 4096, GPU_DENY_MAX = 64 };
+enum { GPU_ATTN_MAX = 64, GPU_CHUNK_MAX = 65536, GPU_PARTS_MAX = 64 };
 
 /* Kernels that have efficiencies of their own: name in the file. */
 /* clang-format off */
@@ -103,6 +104,18 @@ struct gpu_exception { /* for exactly w [n, k] and the bucket m */
     struct gpu_lt lt;           /* of paths through cuBLASLt; id -1: its first suggestion */
 };
 
+/* Attention cuts positions into parts: half of `parts` of `chunk` positions each, then twice as
+ * long as far as four times the positions, and so on. */
+struct gpu_cut {
+    int chunk, parts;
+};
+
+struct gpu_attn { /* measured, for this head size and so many query heads a KV head */
+    int head_dim, group;
+    struct gpu_cut cut;
+    double us, base_us, ci_pct; /* sums over what was measured; as in gpu_exception */
+};
+
 struct gpu_deny {
     int lt[2]; /* versions of cuBLASLt */
     const char *what, *why;
@@ -118,8 +131,9 @@ struct gpu_config {
     struct gpu_eff eff[N_GPU_KERNEL];
     int skinny_max_m[GPU_SKINNY_ANY + 1]; /* by kernel: rows above which cuBLASLt is faster, ... */
     int mma8_max_m[GPU_SKINNY_ANY + 1]; /* ... than mma8 too; 0: always. For weights that have it */
-    int attn_chunk; /* attention: positions of its first parts, of which there are */
-    int attn_parts; /* half so many; then they double, as far as four times the positions, ... */
+    int attn_chunk, attn_parts; /* the cut of heads that have no row of their own in `attn` */
+    struct gpu_attn *attn;
+    int n_attn;
     struct gpu_exception *gemm;
     int n_gemm;
     struct gpu_deny *deny;
@@ -139,6 +153,8 @@ enum status gpu_check(const struct gpu_config *c);
 struct json;
 enum status gpu_exception_read(struct arena *a, const struct json *v, struct gpu_exception *out);
 void gpu_exception_write(struct buf *out, const struct gpu_exception *x);
+enum status gpu_attn_read(const struct json *v, struct gpu_attn *out);
+void gpu_attn_write(struct buf *out, const struct gpu_attn *x);
 
 /* What was measured (above 0) becomes c's; the names of these members, for the provenance. */
 const char *gpu_ceil_merge(struct arena *a, const struct gpu_ceil *measured, struct gpu_ceil *c);

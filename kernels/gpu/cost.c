@@ -256,11 +256,19 @@ struct gpu_params gpu_choose(const struct gpu_config *c, const struct gpu_shape 
     return p;
 }
 
+struct gpu_cut gpu_cut_of(const struct gpu_config *c, int head_dim, int group)
+{
+    for (int i = 0; i < c->n_attn; i++)
+        if (c->attn[i].head_dim == head_dim && c->attn[i].group == group)
+            return c->attn[i].cut;
+    return (struct gpu_cut){c->attn_chunk, c->attn_parts};
+}
+
 /* ---- a plan ---------------------------------------------------------------------------------- */
 
 void gpu_plan_init(struct gpu_plan *p, const struct gpu_config *c)
 {
-    *p = (struct gpu_plan){c, NULL, xcalloc(PLAN_ROWS, sizeof *p->row)};
+    *p = (struct gpu_plan){c, NULL, NULL, xcalloc(PLAN_ROWS, sizeof *p->row)};
 }
 
 void gpu_plan_reset(struct gpu_plan *p)

@@ -33,6 +33,9 @@ const struct gpu_exception *gpu_exception_of(const struct gpu_config *c, const s
 /* Splits of K for all rows: what was measured, or what is best over decode batches. */
 int gpu_splits(const struct gpu_config *c, enum dtype w, int64_t n, int64_t k);
 
+/* How attention of such heads is cut: by them alone, so a row's bits depend on nothing else. */
+struct gpu_cut gpu_cut_of(const struct gpu_config *c, int head_dim, int group);
+
 /* Choices already made, by shape; for one thread. After a change of `config`: gpu_plan_reset. */
 struct gpu_plan_row {
     struct gpu_shape shape;
@@ -41,6 +44,7 @@ struct gpu_plan_row {
 struct gpu_plan {
     const struct gpu_config *config;
     const struct gpu_params *forced; /* while it is tuned: what every shape gets; else NULL */
+    const struct gpu_cut *cut;       /* and every attention */
     struct gpu_plan_row *row;
 };
 void gpu_plan_init(struct gpu_plan *p, const struct gpu_config *c);

@@ -155,7 +155,7 @@ static void scale(struct arena *a, const struct gpu_config *from, const struct g
     out->match.mem_gib[0] = floor((double)f->mem_bytes / (1 << 30) * 0.95);
     out->match.mem_gib[1] = ceil((double)f->mem_bytes / (1 << 30) * 1.05) + 1;
     out->mhz = f->mhz > 0 ? f->mhz : from->mhz;
-    out->n_gemm = 0;
+    out->n_gemm = out->n_attn = 0;
     out->from = (struct gpu_provenance){.kind = GPU_DERIVED,
                                         .parent = from->id,
                                         .model = GPU_MODEL,
@@ -205,8 +205,8 @@ static enum status from_builtins(struct arena *a, const struct gpu_facts *f,
             out->config = *c;
             out->how = GPU_EXACT;
             /* Kernels have changed since: its choices are for others. */
-            if (c->n_gemm > 0 && strcmp(c->from.kernel_abi, gpu_kernel_abi()) != 0)
-                out->config.n_gemm = 0;
+            if (c->from.kind == GPU_MEASURED && strcmp(c->from.kernel_abi, gpu_kernel_abi()) != 0)
+                out->config.n_gemm = out->config.n_attn = 0;
             return OK;
         }
         if (strcmp(c->id, "generic") == 0)

@@ -98,7 +98,7 @@ static enum status decide(struct tuner *t, int splits, bool change, bool *taken)
         if (!tune_same(&p[i], &f->base)) {
             const struct tune_device *dev = t->bench.d;
             TRY(dev->begin(dev->ctx, &f->shape));
-            TRY(tune_fight(&t->bench, tune_time_launch, &f->base, &p[i], &d[i]));
+            TRY(tune_fight_launches(&t->bench, &f->base, &p[i], &d[i]));
         }
         if (change && ((!d[i].valid && !tune_same(&p[i], &f->base)) || d[i].ratio > SLOWER))
             return OK;
@@ -386,7 +386,7 @@ static enum status verify(struct tuner *t, const struct gpu_config *c,
         return fail(ERR_INVALID,
                     "the launch for %s [%lld, %lld] of %d rows computes another result",
                     dtype_info(x->w)->name, (long long)x->n, (long long)x->k, x->m);
-    return tune_fight(&t->bench, tune_time_launch, &base, &p, fought);
+    return tune_fight_launches(&t->bench, &base, &p, fought);
 }
 
 enum status tune_verify(const struct tune_device *d, const struct tune_options *o,

@@ -15,9 +15,9 @@
 #include "kernels/base/mem.h"
 #include "kernels/base/rng.h"
 #include "kernels/gpu/select.h"
+#include "kernels/gpu/tune_time.h"
 
-enum { COPIES_MAX = 32, POOL = 61, SAMPLES = 24, ROWS = 3, LAUNCHES = 16, POISON = 0xcd };
-static const double BATCH_SECONDS = 1e-3; /* of one timing, at least */
+enum { COPIES_MAX = 32, POOL = 61, SAMPLES = 24, ROWS = 3, POISON = 0xcd };
 
 struct tune_backend {
     struct device *dev;
@@ -221,48 +221,15 @@ static enum status check(void *ctx, const struct gpu_params *p, bool *right)
 
 /* ---- time ------------------------------------------------------------------------------------ */
 
-static enum status launches(struct tune_backend *t, const struct gpu_params *p, int n)
+static enum status launch_it(void *ctx, const void *what)
 {
-    for (int i = 0; i < n; i++)
-        TRY(launch(t, p));
-    return OK;
-}
-
-/* The mean of so many batches of n that a clock can tell. */
-static enum status timed(struct tune_backend *t, const struct gpu_params *p, struct graph *g, int n,
-                         double *us)
-{
-    int done = 0;
-    double start = clock_now(), end;
-    do {
-        TRY(g ? t->b->replay(t->q, g) : launches(t, p, n));
-        TRY(settle(t));
-        done += n;
-        end = clock_now();
-    } while (end - start < BATCH_SECONDS);
-    *us = (end - start) * 1e6 / done;
-    return OK;
+    return launch(ctx, what);
 }
 
 static enum status time_launch(void *ctx, const struct gpu_params *p, double *us)
 {
     struct tune_backend *t = ctx;
-    struct graph *g = NULL;
-    double start = clock_now();
-    TRY(launch(t, p)); /* a warm-up; what is slow needs no batch */
-    TRY(settle(t));
-    double fit = BATCH_SECONDS / (clock_now() - start);
-    int n = fit < 1 ? 1 : fit < LAUNCHES ? (int)fit : LAUNCHES;
-    if (!t->b->capture || !t->b->forget || n == 1)
-        return timed(t, p, NULL, n, us);
-    TRY(t->b->capture(t->q, true, NULL));
-    enum status s = launches(t, p, n), ended = t->b->capture(t->q, false, &g);
-    s = s != OK ? s : ended;
-    if (s == OK)
-        s = timed(t, p, g, n, us);
-    if (g)
-        t->b->forget(t->q, g);
-    return s;
+    return tune_time(t->dev, launch_it, t, p, us);
 }
 
 static int algorithms(void *ctx, struct gpu_lt *out, int most)

@@ -194,14 +194,8 @@ enum status tune_screen(struct tune_bench *b, const struct gpu_config *c, bool l
 
 /* ---- duels ----------------------------------------------------------------------------------- */
 
-enum status tune_time_launch(void *ctx, const void *params, double *us)
-{
-    const struct tune_device *d = ctx;
-    return d->time(d->ctx, params, us);
-}
-
-enum status tune_fight(struct tune_bench *b, tune_time_fn *time, const void *x, const void *y,
-                       struct tune_duel *out)
+enum status tune_fight(struct tune_bench *b, tune_time_fn *time, void *ctx, const void *x,
+                       const void *y, struct tune_duel *out)
 {
     double ratio[DUEL_MAX], first[DUEL_MAX], second[DUEL_MAX];
     int n = 0;
@@ -209,7 +203,7 @@ enum status tune_fight(struct tune_bench *b, tune_time_fn *time, const void *x, 
     for (int all = 0; n < b->effort.duel && all < 2 * b->effort.duel; all++) {
         double us[4];
         for (int i = 0; i < 4; i++)
-            TRY(time((void *)b->d, i == 0 || i == 3 ? x : y, &us[i]));
+            TRY(time(ctx, i == 0 || i == 3 ? x : y, &us[i]));
         if (fabs(us[3] / us[0] - 1) > CLOCK_JUMP || fabs(us[2] / us[1] - 1) > CLOCK_JUMP) {
             b->dropped++;
             continue;
@@ -230,4 +224,16 @@ enum status tune_fight(struct tune_bench *b, tune_time_fn *time, const void *x, 
     out->lo = ratio[skip];
     out->hi = ratio[n - 1 - skip];
     return OK;
+}
+
+static enum status time_launch(void *ctx, const void *params, double *us)
+{
+    const struct tune_bench *b = ctx;
+    return b->d->time(b->d->ctx, params, us);
+}
+
+enum status tune_fight_launches(struct tune_bench *b, const struct gpu_params *first,
+                                const struct gpu_params *second, struct tune_duel *out)
+{
+    return tune_fight(b, time_launch, b, first, second, out);
 }

@@ -49,9 +49,10 @@ enum status tune_screen(struct tune_bench *b, const struct gpu_config *c, bool l
                         struct tune_field *f);
 /* Two of anything in turns: A B B A, so that a clock that drifts favours neither. */
 typedef enum status tune_time_fn(void *ctx, const void *what, double *us);
-enum status tune_fight(struct tune_bench *b, tune_time_fn *time, const void *first,
+enum status tune_fight(struct tune_bench *b, tune_time_fn *time, void *ctx, const void *first,
                        const void *second, struct tune_duel *out);
-/* tune_fight's way to time a launch. */
-enum status tune_time_launch(void *ctx, const void *params, double *us);
+/* The same of two launches. */
+enum status tune_fight_launches(struct tune_bench *b, const struct gpu_params *first,
+                                const struct gpu_params *second, struct tune_duel *out);
 
 #endif

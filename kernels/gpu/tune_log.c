@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "kernels/base/json.h"
+#include "kernels/base/mem.h"
 #include "kernels/gpu/registry.h"
 
 void tune_log_begin(struct buf *log, const char *gpu, const char *driver, int cublaslt)
@@ -171,23 +172,85 @@ static bool read_done(struct arena *a, const char *line, size_t n, const struct 
     return true;
 }
 
-bool tune_log_find(const struct buf *log, const struct tune_weight *w, struct tune_done *out)
+/* What reads a line into `out`; false: it is of something else, or broken. */
+typedef bool line_fn(struct arena *a, const char *line, size_t n, const void *what, void *out);
+
+/* The last whole line that begins with `mark` and can be read. */
+static bool find(const struct buf *log, const char *mark, line_fn *read, const void *what,
+                 void *out)
 {
-    static const char mark[] = "{\"done\":";
     bool found = false;
+    size_t n_mark = strlen(mark);
     for (size_t at = 0; at < log->len;) {
         const char *line = log->data + at, *end = memchr(line, '\n', log->len - at);
         size_t n = end ? (size_t)(end - line) : log->len - at;
         struct arena a;
         arena_init(&a, 16 << 20);
-        struct tune_done d;
-        if (end && n > sizeof mark && memcmp(line, mark, sizeof mark - 1) == 0 &&
-            read_done(&a, line, n, w, &d)) {
-            *out = d;
-            found = true;
-        }
+        if (end && n > n_mark && memcmp(line, mark, n_mark) == 0)
+            found |= read(&a, line, n, what, out);
         arena_clear(&a);
         at += n + 1;
     }
     return found;
+}
+
+static bool done_line(struct arena *a, const char *line, size_t n, const void *what, void *out)
+{
+    struct tune_done *d = xmalloc(sizeof *d);
+    bool read = read_done(a, line, n, what, d);
+    if (read)
+        *(struct tune_done *)out = *d;
+    xfree(d);
+    return read;
+}
+
+bool tune_log_find(const struct buf *log, const struct tune_weight *w, struct tune_done *out)
+{
+    return find(log, "{\"done\":", done_line, w, out);
+}
+
+/* ---- attention ------------------------------------------------------------------------------- */
+
+void tune_log_attn(struct buf *log, int head_dim, int group, const struct gpu_attn *x)
+{
+    buf_printf(log, "{\"heads\":[%d,%d],\"attn\":[", head_dim, group);
+    if (x)
+        gpu_attn_write(log, x);
+    buf_puts(log, "]}\n");
+}
+
+struct attn_found {
+    struct gpu_attn x;
+    bool found;
+};
+
+static bool attn_line(struct arena *a, const char *line, size_t n, const void *what, void *out)
+{
+    const struct gpu_attn *want = what;
+    const struct json *v, *list;
+    struct attn_found *to = out, now = {.x = *want};
+    int64_t d, group;
+    if (json_parse(a, line, n, &v) != OK || !json_integer(json_at(json_get(v, "heads"), 0), &d) ||
+        !json_integer(json_at(json_get(v, "heads"), 1), &group) || d != want->head_dim ||
+        group != want->group)
+        return false;
+    list = json_get(v, "attn");
+    if (!json_is(list, JSON_ARRAY) || list->count > 1)
+        return false;
+    now.found = list->count == 1;
+    if (now.found && (gpu_attn_read(list->first, &now.x) != OK || now.x.head_dim != d ||
+                      now.x.group != group || !(now.x.us > 0)))
+        return false;
+    *to = now;
+    return true;
+}
+
+bool tune_log_find_attn(const struct buf *log, struct gpu_attn *x, bool *found)
+{
+    struct attn_found to = {0};
+    if (!find(log, "{\"heads\":", attn_line, x, &to))
+        return false;
+    *x = to.x;
+    *found = to.found;
+    return true;
 }

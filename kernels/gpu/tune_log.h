@@ -28,4 +28,9 @@ void tune_log_done(struct buf *log, const struct tune_done *d);
 /* The line of this weight, from the end; false: there is none, or it cannot be read. */
 bool tune_log_find(const struct buf *log, const struct tune_weight *w, struct tune_done *out);
 
+/* Heads whose attention is done; x NULL: nothing was faster. */
+void tune_log_attn(struct buf *log, int head_dim, int group, const struct gpu_attn *x);
+/* The line of these heads; *found, and the rest of *x: with a better cut. */
+bool tune_log_find_attn(const struct buf *log, struct gpu_attn *x, bool *found);
+
 #endif

@@ -20,6 +20,7 @@
 #include "kernels/gpu/registry.h"
 #include "kernels/gpu/select.h"
 #include "kernels/gpu/tune_backend.h"
+#include "kernels/gpu/tune_backend_attn.h"
 #include "server/cmd/cmd.h"
 #include "server/cmd/loader.h"
 #include "server/version.h"
@@ -39,6 +40,14 @@ static const struct {
     {2048, 2048},  {16384, 2048}, {2048, 8192},  {4608, 3584},  {3584, 3584},   {37888, 3584},
     {3584, 18944}, {1152, 896},   {896, 896},    {9728, 896},   {896, 4864},
 };
+/* Heads of these, and steps of one to many sequences. */
+static const struct tune_heads common_heads[] = {
+    {128, 32, 8}, {64, 32, 8}, {128, 28, 4}, {64, 14, 2}};
+static const int tuned_dims[] = {64, 80, 96, 128, 256};
+static const struct tune_step steps_full[] = {{1, 1, 2176},  {8, 1, 2176}, {64, 1, 2176},
+                                              {1, 1, 16384}, {8, 1, 8192}, {1, 512, 1024}};
+static const struct tune_step steps_quick[] = {{1, 1, 2176}, {16, 1, 2176}};
+
 #define COUNT(a) (int)(sizeof(a) / sizeof *(a))
 
 struct session {
@@ -49,6 +58,8 @@ struct session {
     struct tune_weight weight[WEIGHTS_MAX];
     int n_weights;
     struct tune_options options;
+    struct tune_heads heads[COUNT(common_heads)];
+    struct tune_attn_options attn;
     const char *out, *log_path; /* the configuration, the timings */
     struct gpu_ceil ceil;       /* as measured, else as configured */
     const char *ceilings;       /* names of those that were measured */
@@ -68,6 +79,15 @@ static void add_weight(struct session *s, enum dtype w, int64_t n, int64_t k)
         s->weight[s->n_weights++] = (struct tune_weight){w, n, k};
 }
 
+static void add_heads(struct session *s, const struct model *m)
+{
+    const struct hparams *hp = &m->net.hp;
+    for (int i = 0; i < COUNT(tuned_dims) && hp->n_kv_head > 0; i++)
+        if (tuned_dims[i] == hp->head_dim)
+            s->heads[s->attn.n_heads++] =
+                (struct tune_heads){hp->head_dim, hp->n_head, hp->n_kv_head};
+}
+
 /* Shapes of the matrices that the model multiplies; largest first. */
 static enum status model_weights(struct session *s)
 {
@@ -83,6 +103,8 @@ static enum status model_weights(struct session *s)
         if (matrix && (b->kind != WEIGHT_TABLE || b->also))
             add_weight(s, b->dtype, b->n, b->k);
     }
+    if (st == OK)
+        add_heads(s, m);
     model_close(m);
     for (int i = 1; i < s->n_weights; i++)
         for (int j = i;
@@ -93,6 +115,14 @@ static enum status model_weights(struct session *s)
             s->weight[j - 1] = w;
         }
     return st;
+}
+
+static void attn_options(struct session *s)
+{
+    s->attn.heads = s->heads;
+    s->attn.steps = s->c->quick ? steps_quick : steps_full;
+    s->attn.n_steps = s->c->quick ? COUNT(steps_quick) : COUNT(steps_full);
+    s->attn.quick = s->c->quick;
 }
 
 static enum status choose_shapes(struct session *s)
@@ -107,6 +137,11 @@ static enum status choose_shapes(struct session *s)
         return fail(ERR_INVALID, "the model has no matrix of a format that can be tuned");
     if (s->c->quick && s->n_weights > QUICK_WEIGHTS)
         s->n_weights = QUICK_WEIGHTS;
+    if (!given) {
+        memcpy(s->heads, common_heads, sizeof common_heads);
+        s->attn.n_heads = COUNT(common_heads);
+    }
+    attn_options(s);
     s->options.weights = s->weight;
     s->options.n_weights = s->n_weights;
     s->options.rows = s->c->quick ? rows_quick : rows_full;
@@ -292,6 +327,25 @@ static void set_provenance(struct session *s, struct gpu_config *c, const struct
     };
 }
 
+/* Of a device with one cut there is nothing to tune. */
+static enum status tune_attention(struct session *s, struct gpu_config *c)
+{
+    struct tune_attn_result r;
+    struct tune_pages *t;
+    if (s->attn.n_heads == 0 || !s->dev->backend->force_cut)
+        return OK;
+    TRY(tune_pages_open(s->dev, &s->attn, &t));
+    struct tune_attn_device d = tune_pages_device(t);
+    enum status st = tune_attn_run(&d, &s->attn, &s->arena, c, &s->log, &r);
+    tune_pages_close(t);
+    TRY(st);
+    TRY(save_log(s));
+    printf(
+        "attention of %d kinds of heads: %d have a faster cut, speed x %.3f; %d cuts were wrong\n",
+        r.heads, r.changed, r.gain, r.rejected);
+    return OK;
+}
+
 static enum status run(struct session *s, const struct tune_device *d)
 {
     struct gpu_config c = s->info.gpu->config;
@@ -299,6 +353,7 @@ static enum status run(struct session *s, const struct tune_device *d)
     struct buf text = {0};
     TRY(make_folders(s->out));
     TRY(open_log(s));
+    TRY(tune_attention(s, &c));
     TRY(tune_run(d, &s->options, &s->arena, &c, &s->log, &r));
     TRY(save_log(s));
     set_provenance(s, &c, &r);
@@ -315,14 +370,35 @@ static enum status run(struct session *s, const struct tune_device *d)
     return OK;
 }
 
+static enum status verify_attention(struct session *s, const struct gpu_config *c)
+{
+    struct tune_attn_result r;
+    struct tune_pages *t;
+    if (c->n_attn == 0)
+        return OK;
+    s->heads[0] = (struct tune_heads){256, 64, 8}; /* room for the largest */
+    s->attn.n_heads = 1;
+    attn_options(s);
+    TRY(tune_pages_open(s->dev, &s->attn, &t));
+    struct tune_attn_device d = tune_pages_device(t);
+    enum status st = tune_attn_verify(&d, &s->attn, c, &r);
+    tune_pages_close(t);
+    TRY(st);
+    printf("attention: %d cuts against the one without: speed x %.3f\n", r.heads, r.gain);
+    return OK;
+}
+
 static enum status verify(struct session *s, const struct tune_device *d)
 {
     const struct gpu_config *c = &s->info.gpu->config;
     struct tune_result r;
-    if (c->n_gemm == 0) {
+    if (c->n_gemm + c->n_attn == 0) {
         printf("%s: nothing in it was measured\n", gpu_selected_title(&s->arena, s->info.gpu));
         return OK;
     }
+    TRY(verify_attention(s, c));
+    if (c->n_gemm == 0)
+        return OK;
     enum status st = tune_verify(d, &s->options, c, &r);
     printf("%s: %d choices against the model's: speed x %.3f in the mean, %.3f at least\n",
            gpu_selected_title(&s->arena, s->info.gpu), r.shapes, r.gain, r.worst);

@@ -9,6 +9,7 @@
 #include "kernels/base/sha256.h"
 #include "kernels/gpu/registry.h"
 #include "kernels/gpu/select.h"
+#include "kernels/gpu/tune_backend_attn.h"
 #include "server/cmd/cmd.h"
 #include "tests/simt/cublaslt.h"
 #include "tests/simt/gpu.h"
@@ -167,6 +168,50 @@ static void test_ceilings(void **state)
     arena_clear(&a);
 }
 
+static const struct tune_heads heads[] = {{64, 4, 2}};
+static const struct tune_step steps[] = {{2, 1, 300}, {1, 5, 200}};
+static const struct tune_attn_options attn = {heads, 1, steps, 2, true};
+
+static struct backend lying; /* all sequences see the pages of the first */
+static enum status lying_attention(struct queue *q, const struct op_attention *a)
+{
+    int32_t slot[2] = {0, 0};
+    void *first = (void *)a->r.seq_slot;
+    TRY(backend_cuda.copy(q, first, slot, (size_t)a->r.seqs * sizeof *slot, COPY_TO_DEVICE));
+    return backend_cuda.ops.attention(q, a);
+}
+
+/* Each cut is right for single rows and for many, with the same result but for rounding; pages that
+ * are read wrongly are found. */
+static void test_attention(void **state)
+{
+    static const struct gpu_cut cuts[] = {{64, 8}, {128, 32}, {1024, 16}};
+    struct tune_pages *t;
+    (void)state;
+    assert_int_equal(tune_pages_open(dev, &attn, &t), OK);
+    struct tune_attn_device d = tune_pages_device(t);
+    lying = backend_cuda;
+    lying.ops.attention = lying_attention;
+    for (int i = 0; i < 2; i++) {
+        double us = 0;
+        bool right;
+        assert_int_equal(d.begin(d.ctx, &heads[0], &steps[i]), OK);
+        for (int j = 0; j < 3; j++) {
+            assert_int_equal(d.check(d.ctx, &cuts[j], &right), OK);
+            assert_true(right);
+        }
+        dev->backend = &lying;
+        assert_int_equal(d.check(d.ctx, &cuts[0], &right), OK);
+        dev->backend = &backend_cuda;
+        assert_int_equal(right, steps[i].seqs == 1); /* there it does not lie */
+        assert_int_equal(d.time(d.ctx, &cuts[1], &us), OK);
+        assert_true(us > 0);
+    }
+    const struct tune_step large = {64, 1, 4096};
+    assert_int_equal(d.begin(d.ctx, &heads[0], &large), ERR_NO_MEMORY);
+    tune_pages_close(t);
+}
+
 static struct backend broken; /* the backend, with another product */
 static int fault;
 
@@ -266,6 +311,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_check, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_algorithms, set_up_lt, tear_down),
         cmocka_unit_test_setup_teardown(test_ceilings, set_up_lt, tear_down),
+        cmocka_unit_test_setup_teardown(test_attention, set_up, tear_down),
         cmocka_unit_test(test_command),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
