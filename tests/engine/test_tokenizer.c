@@ -1,12 +1,8 @@
-/* test_tokenizer.c - whole tokenizers on real vocabularies.
- *
- * The expected ids are others': the pairs of the llama.cpp project (../shared/data/vocab) and what
- * the `tokenizers` package gives (tests/data/tokenizer, by tests/tools/gen_tokenizer.py). */
+/* test_tokenizer.c - special tokens, BOS and EOS, incremental decoding, and specs that lie. */
 #include "engine/text/tokenizer.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <utf8proc.h>
 
 #include "kernels/base/json.h"
 #include "kernels/base/mem.h"
@@ -18,41 +14,10 @@
 #define VOCAB(name) "../shared/data/vocab/ggml-vocab-" name ".gguf"
 #define STORIES     "../shared/data/models/stories260K/stories260K-f32.gguf"
 
-static struct tokenizer *open_or_skip(const char *path)
-{
-    struct tokenizer *t = vocab_tokenizer(path);
-    if (!t)
-        SKIP("%s is not there", path);
-    return t;
-}
-
-static struct tokens encode(const struct tokenizer *t, struct bytes text, unsigned flags)
-{
-    struct tokens out = {0};
-    char *copy = xmalloc(text.n); /* exact size: a read behind it is seen by the sanitizer */
-    memcpy(copy, text.p, text.n);
-    assert_int_equal(tokenizer_encode(t, (struct bytes){copy, text.n}, flags, &out), OK);
-    xfree(copy);
-    return out;
-}
-
-static void decode(const struct tokenizer *t, const struct tokens *ids, bool special,
-                   struct buf *out)
-{
-    struct detok d = {0};
-    buf_reset(out);
-    for (int i = 0; i < ids->n; i++) {
-        detok_push(t, &d, ids->id[i], special, out);
-        assert_int_equal(utf8_valid_prefix(out->data ? out->data : "", out->len), out->len);
-    }
-    detok_flush(&d, out);
-    buf_append(out, "", 0);
-}
-
 static void expect(const struct tokenizer *t, const char *text, unsigned flags, int n,
                    const int32_t *want)
 {
-    struct tokens got = encode(t, bytes_of(text), flags);
+    struct tokens got = vocab_encode(t, bytes_of(text), flags);
     bool equal = got.n == n && memcmp(got.id, want, (size_t)n * sizeof *want) == 0;
     if (!equal)
         for (int i = 0; i < got.n; i++)
@@ -64,266 +29,12 @@ static void expect(const struct tokenizer *t, const char *text, unsigned flags, 
     expect(t, text, flags, (int)(sizeof((int32_t[]){__VA_ARGS__}) / sizeof(int32_t)),              \
            (int32_t[]){__VA_ARGS__})
 
-/* --- the pairs of ../shared/data/vocab --- */
-
-static void pairs(const char *path)
-{
-    static const char separator[] = "\n__ggml_vocab_test__\n";
-    struct tokenizer *t = open_or_skip(path);
-    char name[256], *text, *want;
-    size_t n_text, n_want;
-    snprintf(name, sizeof name, "%s.inp", path);
-    assert_int_equal(file_read(name, 1 << 20, &text, &n_text), OK);
-    snprintf(name, sizeof name, "%s.out", path);
-    assert_int_equal(file_read(name, 1 << 20, &want, &n_want), OK);
-    int n_cases = 0;
-    char *line = want;
-    for (char *p = text, *next; p; p = next, n_cases++) {
-        char *end = strstr(p, separator);
-        next = end ? end + strlen(separator) : NULL;
-        end = end ? end : text + n_text;
-        struct tokens ids = encode(t, (struct bytes){p, (size_t)(end - p)}, 0);
-        for (int i = 0; i < ids.n; i++)
-            assert_int_equal(strtol(line, &line, 10), ids.id[i]);
-        line += strspn(line, " ");
-        assert_int_equal(*line, next ? '\n' : 0); /* the last line, of the empty string, has none */
-        line += next != NULL;
-        tokens_clear(&ids);
-    }
-    assert_int_equal(n_cases, 47);
-    assert_ptr_equal(line, want + n_want);
-    xfree(text);
-    xfree(want);
-    tokenizer_free(t);
-}
-
-static void test_pairs_gpt2(void **state)
-{
-    (void)state;
-    pairs(VOCAB("gpt-2"));
-}
-
-static void test_pairs_llama_bpe(void **state)
-{
-    (void)state;
-    pairs(VOCAB("llama-bpe"));
-}
-
-static void test_pairs_qwen2(void **state)
-{
-    (void)state;
-    pairs(VOCAB("qwen2"));
-}
-
-static void test_pairs_llama_spm(void **state)
-{
-    (void)state;
-    pairs(VOCAB("llama-spm"));
-}
-
-static void test_pairs_phi3(void **state)
-{
-    (void)state;
-    pairs(VOCAB("phi-3"));
-}
-
-static void test_pairs_deepseek_llm(void **state)
-{
-    (void)state;
-    pairs(VOCAB("deepseek-llm"));
-}
-
-static void test_pairs_bert(void **state)
-{
-    (void)state;
-    pairs(VOCAB("bert-bge"));
-}
-
-/* --- agreement with the tokenizers package, and the way back --- */
-
-static struct bytes case_text(struct arena *a, const struct json *c)
-{
-    const struct json *text = json_get(c, "text"), *hex = json_get(c, "hex");
-    if (text)
-        return text->text;
-    assert_non_null(hex);
-    char *p = arena_alloc(a, hex->text.n / 2);
-    for (size_t i = 0; i < hex->text.n / 2; i++) {
-        char byte[3] = {hex->text.p[2 * i], hex->text.p[2 * i + 1], 0};
-        p[i] = (char)strtol(byte, NULL, 16);
-    }
-    return (struct bytes){p, hex->text.n / 2};
-}
-
-/* What decoding must give: the text itself, in NFC where the tokenizer normalises. */
-static struct bytes normal(struct arena *a, struct bytes text, bool nfc)
-{
-    if (!nfc || text.n == 0 || memchr(text.p, 0, text.n))
-        return text;
-    char *c = arena_strndup(a, text.p, text.n);
-    char *p = (char *)utf8proc_NFC((const utf8proc_uint8_t *)c);
-    struct bytes out = bytes_of(arena_strndup(a, p, strlen(p)));
-    free(p);
-    return out;
-}
-
-enum way_back { EXACT, EXACT_NFC, LOSSY };
-
-static void fixture(const char *path, const char *name, enum way_back back)
-{
-    struct tokenizer *t = open_or_skip(path);
-    struct arena a = {0};
-    struct buf decoded = {0};
-    const struct json *cases;
-    char *json;
-    size_t n;
-    assert_int_equal(file_read(name, 1 << 20, &json, &n), OK);
-    assert_int_equal(json_parse(&a, json, n, &cases), OK);
-    assert_true(cases->count >= 200);
-    int i_case = 0;
-    for (const struct json *c = cases->first; c; c = c->next, i_case++) {
-        struct bytes text = case_text(&a, c);
-        struct tokens ids = encode(t, text, 0);
-        const struct json *want = json_get(c, "ids")->first;
-        for (int i = 0; i < ids.n; i++, want = want->next) {
-            if (!want || (int)want->number != ids.id[i])
-                print_message("%s: case %d differs at token %d\n", name, i_case, i);
-            assert_non_null(want);
-            assert_int_equal((int)want->number, ids.id[i]);
-        }
-        assert_null(want);
-        struct bytes same = normal(&a, text, back == EXACT_NFC);
-        decode(t, &ids, true, &decoded);
-        if (back != LOSSY) {
-            assert_int_equal(decoded.len, same.n);
-            assert_memory_equal(decoded.data, same.p, same.n);
-        }
-        tokens_clear(&ids);
-    }
-    buf_clear(&decoded);
-    arena_clear(&a);
-    xfree(json);
-    tokenizer_free(t);
-}
-
-static void test_fixture_gpt2(void **state)
-{
-    (void)state;
-    fixture(VOCAB("gpt-2"), "tests/data/tokenizer/gpt-2.json", EXACT);
-}
-
-static void test_fixture_llama_bpe(void **state)
-{
-    (void)state;
-    fixture(VOCAB("llama-bpe"), "tests/data/tokenizer/llama-bpe.json", EXACT);
-}
-
-static void test_fixture_qwen2(void **state)
-{
-    (void)state;
-    fixture(VOCAB("qwen2"), "tests/data/tokenizer/qwen2.json", EXACT_NFC);
-}
-
-/* SmolLM's vocabulary lacks 21 bytes, so not every text comes back. */
-static void test_fixture_smollm(void **state)
-{
-    (void)state;
-    fixture(vocab_default_model(), "tests/data/tokenizer/smollm.json", LOSSY);
-}
-
-static void test_fixture_stories260k(void **state)
-{
-    (void)state;
-    fixture(STORIES, "tests/data/tokenizer/stories260k.json", EXACT);
-}
-
-/* A vocabulary without expected ids: the texts come back, but for those with something `lost` in
- * them. */
-static void round_trip(const char *path, const char *const *lost)
-{
-    struct tokenizer *t = open_or_skip(path);
-    struct arena a = {0};
-    struct buf decoded = {0};
-    const struct json *texts;
-    char *json;
-    size_t n;
-    assert_int_equal(file_read("tests/data/tokenizer/json/texts.json", 1 << 20, &json, &n), OK);
-    assert_int_equal(json_parse(&a, json, n, &texts), OK);
-    for (const struct json *c = texts->first; c; c = c->next) {
-        struct bytes text = case_text(&a, c);
-        int i = 0;
-        while (lost[i] && !memmem(text.p, text.n, lost[i], strlen(lost[i])))
-            i++;
-        if (lost[i])
-            continue;
-        struct tokens ids = encode(t, text, 0);
-        decode(t, &ids, true, &decoded);
-        struct bytes same = normal(&a, text, strstr(path, "mpt") != NULL);
-        assert_int_equal(decoded.len, same.n);
-        assert_memory_equal(decoded.data, same.p, same.n);
-        assert_true(ids.n <= (int)text.n + 1);
-        tokens_clear(&ids);
-    }
-    buf_clear(&decoded);
-    arena_clear(&a);
-    xfree(json);
-    tokenizer_free(t);
-}
-
-static const char *const nothing[] = {NULL};
-
-static void test_round_trip_baichuan(void **state)
-{
-    (void)state;
-    static const char *const lost[] = {"\xe2\x96\x81", NULL}; /* it is read as a blank */
-    round_trip(VOCAB("baichuan"), lost);
-}
-
-static void test_round_trip_deepseek_coder(void **state)
-{
-    (void)state;
-    round_trip(VOCAB("deepseek-coder"), nothing);
-}
-
-static void test_round_trip_falcon(void **state)
-{
-    (void)state;
-    static const char *const lost[] = {"\x03", "\x04", "\x05", "\x0b", "\x11", "\x13",
-                                       "\x14", "\x15", "\x16", "\x17", "\x19", "\x1c",
-                                       "\x1d", "\x1e", "\xf2", NULL}; /* it has no such bytes */
-    round_trip(VOCAB("falcon"), lost);
-}
-
-static void test_round_trip_gpt_neox(void **state)
-{
-    (void)state;
-    round_trip(VOCAB("gpt-neox"), nothing);
-}
-
-static void test_round_trip_mpt(void **state)
-{
-    (void)state;
-    round_trip(VOCAB("mpt"), nothing);
-}
-
-static void test_round_trip_refact(void **state)
-{
-    (void)state;
-    round_trip(VOCAB("refact"), nothing);
-}
-
-static void test_round_trip_starcoder(void **state)
-{
-    (void)state;
-    round_trip(VOCAB("starcoder"), nothing);
-}
-
 /* --- special tokens, BOS and EOS --- */
 
 static void test_special_tokens(void **state)
 {
     (void)state;
-    struct tokenizer *t = open_or_skip(VOCAB("qwen2"));
+    struct tokenizer *t = vocab_or_skip(VOCAB("qwen2"));
     int32_t start = tokenizer_find(t, "<|im_start|>"), end = tokenizer_find(t, "<|im_end|>");
     int32_t tool = tokenizer_find(t, "<tool_call>");
     assert_int_equal(start, 151644);
@@ -333,7 +44,7 @@ static void test_special_tokens(void **state)
     assert_int_equal(tokenizer_type(t, tool), TOKEN_USER);
     EXPECT(t, "<|im_start|>user\nhi<|im_end|>\n", ENCODE_SPECIAL, start, 872, 198, 6023, end, 198);
     /* Written by a user they are text, so no prompt can forge a turn ... */
-    struct tokens ids = encode(t, bytes_of("<|im_start|>user\nhi<|im_end|>\n"), 0);
+    struct tokens ids = vocab_encode(t, bytes_of("<|im_start|>user\nhi<|im_end|>\n"), 0);
     for (int i = 0; i < ids.n; i++)
         assert_int_not_equal(tokenizer_type(t, ids.id[i]), TOKEN_CONTROL);
     tokens_clear(&ids);
@@ -353,7 +64,7 @@ static void test_special_tokens(void **state)
 static void test_bos_policy(void **state)
 {
     (void)state;
-    struct tokenizer *t = open_or_skip(VOCAB("llama-bpe"));
+    struct tokenizer *t = vocab_or_skip(VOCAB("llama-bpe"));
     assert_true(tokenizer_adds_bos(t));
     assert_int_equal(tokenizer_bos(t), 128000);
     assert_int_equal(tokenizer_eos(t), 128009);
@@ -363,12 +74,12 @@ static void test_bos_policy(void **state)
     EXPECT(t, "<|begin_of_text|>Hello", ENCODE_SPECIAL, 128000, 9906);
     tokenizer_free(t);
 
-    t = open_or_skip(VOCAB("qwen2"));
+    t = vocab_or_skip(VOCAB("qwen2"));
     assert_false(tokenizer_adds_bos(t));
     EXPECT(t, "Hello", ENCODE_BOS, 9707);
     tokenizer_free(t);
 
-    t = open_or_skip(VOCAB("llama-spm"));
+    t = vocab_or_skip(VOCAB("llama-spm"));
     EXPECT(t, "Hello", ENCODE_BOS, 1, 15043);
     EXPECT(t, "<s>Hello</s> a", ENCODE_SPECIAL, 1, 15043, 2, 29871, 263);
     EXPECT(t, "<s>", 0, 529, 29879, 29958);
@@ -390,7 +101,7 @@ static void test_bos_policy(void **state)
  * whole. */
 static void random_ids(const char *path)
 {
-    struct tokenizer *t = open_or_skip(path);
+    struct tokenizer *t = vocab_or_skip(path);
     struct buf out = {0}, bytes = {0};
     int n_whole = 0;
     for (uint64_t round = 0; round < 300; round++) {
@@ -405,7 +116,7 @@ static void random_ids(const char *path)
             if (tokenizer_type(t, ids.id[i]) != TOKEN_UNUSED)
                 buf_append(&bytes, piece.p, piece.n);
         }
-        decode(t, &ids, true, &out);
+        vocab_decode(t, &ids, true, &out);
         assert_int_equal(utf8_valid_prefix(out.data, out.len), out.len);
         if (utf8_valid_prefix(bytes.data, bytes.len) == bytes.len) {
             size_t dropped = bytes.len - out.len; /* SentencePiece's first blank */
@@ -436,12 +147,12 @@ static void test_random_ids_spm(void **state)
 static void test_detok(void **state)
 {
     (void)state;
-    struct tokenizer *t = open_or_skip(STORIES);
+    struct tokenizer *t = vocab_or_skip(STORIES);
     struct buf out = {0};
     struct detok d = {0};
     int32_t byte = 3; /* <0x00> */
     assert_int_equal(tokenizer_type(t, byte), TOKEN_BYTE);
-    /* Each row: bytes, and what Python's bytes.decode("utf-8", "replace") makes of them. */
+    /* Each row: bytes, and what Python's bytes.vocab_decode("utf-8", "replace") makes of them. */
     static const struct {
         const char *in, *out;
     } rows[] = {
@@ -464,7 +175,7 @@ static void test_detok(void **state)
         assert_string_equal(out.data, rows[i].out);
     }
     /* Only the first piece loses its blank, and not when a text is continued. */
-    struct tokens ids = encode(t, bytes_of("Once upon  a time"), ENCODE_BOS);
+    struct tokens ids = vocab_encode(t, bytes_of("Once upon  a time"), ENCODE_BOS);
     d = (struct detok){0};
     buf_reset(&out);
     for (int i = 0; i < ids.n; i++)
@@ -589,25 +300,6 @@ static void test_overlapping_special_tokens(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pairs_gpt2),
-        cmocka_unit_test(test_pairs_llama_bpe),
-        cmocka_unit_test(test_pairs_qwen2),
-        cmocka_unit_test(test_pairs_llama_spm),
-        cmocka_unit_test(test_pairs_phi3),
-        cmocka_unit_test(test_pairs_deepseek_llm),
-        cmocka_unit_test(test_pairs_bert),
-        cmocka_unit_test(test_fixture_gpt2),
-        cmocka_unit_test(test_fixture_llama_bpe),
-        cmocka_unit_test(test_fixture_qwen2),
-        cmocka_unit_test(test_fixture_smollm),
-        cmocka_unit_test(test_fixture_stories260k),
-        cmocka_unit_test(test_round_trip_baichuan),
-        cmocka_unit_test(test_round_trip_deepseek_coder),
-        cmocka_unit_test(test_round_trip_falcon),
-        cmocka_unit_test(test_round_trip_gpt_neox),
-        cmocka_unit_test(test_round_trip_mpt),
-        cmocka_unit_test(test_round_trip_refact),
-        cmocka_unit_test(test_round_trip_starcoder),
         cmocka_unit_test(test_special_tokens),
         cmocka_unit_test(test_bos_policy),
         cmocka_unit_test(test_random_ids_bpe),

@@ -9,6 +9,7 @@
 #include "engine/load/lexicon.h"
 #include "engine/text/tokenizer_json.h"
 #include "kernels/base/mem.h"
+#include "kernels/base/utf8.h"
 #include "tests/support/json_fixture.h"
 #include "tests/support/test.h"
 
@@ -46,6 +47,37 @@ struct tokenizer *vocab_tokenizer(const char *path)
     }
     checkpoint_close(c);
     return t;
+}
+
+struct tokenizer *vocab_or_skip(const char *path)
+{
+    struct tokenizer *t = vocab_tokenizer(path);
+    if (!t)
+        SKIP("%s is not there", path);
+    return t;
+}
+
+struct tokens vocab_encode(const struct tokenizer *t, struct bytes text, unsigned flags)
+{
+    struct tokens out = {0};
+    char *copy = xmalloc(text.n); /* exact size: a read behind it is seen by the sanitizer */
+    memcpy(copy, text.p, text.n);
+    assert_int_equal(tokenizer_encode(t, (struct bytes){copy, text.n}, flags, &out), OK);
+    xfree(copy);
+    return out;
+}
+
+void vocab_decode(const struct tokenizer *t, const struct tokens *ids, bool special,
+                  struct buf *out)
+{
+    struct detok d = {0};
+    buf_reset(out);
+    for (int i = 0; i < ids->n; i++) {
+        detok_push(t, &d, ids->id[i], special, out);
+        assert_int_equal(utf8_valid_prefix(out->data ? out->data : "", out->len), out->len);
+    }
+    detok_flush(&d, out);
+    buf_append(out, "", 0);
 }
 
 const char *vocab_default_model(void)
