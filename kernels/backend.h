@@ -48,7 +48,7 @@ struct device_info {
     const char *backend;
     char name[96]; /* of the hardware */
     char isa[32];
-    int threads;
+    int threads;                     /* that compute; of a GPU: that read weights */
     int64_t total_bytes, free_bytes; /* as measured now, without what is left alone, */
     int64_t margin_bytes;            /* so much: for graphs, modules, other programs */
     int64_t own_bytes;               /* taken at open, beside the regions: part of any plan */

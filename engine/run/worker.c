@@ -134,9 +134,11 @@ static void describe_device(struct worker *w)
     struct device_info lower;
     i->gpu_layers = w->model->net.hp.n_layer - w->limits.cut;
     i->n_layers = w->model->net.hp.n_layer;
-    i->device = arena_printf(a, "%s, %s, %d threads", w->info.name, w->info.isa, w->info.threads);
-    if (w->info.synchronous)
+    i->device = arena_printf(a, "%s, %s", w->info.name, w->info.isa);
+    if (w->info.synchronous) {
+        i->device = arena_printf(a, "%s, %d threads", i->device, w->info.threads);
         i->gpu_layers = 0;
+    }
     if (!w->on.dev[SIDE_LOWER])
         return;
     w->on.dev[SIDE_LOWER]->backend->info(w->on.dev[SIDE_LOWER], &lower);

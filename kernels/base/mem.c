@@ -183,6 +183,13 @@ void file_map_drop(const struct file_map *m, size_t offset, size_t bytes)
         madvise((void *)(uintptr_t)(m->data + first), last - first, MADV_DONTNEED);
 }
 
+void memory_fetch(const void *p, size_t bytes)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), at = (uintptr_t)p;
+    const uintptr_t first = at / page * page;
+    madvise((void *)first, bytes + (at - first), 22); /* MADV_POPULATE_READ, Linux 5.14 */
+}
+
 void file_map_close(struct file_map *m)
 {
     if (m->data) {

@@ -36,6 +36,8 @@ enum status file_map_open(const char *path, struct file_map *m);
 /* Tells the kernel that [offset, offset + bytes) is not needed any more (whole pages inside). */
 void file_map_drop(const struct file_map *m, size_t offset, size_t bytes);
 void file_map_close(struct file_map *m);
+/* What of [p, p + bytes) is not in memory is read now, in one go; advice, so it cannot fail. */
+void memory_fetch(const void *p, size_t bytes);
 
 /* Reads a whole small file (NUL added behind it, not counted). Fails above `limit` bytes. */
 enum status file_read(const char *path, size_t limit, char **out, size_t *n);

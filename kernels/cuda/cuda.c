@@ -11,6 +11,7 @@
 #include "kernels/base/mem.h"
 #include "kernels/cuda/check.h"
 #include "kernels/cuda/lt.h"
+#include "kernels/cuda/pack.h"
 #include "kernels/cuda/panel.h"
 #include "kernels/cuda/ring.h"
 
@@ -219,6 +220,7 @@ static void cuda_info(const struct device *dev, struct device_info *info)
                                  .total_bytes = d->total_bytes,
                                  .margin_bytes = d->margin_bytes,
                                  .own_bytes = (int64_t)own_bytes(d),
+                                 .threads = cuda_pack_threads(),
                                  .page_tokens = CUDA_PAGE_TOKENS,
                                  .kv_dtype = DT_BF16,
                                  .fault = fault};
@@ -407,59 +409,17 @@ static enum status cuda_check_all(struct device *dev)
     return cuda_self_check(&d->queue, &used, gpu, d->cache[0] ? d->cache : NULL);
 }
 
-/* Tiles of 16 rows, as many at once as a piece of the ring holds. */
-static enum status pack_panels(struct ring *ring, const struct tensor *src, int n,
-                               const struct choice *c, struct tensor *dst)
+static enum status cuda_pack_all(struct device *dev, const struct pack_item *item, int n)
 {
-    enum dtype t = (enum dtype)src[0].dtype;
-    int64_t rows = 0, k = src[0].shape[1];
-    for (int i = 0; i < n; i++)
-        rows += src[i].shape[0];
-    int64_t tiles = (rows + PANEL_ROWS - 1) / PANEL_ROWS;
-    if (cuda_panel_bytes(t, rows, k) != c->bytes || c->bytes == 0)
-        return fail(ERR_INTERNAL, "pack: %s [%lld, %lld] in panels, a choice of %zu bytes",
-                    dtype_info(t)->name, (long long)rows, (long long)k, c->bytes);
-    size_t line = c->bytes / (size_t)tiles;
-    int64_t step = RING_CHUNK / (int64_t)line > 1 ? RING_CHUNK / (int64_t)line : 1;
-    char *host = xmalloc((size_t)(step < tiles ? step : tiles) * line);
-    enum status s = OK;
-    for (int64_t at = 0; at < tiles && s == OK; at += step) {
-        int64_t count = tiles - at < step ? tiles - at : step;
-        cuda_panel_pack(src, n, at, count, host);
-        s = ring_upload(ring, (char *)dst->data + (size_t)at * line, host, (size_t)count * line);
-    }
-    xfree(host);
-    *dst = tensor_2d(dst->data, t, rows, k);
-    dst->layout = LAYOUT_PANEL;
-    memset(dst->stride, 0, sizeof dst->stride);
-    return s;
+    struct cuda_device *d = (struct cuda_device *)dev;
+    return cuda_pack_items(&d->queue, &d->ring, item, n);
 }
 
 static enum status cuda_pack(struct device *dev, const struct tensor *src, int n,
                              const struct choice *c, struct tensor *dst)
 {
-    struct ring *ring = &((struct cuda_device *)dev)->ring;
-    enum dtype t = (enum dtype)src[0].dtype;
-    size_t row = dtype_row_bytes(t, src[0].shape[1]), stride;
-    int64_t rows = 0;
-    char *at = dst->data;
-    if (c->layout == LAYOUT_PANEL)
-        return pack_panels(ring, src, n, c, dst);
-    for (int i = 0; i < n; i++)
-        rows += src[i].shape[0];
-    stride = c->bytes / (size_t)rows; /* rows may be padded */
-    if (stride < row || c->layout != LAYOUT_ROWS)
-        return fail(ERR_INTERNAL, "pack: rows of %zu bytes for a choice of %zu, layout %d", row,
-                    stride, (int)c->layout);
-    *dst = tensor_2d(dst->data, t, rows, src[0].shape[1]);
-    dst->stride[0] = (int64_t)stride;
-    for (int i = 0; i < n; i++) {
-        bool dense = src[i].stride[0] == (int64_t)row && stride == row;
-        int64_t step = dense ? src[i].shape[0] : 1; /* rows a copy */
-        for (int64_t r = 0; r < src[i].shape[0]; r += step, at += stride * (size_t)step)
-            TRY(ring_upload(ring, at, tensor_row(&src[i], r), row * (size_t)step));
-    }
-    return OK;
+    const struct pack_item one = {src, n, c, dst};
+    return cuda_pack_all(dev, &one, 1);
 }
 
 /* Tuning: every product takes this launch. */
@@ -557,6 +517,7 @@ const struct backend backend_cuda = {
     .step = cuda_step,
     .can = cuda_can,
     .pack = cuda_pack,
+    .pack_all = cuda_pack_all,
     .check = cuda_check_all,
     .force = cuda_force,
     .algorithms = cuda_algorithms,

@@ -89,6 +89,13 @@ enum status ring_record(struct ring *r, uint64_t *ticket)
     return OK;
 }
 
+enum status ring_drain(struct ring *r)
+{
+    uint64_t last;
+    TRY(ring_record(r, &last));
+    return ring_wait(r, last);
+}
+
 /* --- memory */
 
 enum status ring_take(struct ring *r, size_t bytes, void **out)

@@ -48,5 +48,6 @@ enum status ring_take(struct ring *r, size_t bytes, void **out);
 enum status ring_record(struct ring *r, uint64_t *ticket);
 bool ring_done(struct ring *r, uint64_t ticket); /* true too when the stream is broken: see wait */
 enum status ring_wait(struct ring *r, uint64_t ticket);
+enum status ring_drain(struct ring *r); /* until all has ended: the ring is empty */
 
 #endif

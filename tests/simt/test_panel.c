@@ -6,6 +6,7 @@
 
 #include "kernels/base/mem.h"
 #include "kernels/cuda/cuda.h"
+#include "kernels/cuda/pack.h"
 #include "tests/simt/gpu.h"
 #include "tests/support/test.h"
 
@@ -88,6 +89,48 @@ static void test_embed(void **state)
     cudaStreamDestroy(q.stream);
 }
 
+/* The device makes the panels that the host does, of stacked tensors whose seam lies in a panel,
+ * with a last panel that is not whole; many weights at once. */
+static void test_made_there(void **state)
+{
+    (void)state;
+    enum { N = 12, ROWS_A = 20 };
+    struct tensor src[2 * N], dst[N];
+    struct choice how[N];
+    struct pack_item item[N];
+    uint8_t *w[N];
+    int n = 0;
+    for (int t = 0; t < N_DTYPE; t++) {
+        const int64_t k = dtype_info((enum dtype)t)->block > 32 ? 512 : 96;
+        struct op_case c = {OP_linear, DT_F32, (enum dtype)t, 0, ROWS, k};
+        if (!cuda_panel_makes((enum dtype)t))
+            continue;
+        assert_true(n < N && backend_cuda.can(gpu.dev, &c, &how[n]));
+        w[n] = weight((enum dtype)t, k);
+        src[2 * n] = tensor_2d(w[n], (enum dtype)t, ROWS_A, k);
+        src[2 * n + 1] =
+            tensor_2d(tensor_row(&src[2 * n], ROWS_A), (enum dtype)t, ROWS - ROWS_A, k);
+        dst[n].data = gpu_empty(how[n].bytes);
+        item[n] = (struct pack_item){&src[2 * n], 2, &how[n], &dst[n]};
+        n++;
+    }
+    assert_int_equal(n, 8);
+    assert_int_equal(backend_cuda.pack_all(gpu.dev, item, n), OK);
+    for (int i = 0; i < n; i++) {
+        uint8_t *want = xmalloc(how[i].bytes), *got = xmalloc(how[i].bytes);
+        cuda_panel_pack(&src[2 * i], 2, 0, (ROWS + PANEL_ROWS - 1) / PANEL_ROWS, want);
+        gpu_down(got, dst[i].data, how[i].bytes);
+        if (memcmp(want, got, how[i].bytes) != 0)
+            fail_msg("%s: the device's panels are not the host's",
+                     dtype_info((enum dtype)src[2 * i].dtype)->name);
+        assert_int_equal(dst[i].layout, LAYOUT_PANEL);
+        xfree(want);
+        xfree(got);
+        xfree(w[i]);
+    }
+    gpu_free_all();
+}
+
 static void test_bytes(void **state)
 {
     (void)state;
@@ -150,6 +193,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_embed), cmocka_unit_test(test_bytes),
+        cmocka_unit_test_setup_teardown(test_made_there, gpu_open, gpu_close),
         cmocka_unit_test_setup_teardown(test_backend, gpu_open, gpu_close)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,190 @@
+/* panel_make.cu - puts blocks as a file has them into panels, on the device, while weights are
+ * loaded: a processor rearranges about 0.2 GB/s, and there are few of them.
+ *
+ * A warp makes a tile, a lane all words that are its own there, so no two threads write to one.
+ * What lies where is panel.h's; the same bytes as kernels/cuda/panel.c gives. Bytes: the blocks
+ * once (a lane reads single bytes of lines that its warp shares) and the tiles once. */
+#include "kernels/cuda/common.cuh"
+
+extern "C" {
+#include "kernels/cuda/pack.h"
+#include "kernels/cuda/panel.h"
+#include "kernels/quant/q4_0.h"
+#include "kernels/quant/q4_1.h"
+#include "kernels/quant/q4_k.h"
+#include "kernels/quant/q5_0.h"
+#include "kernels/quant/q5_1.h"
+#include "kernels/quant/q5_k.h"
+#include "kernels/quant/q6_k.h"
+#include "kernels/quant/q8_0.h"
+}
+
+enum { THREADS = 256 };
+
+struct make_args {
+    const uint8_t *raw;
+    uint8_t *out;
+    int64_t row_bytes, k, tiles;
+    int rows, chunks, tile_bytes;
+};
+
+/* Formats: integer i of a group of a block. */
+#define FORMAT(Name, X, bits, scales, call)                                                        \
+    struct Name {                                                                                  \
+        enum { BLOCK = X##_BLOCK, BYTES = X##_BYTES, BITS = bits };                                \
+        static constexpr enum panel_scales SCALES = scales;                                        \
+        static __device__ int at(const uint8_t *b, int group, int i)                               \
+        {                                                                                          \
+            (void)group;                                                                           \
+            return call;                                                                           \
+        }                                                                                          \
+    };
+FORMAT(MakeQ8_0, Q8_0, 8, PANEL_D, q8_0_at(b, i))
+FORMAT(MakeQ4_0, Q4_0, 4, PANEL_D, q4_0_at(b, i))
+FORMAT(MakeQ4_1, Q4_1, 4, PANEL_DM, q4_1_at(b, i))
+FORMAT(MakeQ5_0, Q5_0, 5, PANEL_D, q5_0_at(b, i))
+FORMAT(MakeQ5_1, Q5_1, 5, PANEL_DM, q5_1_at(b, i))
+FORMAT(MakeQ4_K, Q4_K, 4, PANEL_K, q4_k_at(b, group, i))
+FORMAT(MakeQ5_K, Q5_K, 5, PANEL_K, q5_k_at(b, group, i))
+FORMAT(MakeQ6_K, Q6_K, 6, PANEL_6, q6_k_at(b, group, i))
+#undef FORMAT
+
+/* Four integers in two's complement of the format's few bits, one a byte. */
+template <class F> static __device__ uint32_t four(const uint8_t *block, int group, int first)
+{
+    uint32_t v = 0;
+    for (int i = 0; i < 4; i++)
+        v |= (static_cast<uint32_t>(F::at(block, group, first + i)) & ((1u << F::BITS) - 1))
+             << (8 * i);
+    return v;
+}
+
+static __device__ void put(uint8_t *at, uint32_t word)
+{
+    *reinterpret_cast<uint32_t *>(at) = word;
+}
+
+static __device__ uint32_t pair(const uint8_t *a, const uint8_t *b, int at)
+{
+    const uint32_t low = a ? a[at] | a[at + 1] << 8 : 0, high = b ? b[at] | b[at + 1] << 8 : 0;
+    return low | high << 16;
+}
+
+/* What scales group `group` of a tile in rows g and g + 8, whose blocks are a and b, or NULL. */
+template <class F>
+static __device__ void scales(uint8_t *s, int g, int group, int in, const uint8_t *a,
+                              const uint8_t *b)
+{
+    if (F::SCALES == PANEL_D)
+        put(s + group * 32 + g * 4, pair(a, b, 0));
+    if (F::SCALES == PANEL_DM)
+        for (int line = 0; line < 2; line++)
+            put(s + group * 64 + (g * 2 + line) * 4, pair(a, b, 2 * line));
+    if (F::SCALES == PANEL_6) {
+        put(s + (group * 8 + g) * 4, pair(a, b, 192 + 2 * in));
+        if (group == 0)
+            put(s + 64 + g * 4, pair(a, b, 208));
+    }
+    if (F::SCALES != PANEL_K)
+        return;
+    uint32_t small = 0;
+    int sc, min;
+    if (a) {
+        quant_k_scale(a + 4, in, &sc, &min);
+        small |= static_cast<uint32_t>(sc) | static_cast<uint32_t>(min) << 16;
+    }
+    if (b) {
+        quant_k_scale(b + 4, in, &sc, &min);
+        small |= static_cast<uint32_t>(sc) << 8 | static_cast<uint32_t>(min) << 24;
+    }
+    put(s + (group * 8 + g) * 4, small);
+    for (int line = 0; line < 2 && group == 0; line++)
+        put(s + 64 + (g * 2 + line) * 4, pair(a, b, 2 * line));
+}
+
+template <class F> __global__ void __launch_bounds__(THREADS) panel_make(make_args a)
+{
+    const int64_t tile = (static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x) / 32;
+    const int lane = threadIdx.x % 32, g = lane / 4, quarter = lane % 4;
+    if (tile >= a.tiles)
+        return;
+    const int row = static_cast<int>(tile / a.chunks) * PANEL_ROWS + g;
+    uint8_t *out = a.out + tile * a.tile_bytes;
+    uint32_t fifth = 0;
+    for (int group = 0; group < PANEL_COLS / QUANT_GROUP; group++) {
+        const int64_t col = tile % a.chunks * PANEL_COLS + group * QUANT_GROUP;
+        const int in = static_cast<int>(col % F::BLOCK) / QUANT_GROUP;
+        const uint8_t *block = a.raw + row * a.row_bytes + col / F::BLOCK * F::BYTES;
+        const uint8_t *b[2] = {col < a.k && row < a.rows ? block : nullptr,
+                               col < a.k && row + 8 < a.rows ? block + 8 * a.row_bytes : nullptr};
+        uint32_t low[2] = {0, 0}, upper = 0;
+        for (int reg = 0; reg < 4; reg++) {
+            const uint8_t *from = b[reg % 2];
+            const uint32_t v = from ? four<F>(from, in, quarter * 4 + reg / 2 * 16) : 0;
+            if (F::BITS == 8)
+                put(out + (group * 32 + lane) * 16 + reg * 4, v);
+            low[reg / 2] |= (v & 0x0f0f0f0f) << reg % 2 * 4;
+            fifth |= (v >> 4 & 0x01010101) << (group * 4 + reg);
+            upper |= (v >> 4 & 0x03030303) << reg * 2;
+        }
+        if (F::BITS < 8)
+            for (int i = 0; i < 2; i++)
+                put(out + (group * 32 + lane) * 8 + i * 4, low[i]);
+        if (F::BITS == 6)
+            put(out + 512 + (group * 32 + lane) * 4, upper);
+        uint8_t *s =
+            out + (F::BITS == 8 ? 1024 : 512) + (F::BITS == 5 ? 128 : 0) + (F::BITS == 6 ? 256 : 0);
+        if (quarter == 0)
+            scales<F>(s, g, group, in, b[0], b[1]);
+    }
+    if (F::BITS == 5)
+        put(out + 512 + lane * 4, fifth);
+}
+
+typedef void (*maker)(make_args);
+
+static maker maker_of(enum dtype t)
+{
+    switch (t) {
+    case DT_Q8_0:
+        return panel_make<MakeQ8_0>;
+    case DT_Q4_0:
+        return panel_make<MakeQ4_0>;
+    case DT_Q4_1:
+        return panel_make<MakeQ4_1>;
+    case DT_Q5_0:
+        return panel_make<MakeQ5_0>;
+    case DT_Q5_1:
+        return panel_make<MakeQ5_1>;
+    case DT_Q4_K:
+        return panel_make<MakeQ4_K>;
+    case DT_Q5_K:
+        return panel_make<MakeQ5_K>;
+    case DT_Q6_K:
+        return panel_make<MakeQ6_K>;
+    default:
+        return nullptr;
+    }
+}
+
+bool cuda_panel_makes(enum dtype t)
+{
+    return maker_of(t) != nullptr;
+}
+
+enum status cuda_panel_make(struct cuda_queue *q, const struct panel_raw *r)
+{
+    const int chunks = static_cast<int>(cuda_panel_chunks(r->k));
+    make_args a;
+    a.raw = static_cast<const uint8_t *>(r->raw);
+    a.out = static_cast<uint8_t *>(r->out);
+    a.row_bytes = static_cast<int64_t>(dtype_row_bytes(r->type, r->k));
+    a.k = r->k;
+    a.rows = r->rows;
+    a.chunks = chunks;
+    a.tiles = static_cast<int64_t>((r->rows + PANEL_ROWS - 1) / PANEL_ROWS) * chunks;
+    a.tile_bytes = cuda_panel_format(r->type)->tile_bytes;
+    const unsigned blocks = static_cast<unsigned>((a.tiles * 32 + THREADS - 1) / THREADS);
+    return cuda_check(gpu_launch(maker_of(r->type), dim3(blocks), THREADS, 0, q->stream, a),
+                      "panels");
+}
