@@ -8,6 +8,7 @@
 #include "engine/run/worker.h"
 #include "engine/tasks/tasks.h"
 #include "kernels/base/mem.h"
+#include "kernels/kv_type.h"
 
 enum { SEQS_DEFAULT = 16, SEQS_MAX = 1024, QUEUE_DEFAULT = 512 };
 static const double step_seconds = 0.05;
@@ -33,9 +34,9 @@ static enum status kv_dtype_of(const char *name, const struct backend *b, int in
         *out = info.kv_dtype;
         return OK;
     }
-    int t = dtype_find(name);
-    if (t != DT_F32 && t != DT_BF16)
-        return fail_field(ERR_INVALID, "kv-type", "KV type '%s' is not supported: f32 and bf16 are",
+    int t = kv_type_find(name);
+    if (t < 0)
+        return fail_field(ERR_INVALID, "kv-type", "KV type '%s' is not supported: " KV_TYPES " are",
                           name);
     *out = (enum dtype)t;
     return OK;
@@ -206,7 +207,7 @@ static void print_plan(struct buf *out, const struct model *m, const struct devi
     buf_printf(out, "context    %lld tokens, %d sequences at once, steps of at most %d rows\n",
                (long long)l->context, l->max_seqs, l->max_rows);
     buf_printf(out, "KV         %s, %d pages of %d tokens, %lld bytes a page\n",
-               dtype_info(l->kv_dtype)->name, n->n_pages, n->page_tokens, (long long)n->page_bytes);
+               kv_type_name(l->kv_dtype), n->n_pages, n->page_tokens, (long long)n->page_bytes);
     if (l->cut)
         buf_printf(out, "on the GPU: the last %d of %d layers, the output head\n", n_layer - l->cut,
                    n_layer);

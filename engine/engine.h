@@ -29,7 +29,7 @@ struct engine_options { /* zero fields: the defaults */
     const char *device;     /* "auto", "cpu" ... */
     const char *gpu_layers; /* NULL: all layers on the GPU; "auto": as many as fit; a number: the
                                last so many, the first on the CPU */
-    const char *kv_type;    /* NULL: the device's default; "f32" "bf16" */
+    const char *kv_type;    /* NULL: the device's default; "f32" "bf16" "fp8" */
     const char *isa;        /* CPU: forces an instruction set, for tests */
     const char *gpu_config, *gpu_cache; /* CUDA: a configuration; where tuned ones lie; or NULL */
     bool strict;          /* CUDA: fail rather than take a configuration or kernel of less */

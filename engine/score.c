@@ -7,6 +7,7 @@
 #include "engine/run/pack.h"
 #include "engine/tasks/generate.h"
 #include "kernels/base/mem.h"
+#include "kernels/kv_type.h"
 
 enum { STEP_ROWS = 128 };
 
@@ -28,10 +29,10 @@ struct scorer {
 static enum status settle(struct scorer *s, const struct score_options *o)
 {
     const struct hparams *hp = &s->m->net.hp;
-    int kv = o->kv_type ? dtype_find(o->kv_type) : (int)s->info.kv_dtype;
+    int kv = o->kv_type ? kv_type_find(o->kv_type) : (int)s->info.kv_dtype;
 
-    if (kv != DT_F32 && kv != DT_BF16)
-        return fail_field(ERR_INVALID, "kv-type", "KV type '%s' is not supported: f32 and bf16 are",
+    if (kv < 0)
+        return fail_field(ERR_INVALID, "kv-type", "KV type '%s' is not supported: " KV_TYPES " are",
                           o->kv_type);
     if (o->window < 2 || o->window > hp->n_ctx)
         return fail_field(ERR_INVALID, "ctx", "%s: a window of %d tokens; 2 to %d are possible",

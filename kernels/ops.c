@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "kernels/backend.h"
+#include "kernels/kv_type.h"
 
 enum { HEAD_DIM_MAX = 1024 };
 
@@ -114,17 +115,16 @@ static enum status ragged(const char *op, const struct ragged *r, int64_t rows)
 
 static enum status pages(const char *op, const struct kv_view *kv, int64_t dim)
 {
-    int64_t size = kv->dtype == DT_F32 ? 4 : 2;
+    int64_t bytes = kv_page_bytes((enum dtype)kv->dtype, kv->n_head, kv->page_tokens, kv->head_dim);
     WANT(kv->base && kv->table && kv->table_stride > 0, op, "kv", "lacks base or table");
-    WANT(kv->dtype == DT_F32 || kv->dtype == DT_BF16, op, "kv",
-         "is of type %d, expected f32 or bf16", kv->dtype);
+    WANT(kv_type_name((enum dtype)kv->dtype), op, "kv", "is of type %d, expected " KV_TYPES,
+         kv->dtype);
     WANT(kv->head_dim == dim, op, "kv", "has head size %d, expected %lld", kv->head_dim,
          (long long)dim);
     WANT(kv->page_tokens > 0 && kv->n_head > 0 && kv->window >= 0, op, "kv",
          "has %d positions a page, %d heads, window %d", kv->page_tokens, kv->n_head, kv->window);
-    WANT(kv->page_bytes == kv->n_head * kv->page_tokens * 2 * dim * size, op, "kv",
-         "has %lld bytes a page, expected %lld", (long long)kv->page_bytes,
-         (long long)(kv->n_head * kv->page_tokens * 2 * dim * size));
+    WANT(kv->page_bytes == bytes, op, "kv", "has %lld bytes a page, expected %lld",
+         (long long)kv->page_bytes, (long long)bytes);
     return OK;
 }
 

@@ -41,12 +41,12 @@ struct ragged {
 
 /* Keys and values of one layer in pages of `page_tokens` positions. Page p begins at base + p *
  * page_bytes; inside it, head after head: K [page_tokens, head_dim], then V [page_tokens,
- * head_dim], elements in the backend's own order. */
+ * head_dim], elements in the backend's own order (fp8 as kv_type.h has it). */
 struct kv_view {
     void *base;
-    uint8_t dtype; /* DT_F32, DT_BF16, later f16, fp8, q8 */
+    uint8_t dtype; /* DT_F32, DT_BF16, or DT_F8_E4M3: fp8 (kv_type.h) */
     int page_tokens, n_head, head_dim;
-    int64_t page_bytes; /* n_head * page_tokens * 2 * head_dim * element size */
+    int64_t page_bytes; /* kv_page_bytes */
     const int32_t
         *table; /* device [slots, table_stride]: page number of each page_tokens positions */
     int table_stride;

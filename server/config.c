@@ -54,7 +54,7 @@ static const struct option table[] = {
     {"max-seqs",          OPT_INT,    AT(max_seqs),          "16",        1, 4096,  "N",     RUNS, "NIM_MAX_NUM_SEQS NIM_MAX_BATCH_SIZE", "sequences computed at once"},
     {"max-queue",         OPT_INT,    AT(max_queue),         "512",       1, 1e6,   "N",     CMD_SERVE, "NIM_SERVER_MAX_QUEUE_SIZE", "requests that may wait; above: 429"},
     {"max-rows",          OPT_INT,    AT(max_rows),          NULL,        0, 65536, "N",     RUNS, NULL, "rows of one step [so many that a step takes about 50 ms]"},
-    {"kv-type",           OPT_TEXT,   AT(kv_type),           NULL,        0, 0,     "TYPE",  RUNS | CMD_PERPLEXITY | CMD_IMATRIX, NULL, "number format of the KV cache, f32 or bf16 [the device's]"},
+    {"kv-type",           OPT_TEXT,   AT(kv_type),           NULL,        0, 0,     "TYPE",  RUNS | CMD_PERPLEXITY | CMD_IMATRIX, NULL, "number format of the KV cache: f32, bf16 or fp8 [the device's]"},
     {"kv-bytes",          OPT_SIZE,   AT(kv_bytes),          NULL,        0, BIG,   "SIZE",  RUNS, NULL, "memory for the KV cache, as 2G [from what is free]"},
     {"prefix-cache",      OPT_FLAG,   AT(prefix_cache),      "1",         0, 0,     NULL,    CMD_SERVE | CMD_CHAT | CMD_PLAN, "NIM_ENABLE_KV_CACHE_REUSE", "keep the KV pages of finished requests for reuse"},
     {"device",            OPT_TEXT,   AT(device),            "auto",      0, 0,     "NAME",  RUNS | CMD_TUNE, NULL, "where to compute: auto, cuda, cuda:N (the N-th GPU) or cpu"},

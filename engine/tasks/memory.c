@@ -4,13 +4,13 @@
 
 #include "engine/load/repack.h"
 #include "engine/tasks/generate.h"
+#include "kernels/kv_type.h"
 
 enum { CONTEXT_DEFAULT = 32768, ROWS_DEFAULT = 512 };
 
 static int64_t kv_layer_page(const struct hparams *hp, const struct limits *l, int page_tokens)
 {
-    return (int64_t)dtype_row_bytes(l->kv_dtype,
-                                    2 * (int64_t)hp->n_kv_head * page_tokens * hp->head_dim);
+    return kv_page_bytes(l->kv_dtype, hp->n_kv_head, page_tokens, hp->head_dim);
 }
 
 struct pack_sizes gen_sizes(const struct limits *l, int page_tokens)
@@ -247,7 +247,9 @@ static enum status plan_pages(const struct model *m, const struct device_info *d
                     "with them the context could be %lld%s",
                     (long long)l->context, (long long)(one * n->page_bytes >> 20),
                     (long long)(fit * n->page_bytes >> 20), (long long)(fit * t),
-                    l->kv_dtype == DT_F32 ? ", and twice that with --kv-type bf16" : "");
+                    l->kv_dtype == DT_F32    ? ", and twice that with --kv-type bf16"
+                    : l->kv_dtype == DT_BF16 ? ", and nearly twice that with --kv-type fp8"
+                                             : "");
     int64_t all = one * l->max_seqs;
     n->n_pages = (int)(all < fit ? all : fit);
     for (int i = 0; i < (l->cut ? N_SIDE : 1); i++) {

@@ -5,7 +5,8 @@
  * 1024, aligned to 0, which are computed apart and merged in ascending order: so a few rows over a
  * long context can be shared out over threads, and a row's bits depend on its own range alone,
  * whether its pieces were shared out or not. Up to 1024 positions these are the bits of
- * naive_attn.c (vdpbf16ps excepted). */
+ * naive_attn.c (vdpbf16ps excepted). A block of fp8 pages becomes bf16 pages in panels first, once
+ * for all rows of a unit: its numbers are exact in bf16. */
 #include <math.h>
 #include <string.h>
 
@@ -13,6 +14,8 @@
 #include "kernels/cpu/fast.h"
 #include "kernels/cpu/page.h"
 #include "kernels/half.h"
+#include "kernels/kv_type.h"
+#include "kernels/quant/f8_e4m3.h"
 
 enum {
     UNIT_ROWS = 64,
@@ -38,6 +41,8 @@ struct worker_space {
     struct part sum, piece;
     _Alignas(LINE) float q[UNIT_ROWS * ATTN_DIM_MAX]; /* f32 or bf16 */
     int lo[UNIT_ROWS], hi[UNIT_ROWS];
+    /* a block of fp8 pages as bf16 ones, in panels: K, V, K, V ... */
+    _Alignas(LINE) uint16_t wide[ATTN_BLOCK * 2 * ATTN_DIM_MAX];
 };
 
 struct attn_stage {
@@ -49,6 +54,7 @@ struct attn_stage {
     size_t part_bytes;
     int64_t n_units, n_items;
     int group;
+    uint16_t value[256]; /* of an e4m3, as bf16 */
 };
 
 static int least(int a, int b)
@@ -104,7 +110,7 @@ static void load_rows(const struct attn_stage *s, const struct unit *u, struct w
     const struct op_attention *a = s->op;
     int dim = a->kv.head_dim, n = 0;
     float scale = a->softcap != 0 ? a->scale : a->scale * EXP2_LOG2E;
-    bool bf16 = a->kv.dtype == DT_BF16;
+    bool bf16 = a->kv.dtype != DT_F32;
 
     for (int t = 0; t < u->tokens; t++) {
         int lo, hi = range(a, u->row + t, &lo);
@@ -125,11 +131,55 @@ static void load_rows(const struct attn_stage *s, const struct unit *u, struct w
     }
 }
 
-/* The tile's view of the block of 64 positions at t0: pages, and what each row sees of it. */
-static bool aim(const struct attn_stage *s, const struct unit *u, struct attn_tile *t, int t0,
-                const int *lo, const int *hi)
+/* One half of a page of fp8, 16 positions in plain order, as rows of bf16. */
+static void widen(const struct kv_view *kv, const char *half, const uint16_t *value, uint16_t *out)
+{
+    int dim = kv->head_dim;
+
+    for (int t = 0; t < PAGE_TOKENS; t++) {
+        int by = (*page_scale(kv, half, t) - 127) * (1 << 7); /* to the exponent of bf16 */
+        const uint8_t *code = (const uint8_t *)half + t * dim;
+        for (int d = 0; d < dim; d++) {
+            uint16_t v = value[code[d]];
+            out[t * dim + d] = (uint16_t)(v & 0x7fff ? v + by : v);
+        }
+    }
+}
+
+/* The pages of the block at t0 that the unit sees, from fp8 to panels of bf16 in w->wide. */
+static void widen_block(const struct attn_stage *s, const struct unit *u, struct worker_space *w,
+                        int t0)
 {
     const struct kv_view *kv = &s->op->kv;
+    int dim = kv->head_dim;
+    uint16_t plain[PAGE_TOKENS * ATTN_DIM_MAX];
+
+    for (int i = 0; i < ATTN_PAGES; i++) {
+        int at = t0 + i * PAGE_TOKENS;
+        if (at + PAGE_TOKENS <= u->lo || at >= u->hi)
+            continue;
+        const char *page = page_head(kv, u->slot, at, u->head);
+        uint16_t *k = w->wide + i * PAGE_TOKENS * 2 * dim, *v = k + PAGE_TOKENS * dim;
+        widen(kv, page, s->value, plain);
+        for (int d = 0; d < dim; d += 2, k += 2 * PAGE_TOKENS)
+            for (int t = 0; t < PAGE_TOKENS; t++)
+                memcpy(k + 2 * t, plain + t * dim + d, 4);
+        widen(kv, page + page_half(kv), s->value, plain);
+        for (int t = 0; t < PAGE_TOKENS; t += 2, v += 2 * dim)
+            for (int d = 0; d < dim; d++) {
+                v[2 * d] = plain[t * dim + d];
+                v[2 * d + 1] = plain[(t + 1) * dim + d];
+            }
+    }
+}
+
+/* The tile's view of the block of 64 positions at t0: pages, and what each row sees of it. */
+static bool aim(const struct attn_stage *s, const struct unit *u, struct attn_tile *t, int t0,
+                const struct worker_space *w, int row)
+{
+    const struct kv_view *kv = &s->op->kv;
+    const int *lo = w->lo + row, *hi = w->hi + row;
+    const uint16_t *wide = kv->dtype == DT_F8_E4M3 ? w->wide : NULL;
 
     t->first = ATTN_BLOCK;
     t->last = 0;
@@ -145,7 +195,8 @@ static bool aim(const struct attn_stage *s, const struct unit *u, struct attn_ti
         return false;
     for (int i = 0; i < ATTN_PAGES; i++) { /* pages beyond the range may not exist: any other */
         int p = most(least(i, (t->last - 1) / PAGE_TOKENS), t->first / PAGE_TOKENS);
-        t->page[i] = page_head(kv, u->slot, t0 + p * PAGE_TOKENS, u->head);
+        t->page[i] = wide ? (const char *)wide + p * 2 * t->v_at
+                          : page_head(kv, u->slot, t0 + p * PAGE_TOKENS, u->head);
     }
     return true;
 }
@@ -157,11 +208,12 @@ static void run_piece(const struct attn_stage *s, const struct unit *u, int64_t 
     const struct op_attention *a = s->op;
     const struct cpu_isa *isa = s->f->isa;
     int dim = a->kv.head_dim, rows = u->tokens * s->group;
-    enum dtype type = (enum dtype)a->kv.dtype;
+    bool fp8 = a->kv.dtype == DT_F8_E4M3;
+    enum dtype type = fp8 ? DT_BF16 : (enum dtype)a->kv.dtype;
     bool narrow = type == DT_BF16 && isa->q_bf16;
     int begin = most(u->lo / ATTN_BLOCK * ATTN_BLOCK, (int)piece * PIECE);
     int end = least(u->hi, (int)(piece + 1) * PIECE);
-    struct attn_tile t = {.v_at = page_half(&a->kv),
+    struct attn_tile t = {.v_at = fp8 ? PAGE_TOKENS * dim * 2 : page_half(&a->kv),
                           .dim = dim,
                           .softcap = a->softcap,
                           .round_p = type == DT_BF16 && !narrow};
@@ -169,10 +221,12 @@ static void run_piece(const struct attn_stage *s, const struct unit *u, int64_t 
     for (int i = 0; i < rows; i++)
         p->state[i] = (struct attn_state){-1e30f, 0};
     memset(p->out, 0, (size_t)(rows * dim) * sizeof *p->out);
-    for (int t0 = begin; t0 < end; t0 += ATTN_BLOCK)
+    for (int t0 = begin; t0 < end; t0 += ATTN_BLOCK) {
+        if (fp8)
+            widen_block(s, u, w, t0);
         for (int i = 0; i < rows; i += ATTN_TILE) {
             t.rows = least(rows - i, ATTN_TILE);
-            if (!aim(s, u, &t, t0, w->lo + i, w->hi + i))
+            if (!aim(s, u, &t, t0, w, i))
                 continue;
             t.q = (const char *)w->q + (size_t)(i * dim) * (narrow ? 2 : 4);
             t.state = p->state + i;
@@ -181,6 +235,7 @@ static void run_piece(const struct attn_stage *s, const struct unit *u, int64_t 
             isa->softmax(&t);
             isa->values[type](&t);
         }
+    }
 }
 
 /* sum += piece, for n rows. A row that saw nothing yet takes the piece exactly as it is. */
@@ -272,8 +327,10 @@ static void merge_chunk(void *arg, int64_t chunk, int worker)
 
 bool fast_kv(const struct fast *f, const struct kv_view *kv)
 {
-    return page_panels(kv) && kv->head_dim <= ATTN_DIM_MAX && f->isa->softmax &&
-           f->isa->scores[kv->dtype] && f->isa->values[kv->dtype];
+    enum dtype type = kv->dtype == DT_F8_E4M3 ? DT_BF16 : (enum dtype)kv->dtype;
+    return kv->page_tokens == PAGE_TOKENS && kv->head_dim % 16 == 0 &&
+           kv->head_dim <= ATTN_DIM_MAX && f->isa->softmax && f->isa->scores[type] &&
+           f->isa->values[type];
 }
 
 /* Lists the units and numbers their pieces; returns the rows of the largest. */
@@ -316,6 +373,8 @@ bool fast_attention(struct fast *f, const struct op_attention *a)
 
     if (!fast_kv(f, &a->kv) || s.group > UNIT_ROWS)
         return false;
+    for (int i = 0; i < 256 && a->kv.dtype == DT_F8_E4M3; i++)
+        s.value[i] = half_to_bf16(f8_e4m3_value(i));
     size_t units = (size_t)find_units(a, rows, s.group, NULL) * sizeof *s.unit;
     size_t spaces = (size_t)threads * sizeof *s.space;
     units = (units + LINE - 1) / LINE * LINE;

@@ -11,6 +11,8 @@
 #include "kernels/cpu/exp2.h"
 #include "kernels/cpu/page.h"
 #include "kernels/half.h"
+#include "kernels/kv_type.h"
+#include "kernels/quant/f8_e4m3.h"
 
 enum { LANES = 16 };
 
@@ -119,6 +121,18 @@ static void put(const struct kv_view *kv, char *at, int index, float f)
         ((uint16_t *)at)[index] = half_to_bf16(f);
 }
 
+void naive_put_fp8(const struct kv_view *kv, char *half, int t, const float *x)
+{
+    float top = 0;
+    for (int d = 0; d < kv->head_dim; d++)
+        top = fmaxf(top, fabsf(x[d]));
+    int scale = kv_fp8_scale(top);
+    float by = kv_fp8_inverse(scale);
+    for (int d = 0; d < kv->head_dim; d++)
+        half[t * kv->head_dim + d] = (char)f8_e4m3_code(fminf(fmaxf(x[d] * by, -448), 448));
+    *page_scale(kv, half, t) = (uint8_t)scale;
+}
+
 void naive_kv_write(const struct op_kv_write *a, int64_t first, int64_t last)
 {
     const struct kv_view *kv = &a->kv;
@@ -128,6 +142,11 @@ void naive_kv_write(const struct op_kv_write *a, int64_t first, int64_t last)
             char *page = page_head(kv, slot, pos, h);
             const float *k = (const float *)((char *)tensor_row(&a->k, r) + h * a->k.stride[1]);
             const float *v = (const float *)((char *)tensor_row(&a->v, r) + h * a->v.stride[1]);
+            if (kv->dtype == DT_F8_E4M3) {
+                naive_put_fp8(kv, page, t, k);
+                naive_put_fp8(kv, page + page_half(kv), t, v);
+                continue;
+            }
             for (int d = 0; d < kv->head_dim; d++) {
                 put(kv, page, page_k(kv, t, d), k[d]);
                 put(kv, page + page_half(kv), page_v(kv, t, d), v[d]);

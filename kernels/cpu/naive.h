@@ -28,4 +28,7 @@ NAIVE_DECLARE(sample, struct op_sample)
 NAIVE_DECLARE(count, struct op_count)
 #undef NAIVE_DECLARE
 
+/* Stores a head's K or V at position t of its page, as fp8. */
+void naive_put_fp8(const struct kv_view *kv, char *half, int t, const float *x);
+
 #endif

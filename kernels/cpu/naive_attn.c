@@ -10,8 +10,8 @@
  * start with its sink (m = sink, l = 1, o = 0: a position without a value) or like a piece. They
  * take the pieces in ascending order, a = 2^(m - m'), b = 2^(m_piece - m'):
  *     l    = l * a + l_piece * b      o[d] = o[d] * a + o_piece[d] * b      at the end y = o / l
- * With bf16 pages q and p are rounded to bf16 for the products (p not for its sum). Positions that
- * a row may not see count as s = -inf, p = 0; their contents are never used. */
+ * With bf16 and fp8 pages q and p are rounded to bf16 for the products (p not for its sum).
+ * Positions that a row may not see count as s = -inf, p = 0; their contents are never used. */
 #include "kernels/cpu/naive.h"
 
 #include <math.h>
@@ -20,6 +20,8 @@
 #include "kernels/cpu/exp2.h"
 #include "kernels/cpu/page.h"
 #include "kernels/half.h"
+#include "kernels/kv_type.h"
+#include "kernels/quant/f8_e4m3.h"
 
 enum { BLOCK = 64, PIECE = 1024, DIM_MAX = 1024, LANES = 16 };
 
@@ -36,6 +38,9 @@ struct state {
 
 static float get(const struct kv_view *kv, const char *at, int index)
 {
+    if (kv->dtype == DT_F8_E4M3)
+        return f8_e4m3_value((uint8_t)at[index]) *
+               kv_fp8_power(*page_scale(kv, at, index / kv->head_dim));
     if (kv->dtype == DT_F32)
         return ((const float *)at)[index];
     return half_bf16(((const uint16_t *)at)[index]);

@@ -5,6 +5,7 @@
 
 #include "kernels/base/mem.h"
 #include "kernels/cpu/fast.h"
+#include "kernels/cpu/naive.h"
 #include "kernels/cpu/page.h"
 
 enum { CHUNK_FLOATS = 8192 /* a few microseconds of such work */ };
@@ -214,6 +215,11 @@ static void store_head(const struct cpu_isa *isa, const struct kv_view *kv, char
 {
     int dim = kv->head_dim;
 
+    if (kv->dtype == DT_F8_E4M3) {
+        naive_put_fp8(kv, page, t, k);
+        naive_put_fp8(kv, page + page_half(kv), t, v);
+        return;
+    }
     if (kv->dtype == DT_F32) {
         float *to = (float *)(void *)page;
         for (int d = 0; d < dim; d++)

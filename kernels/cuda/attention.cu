@@ -1,10 +1,10 @@
 /* attention.cu - attention of grouped query heads over paged keys and values.
  *
- * Shapes: q [R, Hq, D] f32, pages of bf16 K [tokens, D] then V [tokens, D] a head (page sizes and
- * tables as ops.h has them), y [R, Hq, D] f32. Query heads that share a KV head are rows of one
- * 16-row mma operand, so K and V are read once for all of them.
- * Bytes: 4 D bytes a position and KV head, read once by a sequence with one row, once for each 64
- * (row, head) pairs by a longer chunk.
+ * Shapes: q [R, Hq, D] f32, pages of bf16 or fp8 K [tokens, D] then V [tokens, D] a head (page
+ * sizes and tables as ops.h has them, fp8 as kv_type.h), y [R, Hq, D] f32. Query heads that share a
+ * KV head are rows of one 16-row mma operand, so K and V are read once for all of them.
+ * Bytes: 4 D (fp8: 2 D + 2) bytes a position and KV head, read once by a sequence with one row,
+ * once for each 64 (row, head) pairs by a longer chunk.
  * Two kernels share one step (attn_step: scores, online softmax, product with V, all by mma.sync):
  *   split   sequences with one row in this step (decoding). A block has one KV head and one part of
  *           the row's positions; each warp has all scores and a share of V's columns; the block
@@ -13,8 +13,10 @@
  *   tile    sequences with more rows: 64 (row, head) pairs a block, 16 a warp, positions 64 at a
  *           time. Expected: 35 % of Hopper's tensor peak, 60-70 % of Ampere's.
  * K and V come through two stages of cp.async; rows in shared memory are 16 bytes longer than D, so
- * that ldmatrix meets no bank conflict. Head sizes without an instance, f32 pages, and GPUs without
- * the shared memory take attn_plain, which is correct and slow.
+ * that ldmatrix meets no bank conflict. fp8 comes as it is, in half the room, and becomes bf16 in
+ * shared memory before it is used; its scales multiply scores and p, exactly. Head sizes without
+ * an instance, f32 pages, and GPUs without the shared memory take attn_plain, which is correct and
+ * slow.
  *
  * Numbers as naive_attn.c: q scaled and rounded to bf16, p rounded for the product with V but not
  * for its sum. Positions are cut into parts whose limits are fixed (attn_part): within a part the
@@ -24,6 +26,10 @@
 #include "kernels/cuda/gpu.cuh"
 
 #include "kernels/cuda/cuda.h"
+
+extern "C" {
+#include "kernels/kv_type.h"
+}
 
 enum {
     TILE_WARPS = 4,
@@ -127,9 +133,17 @@ GPU_FN const char *attn_key(const attn_args &a, int slot, int pos, int head)
     const int64_t page =
         a.kv.table[static_cast<int64_t>(slot) * a.kv.table_stride + pos / a.kv.page_tokens];
     const int64_t head_bytes = a.kv.page_bytes / a.kv.n_head;
-    const int64_t row_bytes = head_bytes / 2 / a.kv.page_tokens;
+    const int64_t row_bytes =
+        a.kv.dtype == DT_F8_E4M3 ? a.kv.head_dim : head_bytes / 2 / a.kv.page_tokens;
     return static_cast<const char *>(a.kv.base) + page * a.kv.page_bytes + head * head_bytes +
            pos % a.kv.page_tokens * row_bytes;
+}
+
+/* fp8: from a position's key to the scale of it. */
+GPU_FN const char *attn_scale_of(const attn_args &a, const char *key, int pos)
+{
+    const int t = pos % a.kv.page_tokens;
+    return key + (a.kv.page_tokens - t) * a.kv.head_dim + t;
 }
 
 GPU_FN float attn_cap(const attn_args &a, float s)
@@ -175,12 +189,20 @@ template <int D, int SHARES> GPU_FN void attn_end(attn_state<D, SHARES> &s)
     }
 }
 
-/* q: 16 rows; k: TOKENS rows, the first of position t0, as many before those of V; all D + 8 long.
- * This warp has chunks share, share + SHARES ... of V. */
-template <int D, int TOKENS, class State>
-GPU_FN void attn_step(const attn_args &a, const __nv_bfloat16 *q, const __nv_bfloat16 *k, int t0,
+/* A block of positions in shared memory. */
+struct attn_block {
+    const __nv_bfloat16 *k; /* TOKENS rows, then as many of V; all D + 8 long */
+    const float *by;        /* fp8: scales of K, then of V; else NULL */
+    int t0;                 /* the first position */
+};
+
+/* q: 16 rows, D + 8 long. This warp has chunks share, share + SHARES ... of V. */
+template <int D, int TOKENS, bool FP8, class State>
+GPU_FN void attn_step(const attn_args &a, const __nv_bfloat16 *q, const attn_block &kv,
                       const attn_range (&see)[2], State &st)
 {
+    const __nv_bfloat16 *k = kv.k;
+    const int t0 = kv.t0;
     constexpr int ROW = D + 8, V_AT = TOKENS * ROW;
     const int share = st.SHARES > 1 ? threadIdx.x >> 5 : 0;
     const int lane = threadIdx.x & 31, t = lane & 3;
@@ -208,6 +230,8 @@ GPU_FN void attn_step(const attn_args &a, const __nv_bfloat16 *q, const __nv_bfl
         for (int e = 0; e < 2; e++) {
             const int pos = t0 + j * 8 + 2 * t + e;
             float &x = s[j][2 * h + e];
+            if (FP8)
+                x *= kv.by[pos - t0];
             x = pos >= see[h].lo && pos <= see[h].hi ? attn_cap(a, x) : -INFINITY;
             top = fmaxf(top, x);
         }
@@ -232,6 +256,10 @@ GPU_FN void attn_step(const attn_args &a, const __nv_bfloat16 *q, const __nv_bfl
         st.o[i][j] *= fix[j >> 1];
     GPU_UNROLL
     for (int j = 0; j < TOKENS / 16; j++) {
+        if (FP8)
+            GPU_UNROLL
+        for (int i = 0; i < 8; i++)
+            s[2 * j + i / 4][i % 4] *= kv.by[TOKENS + j * 16 + i / 4 * 8 + 2 * t + i % 2];
         const uint32_t p[4] = {attn_pair(s[2 * j][0], s[2 * j][1]),
                                attn_pair(s[2 * j][2], s[2 * j][3]),
                                attn_pair(s[2 * j + 1][0], s[2 * j + 1][1]),
@@ -261,25 +289,94 @@ template <int D, bool SPLIT> struct attn_shape {
         SHARES = SPLIT ? WARPS : 1, /* of V's columns */
         THREADS = WARPS * 32,
         Q_ROWS = SPLIT ? 16 : TILE_ROWS,
-        BYTES = (Q_ROWS + 4 * TOKENS) * ROW * 2 /* q | stage 0: K, V | stage 1: K, V */
+        BYTES = (Q_ROWS + 4 * TOKENS) * ROW * 2, /* q | stage 0: K, V | stage 1: K, V */
+        /* fp8: q | K, V as bf16 | two stages of codes and scales of K, V | scales in f32 */
+        CODES = TOKENS * D,
+        STAGE = 2 * (CODES + TOKENS)
     };
+    static_assert((Q_ROWS + 2 * TOKENS) * ROW * 2 + 2 * STAGE + 8 * TOKENS <= BYTES,
+                  "room for fp8");
+};
+
+struct attn_at {
+    int slot, head, t0; /* of a sequence, KV head, first position */
 };
 
 /* Positions [t0, t0 + TOKENS) of K and V; those outside of `see` are zero. */
 template <int D, bool SPLIT>
-GPU_FN void attn_load(const attn_args &a, __nv_bfloat16 *stage, int slot, int head, int t0,
-                      attn_range see)
+GPU_FN void attn_load(const attn_args &a, __nv_bfloat16 *stage, const attn_at &at, attn_range see)
 {
     using S = attn_shape<D, SPLIT>;
     const int64_t v = a.kv.page_bytes / a.kv.n_head / 2;
     for (int i = threadIdx.x; i < S::TOKENS * (D / 8); i += S::THREADS) {
-        const int token = i / (D / 8), piece = i % (D / 8), pos = t0 + token;
+        const int token = i / (D / 8), piece = i % (D / 8), pos = at.t0 + token;
         const bool ok = pos >= see.lo && pos <= see.hi;
-        const char *from =
-            ok ? attn_key(a, slot, pos, head) + piece * 16 : static_cast<const char *>(a.kv.base);
+        const char *from = ok ? attn_key(a, at.slot, pos, at.head) + piece * 16
+                              : static_cast<const char *>(a.kv.base);
         __nv_bfloat16 *to = stage + token * S::ROW + piece * 8;
         gpu_cp_async16(to, from, ok ? 16 : 0);
         gpu_cp_async16(to + S::TOKENS * S::ROW, ok ? from + v : from, ok ? 16 : 0);
+    }
+}
+
+/* The same as it lies in fp8 pages: codes and scales. */
+template <int D, bool SPLIT>
+GPU_FN void attn_load_fp8(const attn_args &a, uint8_t *stage, const attn_at &at, attn_range see)
+{
+    using S = attn_shape<D, SPLIT>;
+    const int64_t v = a.kv.page_bytes / a.kv.n_head / 2;
+    const char *base = static_cast<const char *>(a.kv.base);
+    for (int i = threadIdx.x; i < S::TOKENS * (D / 16); i += S::THREADS) {
+        const int token = i / (D / 16), piece = i % (D / 16), pos = at.t0 + token;
+        const bool ok = pos >= see.lo && pos <= see.hi;
+        const char *from = ok ? attn_key(a, at.slot, pos, at.head) + piece * 16 : base;
+        uint8_t *to = stage + token * D + piece * 16;
+        gpu_cp_async16(to, from, ok ? 16 : 0);
+        gpu_cp_async16(to + S::CODES, ok ? from + v : from, ok ? 16 : 0);
+    }
+    for (int i = threadIdx.x; i < S::TOKENS / 4; i += S::THREADS) {
+        const int pos = at.t0 + 4 * i;
+        const bool ok = pos + 3 >= see.lo && pos <= see.hi;
+        const char *from = ok ? attn_scale_of(a, attn_key(a, at.slot, pos, at.head), pos) : base;
+        uint8_t *to = stage + 2 * S::CODES + 4 * i;
+        gpu_cp_async4(to, from, ok ? 4 : 0);
+        gpu_cp_async4(to + S::TOKENS, ok ? from + v : from, ok ? 4 : 0);
+    }
+}
+
+/* Two e4m3 that lie in bytes 1 and 3 of w, as bf16: their bits at the end of a bf16's exponent and
+ * the start of its fraction are that number times 2^-120. */
+GPU_FN uint32_t attn_wide(uint32_t w)
+{
+    const uint32_t bits = (w & 0x80008000u) | (w >> 4 & 0x07f007f0u);
+    const __nv_bfloat162 up = __halves2bfloat162(__ushort_as_bfloat16(0x7b80), /* 2^120 */
+                                                 __ushort_as_bfloat16(0x7b80));
+    const __nv_bfloat162 v = __hmul2(*reinterpret_cast<const __nv_bfloat162 *>(&bits), up);
+    return *reinterpret_cast<const uint32_t *>(&v);
+}
+
+/* A stage to bf16, scales to f32: 0 where a position is not seen, what it has there is unknown. */
+template <int D, bool SPLIT>
+GPU_FN void attn_widen(const uint8_t *stage, __nv_bfloat16 *k, float *by, int t0, attn_range see)
+{
+    using S = attn_shape<D, SPLIT>;
+    for (int i = threadIdx.x; i < 2 * S::TOKENS * (D / 16); i += S::THREADS) {
+        const uint4 c = reinterpret_cast<const uint4 *>(stage)[i];
+        const uint32_t w[4] = {c.x, c.y, c.z, c.w};
+        uint32_t o[8];
+        GPU_UNROLL
+        for (int j = 0; j < 4; j++) {
+            o[2 * j] = attn_wide(__byte_perm(w[j], 0, 0x1404));
+            o[2 * j + 1] = attn_wide(__byte_perm(w[j], 0, 0x3424));
+        }
+        uint4 *to = reinterpret_cast<uint4 *>(k + i / (D / 16) * S::ROW + i % (D / 16) * 16);
+        to[0] = make_uint4(o[0], o[1], o[2], o[3]);
+        to[1] = make_uint4(o[4], o[5], o[6], o[7]);
+    }
+    for (int i = threadIdx.x; i < 2 * S::TOKENS; i += S::THREADS) {
+        const int pos = t0 + i % S::TOKENS;
+        const bool ok = pos >= see.lo && pos <= see.hi;
+        by[i] = ok ? kv_fp8_power(stage[2 * S::CODES + i]) : 0.0f;
     }
 }
 
@@ -311,7 +408,7 @@ struct attn_view {
 
 /* All positions of a view, each warp its rows (tile) or its columns (split); `part_done(block)`
  * after the last block of a part. */
-template <int D, bool SPLIT, class State, class F>
+template <int D, bool SPLIT, bool FP8, class State, class F>
 GPU_FN void attn_run(const attn_args &a, __nv_bfloat16 *smem, const attn_view &w, State &st,
                      F part_done)
 {
@@ -320,18 +417,31 @@ GPU_FN void attn_run(const attn_args &a, __nv_bfloat16 *smem, const attn_view &w
     __nv_bfloat16 *kv = smem + S::Q_ROWS * S::ROW;
     const int first = w.all.lo / S::TOKENS, last = w.all.hi / S::TOKENS;
     int part = attn_part(a.cut, first * S::TOKENS), stop = attn_part_start(a.cut, part + 1);
+    uint8_t *raw = reinterpret_cast<uint8_t *>(kv + 2 * S::TOKENS * S::ROW);
+    float *by = reinterpret_cast<float *>(raw + 2 * S::STAGE);
+    const auto load = [&](int b) {
+        const attn_at at = {w.slot, w.head, b * S::TOKENS};
+        if constexpr (FP8)
+            attn_load_fp8<D, SPLIT>(a, raw + ((b - first) & 1) * S::STAGE, at, w.all);
+        else
+            attn_load<D, SPLIT>(a, kv + ((b - first) & 1) * 2 * S::TOKENS * S::ROW, at, w.all);
+        gpu_cp_async_commit();
+    };
     attn_begin(st);
-    attn_load<D, SPLIT>(a, kv, w.slot, w.head, first * S::TOKENS, w.all);
-    gpu_cp_async_commit();
+    load(first);
     for (int b = first; b <= last; b++) {
         gpu_cp_async_wait<0>();
         __syncthreads(); /* block b is here, and everybody is done with block b - 1 */
         if (b < last)
-            attn_load<D, SPLIT>(a, kv + ((b - first + 1) & 1) * 2 * S::TOKENS * S::ROW, w.slot,
-                                w.head, (b + 1) * S::TOKENS, w.all);
-        gpu_cp_async_commit();
-        const __nv_bfloat16 *k = kv + ((b - first) & 1) * 2 * S::TOKENS * S::ROW;
-        attn_step<D, S::TOKENS>(a, q, k, b * S::TOKENS, w.mine, st);
+            load(b + 1);
+        attn_block block = {kv, by, b * S::TOKENS};
+        if constexpr (FP8) {
+            attn_widen<D, SPLIT>(raw + ((b - first) & 1) * S::STAGE, kv, by, block.t0, w.all);
+            __syncthreads(); /* all of it is bf16 */
+        } else {
+            block.k += ((b - first) & 1) * 2 * S::TOKENS * S::ROW;
+        }
+        attn_step<D, S::TOKENS, FP8>(a, q, block, w.mine, st);
         if (b == last || (b + 1) * S::TOKENS == stop) {
             attn_end(st);
             part_done(b == last);
@@ -381,7 +491,7 @@ GPU_FN void attn_add_part(attn_total<D> &sum, attn_state<D, 1> &st, float *const
     attn_begin(st);
 }
 
-template <int D>
+template <int D, bool FP8>
 GPU_FN void attn_segment(const attn_args &a, __nv_bfloat16 *smem, int seq, attn_rows w, int head)
 {
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, t = lane & 3;
@@ -409,12 +519,13 @@ GPU_FN void attn_segment(const attn_args &a, __nv_bfloat16 *smem, int seq, attn_
     }
     attn_load_q<D, false>(a, smem, w);
     attn_state<D, 1> st;
-    attn_run<D, false>(a, smem, view, st, [&](bool last) { attn_add_part(sum, st, y, last); });
+    attn_run<D, false, FP8>(a, smem, view, st, [&](bool last) { attn_add_part(sum, st, y, last); });
 }
 
 /* Grid: x windows of rows, last first (they see most), y KV heads. A window may hold rows of
  * several sequences: they go one after another. */
-template <int D> __global__ void __launch_bounds__(TILE_WARPS * 32, 2) attn_tile(attn_args a)
+template <int D, bool FP8>
+__global__ void __launch_bounds__(TILE_WARPS * 32, 2) attn_tile(attn_args a)
 {
     GPU_DYN_SHARED(__nv_bfloat16, smem);
     const int rows = TILE_ROWS / a.group, first = (gridDim.x - 1 - blockIdx.x) * rows;
@@ -424,7 +535,7 @@ template <int D> __global__ void __launch_bounds__(TILE_WARPS * 32, 2) attn_tile
         const int stop = next < end ? next : end;
         if (next - a.r.seq_start[seq] > 1) {
             const attn_rows w = {r, stop - r, static_cast<int>(blockIdx.y) * a.group, a.group};
-            attn_segment<D>(a, smem, seq, w, blockIdx.y);
+            attn_segment<D, FP8>(a, smem, seq, w, blockIdx.y);
         }
         r = stop;
     }
@@ -485,7 +596,7 @@ GPU_FN void attn_merge(const attn_args &a, const float *from, int head, int row,
 }
 
 /* Grid: x parts, y KV heads x tiles of 16 query heads, z sequences. */
-template <int D>
+template <int D, bool FP8>
 __global__ void __launch_bounds__(attn_shape<D, true>::THREADS, 2) attn_split(attn_args a, int seq0)
 {
     using S = attn_shape<D, true>;
@@ -505,7 +616,7 @@ __global__ void __launch_bounds__(attn_shape<D, true>::THREADS, 2) attn_split(at
     const attn_view view = {a.r.seq_slot[seq], head, see, {see, see}};
     attn_load_q<D, true>(a, smem, w);
     attn_state<D, S::SHARES> st;
-    attn_run<D, true>(a, smem, view, st, [](bool) {});
+    attn_run<D, true, FP8>(a, smem, view, st, [](bool) {});
 
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, t = lane & 3;
     GPU_UNROLL
@@ -533,12 +644,24 @@ __global__ void __launch_bounds__(attn_shape<D, true>::THREADS, 2) attn_split(at
         attn_merge<D>(a, attn_parts_of(a, blockIdx.z, w.head0 + v, D), w.head0 + v, row, parts);
 }
 
-/* --- plain: any head size, f32 pages too. Grid: x query heads, y rows. */
+/* --- plain: any head size, any pages. Grid: x query heads, y rows. */
 
-GPU_FN float attn_number(const char *p, int i, bool f32)
+GPU_FN float attn_number(const char *p, int i, uint8_t type)
 {
-    return f32 ? reinterpret_cast<const float *>(p)[i]
-               : __bfloat162float(reinterpret_cast<const __nv_bfloat16 *>(p)[i]);
+    if (type == DT_F8_E4M3) {
+        const uint32_t two = attn_wide(static_cast<uint32_t>(static_cast<uint8_t>(p[i])) << 24);
+        return __uint_as_float(two & 0xffff0000u);
+    }
+    return type == DT_F32 ? reinterpret_cast<const float *>(p)[i]
+                          : __bfloat162float(reinterpret_cast<const __nv_bfloat16 *>(p)[i]);
+}
+
+/* What multiplies the numbers of a position. */
+GPU_FN float attn_by(const attn_args &a, const char *row, int pos)
+{
+    return a.kv.dtype == DT_F8_E4M3
+               ? kv_fp8_power(static_cast<uint8_t>(*attn_scale_of(a, row, pos)))
+               : 1.0f;
 }
 
 __global__ void __launch_bounds__(PLAIN_THREADS) attn_plain(attn_args a)
@@ -567,8 +690,8 @@ __global__ void __launch_bounds__(PLAIN_THREADS) attn_plain(attn_args a)
                 const char *k = attn_key(a, slot, t0 + t, kv_head);
                 s = 0;
                 for (int d = 0; d < dim; d++)
-                    s = fmaf(q[d], attn_number(k, d, f32), s);
-                s = attn_cap(a, s);
+                    s = fmaf(q[d], attn_number(k, d, a.kv.dtype), s);
+                s = attn_cap(a, s * attn_by(a, k, t0 + t));
             }
             p[t] = s;
         }
@@ -588,8 +711,8 @@ __global__ void __launch_bounds__(PLAIN_THREADS) attn_plain(attn_args a)
                     continue;
                 const float w = exp2f(p[t] - top);
                 const char *v = attn_key(a, slot, t0 + t, kv_head) + v_at;
-                x = fmaf(f32 ? w : __bfloat162float(__float2bfloat16_rn(w)), attn_number(v, d, f32),
-                         x);
+                x = fmaf(f32 ? w : __bfloat162float(__float2bfloat16_rn(w)),
+                         attn_number(v, d, a.kv.dtype) * attn_by(a, v, t0 + t), x);
             }
             o[d] = x;
         }
@@ -614,7 +737,7 @@ template <class... P> static cudaError_t room(void (*kernel)(P...), int bytes)
 }
 
 /* Sequences go in groups whose parts fit into the scratch, and which have a ticket each. */
-template <int D> static cudaError_t run_split(const cuda_queue *q, attn_args a)
+template <int D, bool FP8> static cudaError_t run_split(const cuda_queue *q, attn_args a)
 {
     using S = attn_shape<D, true>;
     const int tokens = a.kv.table_stride * a.kv.page_tokens;
@@ -629,39 +752,40 @@ template <int D> static cudaError_t run_split(const cuda_queue *q, attn_args a)
     const int seqs = static_cast<int>(fit < a.r.seqs ? fit : a.r.seqs);
     if (seqs == 0)
         return cudaErrorMemoryAllocation;
-    cudaError_t e = room(attn_split<D>, S::BYTES);
+    cudaError_t e = room(attn_split<D, FP8>, S::BYTES);
     for (int first = 0; first < a.r.seqs && e == cudaSuccess; first += seqs) {
         const int n = a.r.seqs - first < seqs ? a.r.seqs - first : seqs;
-        e = gpu_launch(attn_split<D>, dim3(a.splits, tiles, n), S::THREADS, S::BYTES, q->stream, a,
-                       first);
+        e = gpu_launch(attn_split<D, FP8>, dim3(a.splits, tiles, n), S::THREADS, S::BYTES,
+                       q->stream, a, first);
     }
     return e;
 }
 
-template <int D> static cudaError_t run(const cuda_queue *q, const attn_args &a)
+template <int D, bool FP8> static cudaError_t run(const cuda_queue *q, const attn_args &a)
 {
     using S = attn_shape<D, false>;
-    cudaError_t e = run_split<D>(q, a);
+    cudaError_t e = run_split<D, FP8>(q, a);
     if (e != cudaSuccess || a.r.rows == 1 || a.r.singles)
         return e;
     const int rows = TILE_ROWS / a.group;
-    e = room(attn_tile<D>, S::BYTES);
+    e = room(attn_tile<D, FP8>, S::BYTES);
     if (e == cudaSuccess)
-        e = gpu_launch(attn_tile<D>, dim3((a.r.rows + rows - 1) / rows, a.kv.n_head), S::THREADS,
-                       S::BYTES, q->stream, a);
+        e = gpu_launch(attn_tile<D, FP8>, dim3((a.r.rows + rows - 1) / rows, a.kv.n_head),
+                       S::THREADS, S::BYTES, q->stream, a);
     return e;
 }
 
 /* clang-format off */
 static const struct {
     int dim, bytes;
-    cudaError_t (*run)(const cuda_queue *, const attn_args &);
+    cudaError_t (*bf16)(const cuda_queue *, const attn_args &);
+    cudaError_t (*fp8)(const cuda_queue *, const attn_args &);
 } table[] = {
-    {64,  attn_shape<64,  false>::BYTES, run<64>},
-    {80,  attn_shape<80,  false>::BYTES, run<80>},
-    {96,  attn_shape<96,  false>::BYTES, run<96>},
-    {128, attn_shape<128, false>::BYTES, run<128>},
-    {256, attn_shape<256, false>::BYTES, run<256>},
+    {64,  attn_shape<64,  false>::BYTES, run<64, false>,  run<64, true>},
+    {80,  attn_shape<80,  false>::BYTES, run<80, false>,  run<80, true>},
+    {96,  attn_shape<96,  false>::BYTES, run<96, false>,  run<96, true>},
+    {128, attn_shape<128, false>::BYTES, run<128, false>, run<128, true>},
+    {256, attn_shape<256, false>::BYTES, run<256, false>, run<256, true>},
 };
 /* clang-format on */
 
@@ -687,10 +811,12 @@ enum status cuda_attention(struct cuda_queue *q, const struct op_attention *o)
         q->plan.cut ? *q->plan.cut : gpu_cut_of(q->plan.config, o->kv.head_dim, a.group);
     a.cut.chunk = cut.chunk;
     a.cut.first = cut.parts > 1 ? cut.parts / 2 : 1;
+    const bool fp8 = o->kv.dtype == DT_F8_E4M3; /* whose halves are to be whole 16-byte pieces */
+    const bool fits = fp8 ? o->kv.page_tokens % 16 == 0 : o->kv.dtype == DT_BF16;
     for (auto &row : table)
-        if (!(q->refused & CUDA_NO_TUNED_ATTENTION) && row.dim == o->kv.head_dim &&
-            o->kv.dtype == DT_BF16 && a.group <= TILE_ROWS && row.bytes <= q->smem_max)
-            return cuda_check(row.run(q, a), "attention");
+        if (!(q->refused & CUDA_NO_TUNED_ATTENTION) && row.dim == o->kv.head_dim && fits &&
+            a.group <= TILE_ROWS && row.bytes <= q->smem_max)
+            return cuda_check((fp8 ? row.fp8 : row.bf16)(q, a), "attention");
     return cuda_check(gpu_launch(attn_plain, dim3(a.heads, a.r.rows), PLAIN_THREADS,
                                  (2 * o->kv.head_dim + PLAIN_TOKENS) * sizeof(float), q->stream, a),
                       "attention");

@@ -19,6 +19,7 @@
 #include "kernels/gpu/registry.h"
 #include "kernels/cuda/lt.h"
 #include "kernels/half.h"
+#include "kernels/kv_type.h"
 #include "kernels/quant/encode.h"
 
 enum { ARENA = 4 << 20, ROWS = 21, WIDE = 512, OUT = 80, FILE_MOST = 4096 };
@@ -339,7 +340,13 @@ static enum status norm_linear_case(struct lab *l)
     return OK;
 }
 
-enum { HEADS = 4, KV_HEADS = 2, PAGE = 8, PAGES = 4 }; /* other pages than the CPU's: plain order */
+enum {
+    HEADS = 4,
+    KV_HEADS = 2,
+    PAGE = 8,
+    PAGE_FP8 = 16,
+    PAGES = 4
+}; /* other pages than the CPU's: plain order */
 
 struct tokens { /* one sequence: its rows at positions from `pos` on */
     struct tensor q, k, v, y;
@@ -362,12 +369,12 @@ static struct tokens tokens(struct lab *l, int rows, int pos, struct kv_view kv)
 static struct kv_view pages(struct lab *l)
 {
     int32_t *table = take(l, PAGES * sizeof *table);
+    int each = l->kv == DT_F8_E4M3 ? PAGE_FP8 : PAGE;
     struct kv_view kv = {.dtype = (uint8_t)l->kv,
-                         .page_tokens = PAGE,
+                         .page_tokens = each,
                          .n_head = KV_HEADS,
                          .head_dim = l->dim,
-                         .page_bytes =
-                             (int64_t)dtype_row_bytes(l->kv, KV_HEADS * PAGE * 2 * l->dim),
+                         .page_bytes = kv_page_bytes(l->kv, KV_HEADS, each, l->dim),
                          .table = table,
                          .table_stride = PAGES};
     for (int i = 0; i < PAGES; i++)
@@ -443,12 +450,15 @@ static enum status attention_case(struct lab *l)
         struct op_attention a = {
             .q = t.q, .r = t.r, .kv = t.kv, .scale = 1 / sqrtf((float)l->dim), .y = t.y};
         a.kv.window = step ? ROWS / 2 : 0;
-        DEFINED(kv_write, w);
         TRY(up(l));
+        DEFINED(kv_write, w);
         DEFINED(attention, a);
         move_ragged(l, &a.r);
         move_kv(l, &a.kv);
-        MOVE(l, a.q.data), MOVE(l, a.y.data);
+        MOVE(l, a.q.data), MOVE(l, a.y.data), MOVE(l, w.k.data), MOVE(l, w.v.data);
+        w.r = a.r;
+        w.kv = a.kv;
+        TRY(op_kv_write(&l->q->queue, &w));
         TRY(op_attention(&l->q->queue, &a));
         TRY(down(l));
         compare(l, t.y.data, t.r.rows * HEADS * l->dim, DT_F32);
@@ -661,8 +671,7 @@ static enum status try_all(struct lab *l, const struct cuda_used *used)
         for (int d = 0; d < used->n_heads && cases[i].times == EACH_HEADS; d++) {
             l->kv = used->heads[d].kv;
             l->dim = used->heads[d].dim;
-            snprintf(what, sizeof what, " of head size %d over %s", l->dim,
-                     dtype_info(l->kv)->name);
+            snprintf(what, sizeof what, " of head size %d over %s", l->dim, kv_type_name(l->kv));
             TRY(try_case(l, i, what));
         }
     }
@@ -702,8 +711,7 @@ static void describe(struct buf *b, const struct cuda_used *used, const char *gp
                (long long)st.st_size, (long long)st.st_mtime, (unsigned long long)used->linear,
                (unsigned long long)used->tables);
     for (int i = 0; i < used->n_heads; i++)
-        buf_printf(b, "heads of %d over %s\n", used->heads[i].dim,
-                   dtype_info(used->heads[i].kv)->name);
+        buf_printf(b, "heads of %d over %s\n", used->heads[i].dim, kv_type_name(used->heads[i].kv));
 }
 
 static void seal(struct buf *b, unsigned refused)

@@ -6,6 +6,10 @@
 
 #include "kernels/cuda/cuda.h"
 
+extern "C" {
+#include "kernels/kv_type.h"
+}
+
 template <class T> GPU_FN T *row_of(const struct tensor &t, int64_t r)
 {
     return reinterpret_cast<T *>(static_cast<char *>(t.data) + r * t.stride[0]);
@@ -35,6 +39,12 @@ GPU_FN char *page_head(const struct kv_view &kv, int slot, int pos, int h)
 GPU_FN int64_t page_half(const struct kv_view &kv)
 {
     return kv.page_bytes / kv.n_head / 2;
+}
+
+/* Bytes from a position's numbers to the next one's. */
+GPU_FN int64_t page_row(const struct kv_view &kv)
+{
+    return kv.head_dim * (kv.dtype == DT_F32 ? 4 : kv.dtype == DT_BF16 ? 2 : 1);
 }
 
 GPU_FN void put_kv(const struct kv_view &kv, char *at, int64_t i, float f)

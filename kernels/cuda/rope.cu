@@ -51,10 +51,27 @@ enum status cuda_rope(struct cuda_queue *q, const struct op_rope *a)
 
 /* --- kv_write */
 
-GPU_FN void store(const struct kv_view &kv, char *at, const float *x)
+/* A head's K or V of a position, whose half of the page begins at `half`. */
+GPU_FN void store(const struct kv_view &kv, char *half, int pos, const float *x)
 {
+    __shared__ float part[THREADS / 32];
+    const int t = pos % kv.page_tokens;
+    char *at = half + t * page_row(kv);
+    if (kv.dtype != DT_F8_E4M3) {
+        for (int d = threadIdx.x; d < kv.head_dim; d += THREADS)
+            put_kv(kv, at, d, x[d]);
+        return;
+    }
+    float top = 0;
     for (int d = threadIdx.x; d < kv.head_dim; d += THREADS)
-        put_kv(kv, at, d, x[d]);
+        top = fmaxf(top, fabsf(x[d]));
+    const int scale = kv_fp8_scale(block_reduce<Max>(top, part));
+    const float by = kv_fp8_inverse(scale);
+    for (int d = threadIdx.x; d < kv.head_dim; d += THREADS)
+        at[d] = static_cast<char>(__nv_cvt_float_to_fp8(x[d] * by, __NV_SATFINITE, __NV_E4M3));
+    if (threadIdx.x == 0)
+        half[kv.page_tokens * kv.head_dim + t] = static_cast<char>(scale);
+    __syncthreads(); /* part is free again */
 }
 
 static __global__ void kv_write_kernel(struct op_kv_write a)
@@ -64,10 +81,9 @@ static __global__ void kv_write_kernel(struct op_kv_write a)
     if (!is_live(a.r.live, r))
         return;
     const int pos = a.r.pos[r], slot = a.r.seq_slot[a.r.row_seq[r]];
-    const int64_t size = page_half(a.kv) / a.kv.page_tokens; /* bytes of a position */
-    char *k = page_head(a.kv, slot, pos, h) + pos % a.kv.page_tokens * size;
-    store(a.kv, k, head_of<const float>(a.k, r, h));
-    store(a.kv, k + page_half(a.kv), head_of<const float>(a.v, r, h));
+    char *k = page_head(a.kv, slot, pos, h);
+    store(a.kv, k, pos, head_of<const float>(a.k, r, h));
+    store(a.kv, k + page_half(a.kv), pos, head_of<const float>(a.v, r, h));
 }
 
 enum status cuda_kv_write(struct cuda_queue *q, const struct op_kv_write *a)
@@ -115,9 +131,8 @@ static __global__ void rope_kv_kernel(struct op_rope_kv a)
         return;
     __syncthreads();
     const int slot = a.r.seq_slot[a.r.row_seq[r]];
-    const int64_t size = page_half(a.kv) / a.kv.page_tokens;
-    char *page = page_head(a.kv, slot, pos, h) + pos % a.kv.page_tokens * size;
-    store(a.kv, is_k ? page : page + page_half(a.kv), x);
+    char *page = page_head(a.kv, slot, pos, h);
+    store(a.kv, is_k ? page : page + page_half(a.kv), pos, x);
 }
 
 enum status cuda_rope_kv(struct cuda_queue *q, const struct op_rope_kv *a)

@@ -16,4 +16,20 @@ QUANT_FN float f8_e4m3_value(int x)
     return QUANT_HALF((uint16_t)((x & 0x80) << 8 | (x & 0x7f) << 7)) * 256;
 }
 
+/* The code of a number of at most 448, rounded to nearest, ties to even. */
+static inline int f8_e4m3_code(float v)
+{
+    union {
+        float f;
+        uint32_t u;
+    } x = {v};
+    int sign = (int)(x.u >> 24 & 0x80);
+    x.u &= 0x7fffffff;
+    if (x.f < 0x1p-6f) { /* whole numbers of 2^-9: the last bit of a float from 2^14 on */
+        x.f += 0x1p14f;
+        return sign | (int)(x.u & 15);
+    }
+    return sign | (int)(((x.u + 0x7ffff + (x.u >> 20 & 1)) >> 20) - (120 << 3));
+}
+
 #endif

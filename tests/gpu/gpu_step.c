@@ -20,6 +20,7 @@
 #include "kernels/base/rng.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/half.h"
+#include "kernels/kv_type.h"
 #include "tests/gpu/measure.h"
 
 enum { CASES_MAX = 64, PATTERN = 1 << 20 };
@@ -82,7 +83,7 @@ static void read_cases(struct step_bench *s, const char *list, bool decode)
 static void set_limits(struct step_bench *s)
 {
     struct limits *l = &s->limits;
-    int kv = s->kv ? dtype_find(s->kv) : (int)s->info.kv_dtype;
+    int kv = s->kv ? kv_type_find(s->kv) : (int)s->info.kv_dtype;
     *l = (struct limits){.free_bytes = s->info.free_bytes, .kv_dtype = (enum dtype)kv};
     for (int i = 0; i < s->n; i++) {
         const struct step_case *c = &s->at[i];
@@ -99,7 +100,10 @@ static void fill_pages(struct step_bench *s)
     size_t all = s->need.bytes[REGION_KV], have = all < PATTERN ? all : PATTERN;
     char *pages = s->region[REGION_KV], *host = xmalloc(have);
     bool f32 = s->limits.kv_dtype == DT_F32;
-    for (size_t i = 0; i < have / (f32 ? 4 : 2); i++) {
+    if (s->limits.kv_dtype == DT_F8_E4M3) /* codes of about 0.1 to 3; scales of 2^-79 to 2^-63 */
+        for (size_t i = 0; i < have; i++)
+            host[i] = (char)(rng_philox(5, i, 0).v[0] % 16 + (i % 2 ? 48 : 176));
+    for (size_t i = 0; i < have / (f32 ? 4 : 2) && s->limits.kv_dtype != DT_F8_E4M3; i++) {
         float v = 2 * rng_uniform(rng_philox(5, i, 0).v[0]) - 1;
         uint16_t h = half_to_bf16(v);
         memcpy(host + i * (f32 ? 4 : 2), f32 ? (void *)&v : (void *)&h, f32 ? 4 : 2);
@@ -290,12 +294,13 @@ static void print_row(const struct step_bench *s, const struct step_case *c, str
     double seen = (double)c->seqs * (c->past + c->rows);
     double pairs = rows * (c->past + 0.5 * (c->rows + 1));
     double width = (double)hp->n_layer * hp->head_dim;
-    double kv = seen * 2 * width * hp->n_kv_head * (s->limits.kv_dtype == DT_F32 ? 4 : 2);
+    double kv = seen * 2 * width * hp->n_kv_head *
+                (double)kv_page_bytes(s->limits.kv_dtype, 1, 1, hp->head_dim) / (2 * hp->head_dim);
     weight_work(s, &bytes, &params, &head);
     printf("{\"kind\": \"row\", \"case\": \"%s\", \"model\": \"%s\", \"format\": \"%s\", \"kv\": "
            "\"%s\", \"batch\": %d, \"rows\": %d, \"context\": %d, ",
            c->rows == 1 ? "decode" : "prefill", s->random.shape, s->random.format,
-           dtype_info(s->limits.kv_dtype)->name, c->seqs, c->rows, c->past);
+           kv_type_name(s->limits.kv_dtype), c->seqs, c->rows, c->past);
     if (f.us > 0)
         printf("\"us\": %.3f, \"lo\": %.3f, \"hi\": %.3f, \"tok_s\": %.2f, \"from\": %.3f, \"to\": "
                "%.3f, ",

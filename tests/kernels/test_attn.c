@@ -9,9 +9,12 @@
 #include "kernels/cpu/naive.h"
 #include "kernels/cpu/page.h"
 #include "kernels/half.h"
+#include "kernels/kv_type.h"
+#include "kernels/quant/f8_e4m3.h"
 #include "tests/support/test.h"
 
 static const char *const isas[] = {"avx2", "avx512", "avx512bf16"};
+static const enum dtype types[] = {DT_F32, DT_BF16, DT_F8_E4M3};
 enum { N_ISAS = 3, SEQS = 4, ROWS_MAX = 96 };
 
 static uint64_t state = 1;
@@ -42,15 +45,27 @@ struct shape {
 struct step {
     struct shape z;
     struct kv_view kv;
-    float *k[SEQS], *v[SEQS]; /* [len, kv_heads, dim] as stored: rounded to bf16 where pages are */
+    float *k[SEQS], *v[SEQS]; /* [len, kv_heads, dim] as stored: rounded as pages are */
     float *q, sink[64];
     int32_t pos[ROWS_MAX], row_seq[ROWS_MAX], span[ROWS_MAX], slot[SEQS];
     int rows;
 };
 
+/* A position's keys and values as fp8 pages have them (test_naive has what that is). */
+static void read_fp8(struct step *s, int seq, int pos, int h)
+{
+    int dim = s->z.dim, t = pos % 16;
+    float *to[] = {s->k[seq], s->v[seq]};
+    const uint8_t *half = (const uint8_t *)page_head(&s->kv, s->slot[seq], pos, h);
+    for (int i = 0; i < 2; i++, half += page_half(&s->kv))
+        for (int d = 0; d < dim; d++)
+            to[i][(pos * s->z.kv_heads + h) * dim + d] =
+                ldexpf(f8_e4m3_value(half[t * dim + d]), half[16 * dim + t] - 127);
+}
+
 static void write_keys(struct step *s, int seq)
 {
-    int n = s->z.len[seq], width = s->z.kv_heads * s->z.dim;
+    int n = s->z.len[seq], z_heads = s->z.kv_heads, width = z_heads * s->z.dim;
     int32_t *pos = xmalloc((size_t)n * 4), *zero = xcalloc((size_t)n, 4);
     s->k[seq] = xmalloc((size_t)(n * width) * 4);
     s->v[seq] = xmalloc((size_t)(n * width) * 4);
@@ -68,13 +83,15 @@ static void write_keys(struct step *s, int seq)
         .r = {.rows = n, .seqs = 1, .pos = pos, .row_seq = zero, .seq_slot = &s->slot[seq]},
         .kv = s->kv};
     naive_kv_write(&w, 0, n);
+    for (int i = 0; i < n * z_heads && s->z.kv == DT_F8_E4M3; i++)
+        read_fp8(s, seq, i / z_heads, i % z_heads);
     xfree(pos);
     xfree(zero);
 }
 
 static void step_init(struct step *s, struct shape z)
 {
-    int pages = 0, longest = 0, size = z.kv == DT_F32 ? 4 : 2;
+    int pages = 0, longest = 0;
     *s = (struct step){.z = z};
     for (int i = 0; i < SEQS; i++) {
         pages += (z.len[i] + 15) / 16;
@@ -90,7 +107,7 @@ static void step_init(struct step *s, struct shape z)
                              .table = table,
                              .table_stride = stride,
                              .window = z.window,
-                             .page_bytes = (int64_t)z.kv_heads * 16 * 2 * z.dim * size};
+                             .page_bytes = kv_page_bytes(z.kv, z.kv_heads, 16, z.dim)};
     assert_int_equal(big_alloc((size_t)(pages * s->kv.page_bytes), &s->kv.base), OK);
     memset(s->kv.base, 0xff, (size_t)(pages * s->kv.page_bytes)); /* NaN in both types */
     for (int i = 0; i < SEQS; i++)
@@ -227,8 +244,7 @@ static void check_shape(struct shape z)
             fast_close(&f);
         }
         check_double(&s, got);
-        bool same =
-            longest <= 1024 && !z.sinks && !(z.kv == DT_BF16 && isa_select(isas[i])->q_bf16);
+        bool same = longest <= 1024 && !z.sinks && !(z.kv != DT_F32 && isa_select(isas[i])->q_bf16);
         if (same)
             assert_memory_equal(got, want, n * 4);
     }
@@ -242,10 +258,10 @@ static void test_shapes(void **st)
     static const int heads[][2] = {{1, 1}, {7, 1}, {6, 2}, {8, 8}};
 
     (void)st;
-    for (int kv = 0; kv < 2; kv++)
+    for (int kv = 0; kv < 3; kv++)
         for (int d = 0; d < 5; d++)
             for (int h = 0; h < 4; h++)
-                check_shape((struct shape){.kv = kv ? DT_BF16 : DT_F32,
+                check_shape((struct shape){.kv = types[kv],
                                            .dim = dims[d],
                                            .heads = heads[h][0],
                                            .kv_heads = heads[h][1],
@@ -260,7 +276,7 @@ static void test_variants(void **st)
 
     (void)st;
     for (int i = 0; i < 32; i++) {
-        z.kv = i & 1 ? DT_BF16 : DT_F32;
+        z.kv = types[i % 3];
         z.window = i & 2 ? 50 + i : 0;
         z.softcap = i & 4 ? 5 : 0;
         z.sinks = i & 8;
@@ -276,9 +292,9 @@ static void test_long(void **st)
         .dim = 64, .heads = 4, .kv_heads = 1, .len = {2500, 1025, 1, 3100}, .rows = {1, 2, 1, 3}};
 
     (void)st;
-    for (int i = 0; i < 4; i++) {
-        z.kv = i & 1 ? DT_BF16 : DT_F32;
-        z.window = i & 2 ? 1100 : 0;
+    for (int i = 0; i < 6; i++) {
+        z.kv = types[i % 3];
+        z.window = i > 2 ? 1100 : 0;
         check_shape(z);
     }
 }
@@ -351,7 +367,7 @@ static void check_rope(struct fast *f, enum dtype kv, bool neox, int dim, int n_
     float *x[2] = {xmalloc(n * 4), xmalloc(n * 4)}, norm[256], inv_freq[128];
     void *pages[2];
     int32_t pos[ROWS], row_seq[ROWS] = {0}, slot = 0;
-    view.page_bytes = (int64_t)HKV * 16 * 2 * dim * (kv == DT_F32 ? 4 : 2);
+    view.page_bytes = kv_page_bytes(kv, HKV, 16, dim);
     view.table = table;
     size_t bytes = (size_t)(PAGES * view.page_bytes);
     fill(x[0], (int64_t)n, 3);
@@ -411,10 +427,7 @@ static void test_rope(void **st)
             continue;
         assert_int_equal(fast_open(&f, 2, isas[i]), OK);
         for (int c = 0; c < 16; c++) /* the cache is met with other sizes and again */
-            check_rope(&f, c & 1 ? DT_BF16 : DT_F32, c & 2, c & 4 ? 64 : 80,
-                       c & 4   ? 32
-                       : c & 8 ? 40
-                               : 13);
+            check_rope(&f, types[c % 3], c & 2, c & 4 ? 64 : 80, c & 4 ? 32 : c & 8 ? 40 : 13);
         fast_close(&f);
     }
 }

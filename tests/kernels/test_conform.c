@@ -9,6 +9,7 @@
 
 #include "kernels/base/mem.h"
 #include "kernels/cpu/naive.h"
+#include "kernels/kv_type.h"
 #include "tests/support/test.h"
 
 static struct device *dev; /* of the running test */
@@ -252,7 +253,7 @@ static void world_open(struct world *w, enum dtype t, int hq, int hkv, int dim)
                                .head_dim = dim,
                                .table = w->table,
                                .table_stride = TABLE};
-        kv->page_bytes = (int64_t)hkv * 16 * 2 * dim * (t == DT_F32 ? 4 : 2);
+        kv->page_bytes = kv_page_bytes(t, hkv, 16, dim);
         kv->base = xmalloc((size_t)kv->page_bytes * SEQS * TABLE);
         memset(kv->base, 0xff, (size_t)kv->page_bytes * SEQS * TABLE); /* NaN: never to be used */
     }
@@ -541,6 +542,7 @@ static void all_ops(void)
     for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++) {
         check_heads(DT_F32, heads[i].hq, heads[i].hkv, heads[i].dim);
         check_heads(DT_BF16, heads[i].hq, heads[i].hkv, heads[i].dim);
+        check_heads(DT_F8_E4M3, heads[i].hq, heads[i].hkv, heads[i].dim);
     }
     for (int spread = 0; spread < N_SPREAD; spread++) {
         for (int i = 0; i < N_SIZES; i++)

@@ -7,6 +7,8 @@
 #include "kernels/base/mem.h"
 #include "kernels/cpu/exp2.h"
 #include "kernels/cpu/page.h"
+#include "kernels/kv_type.h"
+#include "kernels/quant/f8_e4m3.h"
 #include "tests/support/fixture.h"
 #include "tests/support/test.h"
 
@@ -154,7 +156,7 @@ static void paged_init(struct paged *p, enum dtype t, int dim, int tokens)
                              .head_dim = dim,
                              .table = p->table,
                              .table_stride = PAGES};
-    p->kv.page_bytes = 2 * tokens * 2 * dim * (t == DT_F32 ? 4 : 2);
+    p->kv.page_bytes = kv_page_bytes(t, 2, tokens, dim);
     p->base = xcalloc(SEQS * PAGES, (size_t)p->kv.page_bytes);
     memset(p->base, 0xff, SEQS * PAGES * (size_t)p->kv.page_bytes); /* NaN where nothing is */
     p->kv.base = p->base;
@@ -238,7 +240,9 @@ static void test_attention(void **state)
         {"sinks", DT_F32, 0, 0, true, false, 2e-6},
         {"span", DT_F32, 0, 0, false, true, 2e-6},
         {"all", DT_F32, 100, 3, true, true, 2e-6},
-        {"bf16", DT_BF16, 0, 0, false, false, 1e-2}}; /* q and p rounded to 8 bits */
+        {"bf16", DT_BF16, 0, 0, false, false, 1e-2},       /* q and p rounded to 8 bits */
+        {"plain", DT_F8_E4M3, 0, 0, false, false, 1.2e-1}, /* keys and values to 4 */
+        {"all", DT_F8_E4M3, 100, 3, true, true, 1.2e-1}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         attn_one(&cases[i], 32, 16); /* panel form */
         attn_one(&cases[i], 20, 16); /* plain order */
@@ -246,13 +250,44 @@ static void test_attention(void **state)
     }
 }
 
+/* fp8 pages: codes are the nearest there are, found here by search, times a power of two that
+ * brings the largest into (224, 448]; and what a page takes. */
+static void test_fp8(void **state)
+{
+    enum { DIM = 24, TOKENS = 4 };
+    static const float tops[] = {1, 448, 449, 224, 3e-5f, 57000, 1e-38f, 0};
+    char half[TOKENS * (DIM + 1)];
+    struct kv_view kv = {.dtype = DT_F8_E4M3, .page_tokens = TOKENS, .head_dim = DIM};
+    (void)state;
+    assert_int_equal(kv_page_bytes(DT_F8_E4M3, 3, TOKENS, DIM), 3 * 2 * sizeof half);
+    assert_int_equal(kv_page_bytes(DT_BF16, 3, TOKENS, DIM), 3 * TOKENS * 2 * DIM * 2);
+    for (size_t i = 0; i < sizeof tops / sizeof *tops; i++) {
+        int t = (int)i % TOKENS;
+        float x[DIM];
+        for (int d = 0; d < DIM; d++)
+            x[d] = tops[i] * (d % 2 ? 1 : -1) * expf(-0.6f * (float)d) * (d == 7 ? 0 : 1);
+        naive_put_fp8(&kv, half, t, x);
+        float by = ldexpf(1, (uint8_t)half[TOKENS * DIM + t] - 127);
+        assert_true(tops[i] <= 448 * by && (tops[i] > 224 * by || tops[i] < 1e-30f));
+        for (int d = 0; d < DIM; d++) {
+            float v = f8_e4m3_value((uint8_t)half[t * DIM + d]), off = fabsf(v * by - x[d]);
+            for (int c = 0; c < 256; c++)
+                assert_true(c % 128 == 127 || off <= fabsf(f8_e4m3_value(c) * by - x[d]));
+        }
+    }
+    assert_int_equal(kv_type_find("fp8"), DT_F8_E4M3);
+    assert_int_equal(kv_type_find("q8_0"), -1);
+    assert_null(kv_type_name(DT_F16));
+}
+
 /* Every element of a page has a place of its own. */
 static void test_page_order(void **state)
 {
     (void)state;
     for (int dim = 8; dim <= 256; dim += 8) {
-        for (int t = 0; t < 2; t++) {
-            struct kv_view kv = {.dtype = t ? DT_F32 : DT_BF16, .page_tokens = 16, .head_dim = dim};
+        for (int t = 0; t < 3; t++) {
+            static const uint8_t types[] = {DT_BF16, DT_F32, DT_F8_E4M3};
+            struct kv_view kv = {.dtype = types[t], .page_tokens = 16, .head_dim = dim};
             char k[16 * 256] = {0}, v[16 * 256] = {0};
             for (int i = 0; i < 16 * dim; i++) {
                 k[page_k(&kv, i / dim, i % dim)]++;
@@ -377,9 +412,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rmsnorm),    cmocka_unit_test(test_linear),
         cmocka_unit_test(test_rope),       cmocka_unit_test(test_attention),
-        cmocka_unit_test(test_page_order), cmocka_unit_test(test_glu),
-        cmocka_unit_test(test_exp2_fma),   cmocka_unit_test(test_exp2),
-        cmocka_unit_test(test_embed),      cmocka_unit_test(test_move),
+        cmocka_unit_test(test_page_order), cmocka_unit_test(test_fp8),
+        cmocka_unit_test(test_glu),        cmocka_unit_test(test_exp2_fma),
+        cmocka_unit_test(test_exp2),       cmocka_unit_test(test_embed),
+        cmocka_unit_test(test_move),
     };
     return cmocka_run_group_tests(tests, load, drop);
 }

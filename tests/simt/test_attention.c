@@ -1,6 +1,6 @@
 /* test_attention.c - CUDA attention on the emulator against the naive op: head sizes, groups,
- * windows, softcap, sinks, spans, f32 pages; and that a row's bits depend neither on its company
- * nor on the chunk it comes in. */
+ * windows, softcap, sinks, spans, pages of bf16, fp8 and f32; and that a row's bits depend neither
+ * on its company nor on the chunk it comes in. */
 #include "kernels/cuda/cuda.h"
 
 #include <math.h>
@@ -10,10 +10,12 @@
 #include "kernels/cpu/naive.h"
 #include "kernels/cpu/page.h"
 #include "kernels/half.h"
+#include "kernels/kv_type.h"
+#include "tests/simt/mode.h"
 #include "tests/simt/product.h"
 #include "tests/support/test.h"
 
-enum { SEQS = 5, TABLE = 520, PAGES = 24, PAGE = 16, ROWS_MAX = 64 };
+enum { SEQS = 5, TABLE = 520, PAGES = 24, PAGE = 16, ROWS_MAX = 64, MOST_DIM = 576 };
 
 static struct cuda_queue q;
 static uint32_t seed;
@@ -41,7 +43,8 @@ static const struct plan mixed[SEQS] = {{0, 21}, {70, 18}, {300, 1}, {0, 1}, {13
 struct variant {
     int dim, hq, hkv, window;
     float softcap;
-    bool sinks, span, f32;
+    bool sinks, span;
+    enum dtype kv;
 };
 
 struct world {
@@ -71,15 +74,29 @@ static void rows_of(struct world *w, const struct plan *plan, int n)
     w->seq_start[n] = w->rows;
 }
 
+/* K and V of a position in both, some of them large and some small. */
+static void fill_fp8(const struct kv_view *kv, char *one, char *other, int t)
+{
+    int dim = kv->head_dim;
+    float x[MOST_DIM];
+    for (int i = 0; i < 2; i++, one += page_half(kv), other += page_half(kv)) {
+        float by = i ? 2 : ldexpf(1, (int)(seed >> 20) % 3);
+        for (int d = 0; d < dim; d++)
+            x[d] = noise() * (d % 5 ? by : by / 256);
+        naive_put_fp8(kv, one, t, x);
+        naive_put_fp8(kv, other, t, x);
+    }
+}
+
 /* The same numbers in both orders; positions that no row may see are NaN. */
 static void fill_pages(struct world *w, const struct plan *plan)
 {
-    int dim = w->v.dim, size = w->v.f32 ? 4 : 2;
-    struct kv_view kv = {.dtype = w->v.f32 ? DT_F32 : DT_BF16,
+    int dim = w->v.dim, size = w->v.kv == DT_F32 ? 4 : 2;
+    struct kv_view kv = {.dtype = (uint8_t)w->v.kv,
                          .page_tokens = PAGE,
                          .n_head = w->v.hkv,
                          .head_dim = dim,
-                         .page_bytes = (int64_t)w->v.hkv * PAGE * 2 * dim * size,
+                         .page_bytes = kv_page_bytes(w->v.kv, w->v.hkv, PAGE, dim),
                          .table = w->table,
                          .table_stride = TABLE};
     w->bytes = kv.page_bytes * SEQS * PAGES;
@@ -93,6 +110,10 @@ static void fill_pages(struct world *w, const struct plan *plan)
             for (int h = 0; h < w->v.hkv; h++) {
                 char *panel = page_head(&kv, w->seq_slot[s], t, h);
                 char *plain = (char *)w->pages + (panel - (char *)w->panels);
+                if (w->v.kv == DT_F8_E4M3) { /* its order is the same everywhere */
+                    fill_fp8(&kv, panel, plain, t % PAGE);
+                    continue;
+                }
                 for (int i = 0; i < 2 * dim; i++) {
                     int d = i % dim, in = t % PAGE;
                     char *half[2] = {panel + (i < dim ? 0 : page_half(&kv)),
@@ -101,7 +122,7 @@ static void fill_pages(struct world *w, const struct plan *plan)
                     float f = noise() * 2;
                     uint16_t b = half_to_bf16(f);
                     for (int j = 0; j < 2; j++)
-                        memcpy(half[j] + at[j] * size, w->v.f32 ? (void *)&f : (void *)&b,
+                        memcpy(half[j] + at[j] * size, w->v.kv == DT_F32 ? (void *)&f : (void *)&b,
                                (size_t)size);
                 }
             }
@@ -145,9 +166,8 @@ static struct op_attention op_of(struct world *w, float *qd, float *y)
     struct op_attention a = {.q = tensor_3d(qd, DT_F32, w->rows, w->v.hq, w->v.dim),
                              .r = {w->rows, w->seqs, w->live, w->pos, w->row_seq, w->seq_start,
                                    w->seq_slot, w->v.span ? w->span : NULL},
-                             .kv = {w->panels, w->v.f32 ? DT_F32 : DT_BF16, PAGE, w->v.hkv,
-                                    w->v.dim, w->bytes / (SEQS * PAGES), w->table, TABLE,
-                                    w->v.window},
+                             .kv = {w->panels, (uint8_t)w->v.kv, PAGE, w->v.hkv, w->v.dim,
+                                    w->bytes / (SEQS * PAGES), w->table, TABLE, w->v.window},
                              .scale = 1 / sqrtf((float)w->v.dim),
                              .softcap = w->v.softcap,
                              .y = tensor_3d(y, DT_F32, w->rows, w->v.hq, w->v.dim)};
@@ -195,7 +215,7 @@ static void run_cuda(struct world *w, int rows, int seqs)
 static void check(struct world *w)
 {
     struct op_attention a = op_of(w, w->q, w->want);
-    float most = w->v.f32 ? 2e-5f : 1.2e-2f;
+    float most = w->v.kv == DT_F32 ? 2e-5f : 1.2e-2f;
     naive_attention(&a, 0, naive_attention_items(&a));
     for (int i = 0; i < w->live[0] * w->v.hq * w->v.dim; i++)
         if (!(fabsf(w->got[i] - w->want[i]) <= most))
@@ -216,49 +236,57 @@ static void try_variant(struct variant v)
     world_close(&w);
 }
 
+/* Tuned sizes, and sizes that are only correct. */
 static void test_sizes(void **state)
 {
-    static const int dims[] = {64, 80, 96, 128, 256};
+    static const int dims[] = {64, 80, 96, 128, 256, 72, 192, 512, 576};
+    static const enum dtype types[] = {DT_BF16, DT_F8_E4M3};
     (void)state;
-    for (size_t i = 0; i < sizeof dims / sizeof *dims; i++)
-        try_variant((struct variant){dims[i], 4, 2, 0, 0, false, false, false});
+    for (size_t i = 0; i < 2 * sizeof dims / sizeof *dims; i++) {
+        bool large = dims[i / 2] > 256;
+        if (!simt_slow() || !large)
+            try_variant((struct variant){dims[i / 2], large ? 2 : 4, large ? 1 : 2, 0, 0, false,
+                                         false, types[i % 2]});
+    }
 }
 
 static void test_groups(void **state)
 {
     (void)state;
-    try_variant((struct variant){64, 7, 1, 0, 0, false, false, false});
-    try_variant((struct variant){64, 3, 3, 0, 0, false, false, false});
-    try_variant((struct variant){64, 40, 2, 0, 0, true, false, false}); /* two tiles of heads */
-    try_variant((struct variant){64, 64, 1, 0, 0, false, false, false});
-    try_variant((struct variant){64, 66, 1, 0, 0, false, false, false}); /* plain */
+    try_variant((struct variant){64, 7, 1, 0, 0, false, false, DT_BF16});
+    try_variant((struct variant){64, 3, 3, 0, 0, false, false, DT_BF16});
+    try_variant((struct variant){64, 40, 2, 0, 0, true, false, DT_BF16}); /* two tiles of heads */
+    try_variant((struct variant){64, 64, 1, 0, 0, false, false, DT_BF16});
+    try_variant((struct variant){64, 66, 1, 0, 0, false, false, DT_BF16}); /* plain */
 }
 
 static void test_variants(void **state)
 {
     (void)state;
-    try_variant((struct variant){64, 4, 2, 40, 0, false, false, false});
-    try_variant((struct variant){64, 4, 2, 0, 5, false, false, false});
-    try_variant((struct variant){64, 4, 2, 0, 0, true, false, false});
-    try_variant((struct variant){128, 4, 2, 1, 0, true, false, false});
-    try_variant((struct variant){80, 4, 2, 70, 3, true, true, false});
-    try_variant((struct variant){64, 4, 1, 0, 0, false, true, false});
+    try_variant((struct variant){64, 4, 2, 40, 0, false, false, DT_BF16});
+    try_variant((struct variant){64, 4, 2, 0, 5, false, false, DT_BF16});
+    try_variant((struct variant){64, 4, 2, 0, 0, true, false, DT_BF16});
+    try_variant((struct variant){128, 4, 2, 1, 0, true, false, DT_BF16});
+    try_variant((struct variant){80, 4, 2, 70, 3, true, true, DT_BF16});
+    try_variant((struct variant){64, 4, 1, 0, 0, false, true, DT_BF16});
+    try_variant((struct variant){64, 40, 2, 40, 5, true, true, DT_F8_E4M3});
+    try_variant((struct variant){128, 7, 1, 1, 0, true, false, DT_F8_E4M3});
 }
 
 static void test_plain(void **state)
 {
     (void)state;
-    try_variant((struct variant){64, 4, 2, 0, 0, false, false, true});
-    try_variant((struct variant){72, 4, 2, 33, 5, true, false, false});
-    try_variant((struct variant){20, 2, 1, 0, 0, false, true, true});
+    try_variant((struct variant){64, 4, 2, 0, 0, false, false, DT_F32});
+    try_variant((struct variant){72, 4, 2, 33, 5, true, false, DT_BF16});
+    try_variant((struct variant){20, 2, 1, 0, 0, false, true, DT_F32});
+    try_variant((struct variant){72, 4, 2, 33, 5, true, true, DT_F8_E4M3});
 }
 
 /* A sequence alone has the bits that it has among others. */
-static void test_company(void **state)
+static void company(enum dtype kv)
 {
-    struct variant v = {64, 4, 2, 0, 0, true, false, false};
+    struct variant v = {64, 4, 2, 0, 0, true, false, kv};
     struct world all, one;
-    (void)state;
     world_open(&all, v, mixed, SEQS);
     run_cuda(&all, all.rows, SEQS);
     for (int s = 0; s < SEQS; s++) {
@@ -279,6 +307,13 @@ static void test_company(void **state)
         world_close(&one);
     }
     world_close(&all);
+}
+
+static void test_company(void **state)
+{
+    (void)state;
+    company(DT_BF16);
+    company(DT_F8_E4M3);
 }
 
 /* A row alone has the bits that it has in a chunk, whichever kernel takes it: ranges that begin or
@@ -310,17 +345,20 @@ static void test_chunks(void **state)
     static const int dims[] = {64, 80, 96, 128, 256};
     (void)state;
     for (size_t i = 0; i < sizeof dims / sizeof *dims; i++)
-        a_chunk_and_its_rows((struct variant){dims[i], 4, 2, 0, 0, i % 2, false, false},
+        a_chunk_and_its_rows((struct variant){dims[i], 4, 2, 0, 0, i % 2, false, DT_BF16},
                              (struct plan){122, 9});
-    a_chunk_and_its_rows((struct variant){64, 1, 1, 0, 0, false, false, false},
+    for (size_t i = 0; i < sizeof dims / sizeof *dims && !simt_slow(); i += 4)
+        a_chunk_and_its_rows((struct variant){dims[i], 4, 2, 70, 0, true, false, DT_F8_E4M3},
+                             (struct plan){124, 5});
+    a_chunk_and_its_rows((struct variant){64, 1, 1, 0, 0, false, false, DT_BF16},
                          (struct plan){0, 5});
-    a_chunk_and_its_rows((struct variant){64, 2, 1, 70, 0, true, false, false},
+    a_chunk_and_its_rows((struct variant){64, 2, 1, 70, 0, true, false, DT_BF16},
                          (struct plan){190, 9});
-    a_chunk_and_its_rows((struct variant){128, 20, 1, 130, 3, false, false, false},
+    a_chunk_and_its_rows((struct variant){128, 20, 1, 130, 3, false, false, DT_BF16},
                          (struct plan){254, 5});
-    a_chunk_and_its_rows((struct variant){64, 1, 1, 0, 0, false, false, false},
+    a_chunk_and_its_rows((struct variant){64, 1, 1, 0, 0, false, false, DT_BF16},
                          (struct plan){2046, 4});
-    a_chunk_and_its_rows((struct variant){64, 1, 1, 200, 0, false, false, false},
+    a_chunk_and_its_rows((struct variant){64, 1, 1, 200, 0, false, false, DT_BF16},
                          (struct plan){8190, 4});
 }
 
@@ -330,7 +368,7 @@ static void test_scratch(void **state)
     struct cuda_queue whole = q;
     struct world w;
     (void)state;
-    world_open(&w, (struct variant){64, 4, 2, 0, 0, false, false, false}, mixed, SEQS);
+    world_open(&w, (struct variant){64, 4, 2, 0, 0, false, false, DT_BF16}, mixed, SEQS);
     q.scratch_bytes = 2 * 4 * 4 * 4 * 66 + 100;
     run_cuda(&w, w.rows, SEQS);
     check(&w);

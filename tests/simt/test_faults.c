@@ -353,10 +353,12 @@ static void every_kernel_is_checked(void **state)
         {"linear_skinny",  DT_Q4_K, DT_BF16, 64,  "kernel linear of q4_k",                  false},
         {"lt_unpack",      DT_Q4_K, DT_BF16, 64,  "kernel linear by cuBLASLt of q4_k",      true},
         {"rope_kv_kernel", DT_BF16, DT_BF16, 64,  "kernel rope_kv of head size 64 over bf16", true},
-        {"attn_tile<80>",  DT_BF16, DT_BF16, 80,  "kernel attention of head size 80 over bf16", true},
+        {"attn_tile<80, false>", DT_BF16, DT_BF16, 80,  "kernel attention of head size 80 over bf16", true},
         {"attn_plain",     DT_BF16, DT_BF16, 72,  "kernel attention of head size 72 over bf16", false},
         {"attn_plain",     DT_BF16, DT_BF16, 576, "kernel attention of head size 576 over bf16", false},
         {"attn_plain",     DT_BF16, DT_F32,  64,  "kernel attention of head size 64 over f32", false},
+        {"attn_split<128, true>", DT_BF16, DT_F8_E4M3, 128, "kernel attention of head size 128 over fp8", true},
+        {"kv_write_kernel", DT_BF16, DT_F8_E4M3, 72, "kernel attention of head size 72 over fp8", false},
         {"attn_plain",     DT_BF16, DT_BF16, 64,  NULL,                                     true},
         {NULL,             DT_Q6_K, DT_F32,  192, NULL,                                     true},
     };

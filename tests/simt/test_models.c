@@ -42,11 +42,12 @@ static const struct { const char *name; enum dtype kv; float bound; bool brief; 
 };
 
 /* Random weights: block formats multiply as the CPU does, bf16 and f16 differ in the order of
- * sums. */
-static const struct { const char *format; float bound; bool brief; } randoms[] = {
-    {"bf16", 2e-2f, true},
-    {"f16",  2e-2f, false},
-    {"q8_0", 4e-2f, true},
+ * sums, and fp8 pages where that moves a key or a value over a limit between two codes. */
+static const struct { const char *format; enum dtype kv; float bound; bool brief; } randoms[] = {
+    {"bf16", DT_BF16,    2e-2f, true},
+    {"bf16", DT_F8_E4M3, 6e-2f, false},
+    {"f16",  DT_BF16,    2e-2f, false},
+    {"q8_0", DT_BF16,    4e-2f, true},
 };
 /* clang-format on */
 #define COUNT(a) ((int)(sizeof(a) / sizeof(a)[0]))
@@ -270,7 +271,7 @@ static void test_against_cpu(void **state)
         token[i] = (i * 37 + 11) % 250;
     for (int i = 0; i < COUNT(randoms); i++) {
         const struct random_model random = {"mini", randoms[i].format, 7};
-        const struct step_options o = {.random = &random, .kv = DT_BF16};
+        const struct step_options o = {.random = &random, .kv = randoms[i].kv};
         struct setup u = {.name = randoms[i].format, .bound = randoms[i].bound, .token = token};
         struct step_seq all = {.n = N_TOKENS, .token = token, .want = N_TOKENS};
         if (!takes(randoms[i].brief, i))

@@ -8,6 +8,8 @@
 #include "kernels/cpu/naive.h"
 #include "kernels/cpu/page.h"
 #include "kernels/half.h"
+#include "kernels/kv_type.h"
+#include "kernels/quant/f8_e4m3.h"
 #include "tests/simt/gpu.h"
 #include "tests/support/test.h"
 
@@ -286,7 +288,7 @@ static void world_open(struct world *w, enum dtype t, int heads, int dim)
                               .head_dim = dim,
                               .table = w->table,
                               .table_stride = TABLE};
-    w->ref.page_bytes = (int64_t)heads * PAGE_TOKENS * 2 * dim * (t == DT_F32 ? 4 : 2);
+    w->ref.page_bytes = kv_page_bytes(t, heads, PAGE_TOKENS, dim);
     w->bytes = (size_t)w->ref.page_bytes * SEQS * TABLE;
     w->want = xcalloc(1, w->bytes);
     w->got = xcalloc(1, w->bytes);
@@ -305,6 +307,9 @@ static void world_open(struct world *w, enum dtype t, int heads, int dim)
 
 static float number(const struct kv_view *kv, const char *at, int i)
 {
+    if (kv->dtype == DT_F8_E4M3)
+        return f8_e4m3_value((uint8_t)at[i]) *
+               kv_fp8_power(*page_scale(kv, at, i / kv->head_dim) % 255);
     return kv->dtype == DT_F32 ? ((const float *)(const void *)at)[i]
                                : half_bf16(((const uint16_t *)(const void *)at)[i]);
 }
@@ -314,6 +319,8 @@ static void world_close(struct world *w, float rel)
 {
     const struct kv_view *kv = &w->ref;
     gpu_down(w->got, w->kv.base, w->bytes);
+    if (rel == 0 && kv->dtype == DT_F8_E4M3)
+        assert_memory_equal(w->got, w->want, w->bytes);
     for (int page = 0; page < SEQS * TABLE; page++)
         for (int h = 0; h < kv->n_head; h++) {
             int64_t at = page * kv->page_bytes + h * (kv->page_bytes / kv->n_head);
@@ -383,7 +390,8 @@ static void rope_of(enum dtype t, bool neox, bool norm, int dim)
     drop(all);
     if (norm)
         drop(scale);
-    world_close(&w, t == DT_F32 ? 3e-6f : rel + 0x1p-7f); /* a last bit of bf16 may differ */
+    /* a last bit of bf16 or e4m3 may differ */
+    world_close(&w, t == DT_F32 ? 3e-6f : rel + (t == DT_BF16 ? 0x1p-7f : 0x1p-3f));
 }
 
 static void ropes(void)
@@ -392,14 +400,15 @@ static void ropes(void)
     rope_of(DT_BF16, true, true, 128);
     rope_of(DT_F32, false, true, 20);
     rope_of(DT_BF16, false, false, 16);
+    rope_of(DT_F8_E4M3, true, true, 80);
 }
 
 /* rope and kv_write by themselves. */
-static void apart(void)
+static void apart_of(enum dtype kv)
 {
     enum { H = 2, D = 32 };
     struct world w;
-    world_open(&w, DT_BF16, H, D);
+    world_open(&w, kv, H, D);
     struct tensor x = host(STEP, H * D), y = host(STEP, H * D), on = gpu_tensor(x);
     float freq[D / 2];
     for (int i = 0; i < D / 2; i++)
@@ -423,6 +432,12 @@ static void apart(void)
     drop(x);
     drop(y);
     world_close(&w, 0);
+}
+
+static void apart(void)
+{
+    apart_of(DT_BF16);
+    apart_of(DT_F8_E4M3);
 }
 
 /* --- conv1d: a sequence in two chunks, another beginning in the second step */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "kernels/base/mem.h"
+#include "kernels/kv_type.h"
 
 /* The int32 arrays of a batch, in the order in which they lie in the region of rows. */
 struct rows {
@@ -56,8 +57,7 @@ static void lay_out_kv(struct stepper *s)
     m->kind = MEMORY_KV;
     m->dtype = (uint8_t)s->o.kv;
     m->page_tokens = s->info.page_tokens;
-    m->page_bytes =
-        (int64_t)hp->n_kv_head * m->page_tokens * 2 * hp->head_dim * dtype_info(s->o.kv)->bytes;
+    m->page_bytes = kv_page_bytes(s->o.kv, hp->n_kv_head, m->page_tokens, hp->head_dim);
     m->layer_bytes = m->page_bytes * s->n_pages_seq * s->o.max_seqs;
     m->table_stride = s->n_pages_seq;
 }
