@@ -394,6 +394,9 @@ static const char *const part_names[] = {
     "d/model-00002-of-00002.safetensors",
     "d/generation_config.json",
     "d/tokenizer_config.json",
+    "d/quantize_config.json",
+    "d/hf_quant_config.json",
+    "d/chat_template.jinja",
 };
 enum { N_PARTS = sizeof part_names / sizeof part_names[0] };
 
@@ -454,6 +457,36 @@ static void test_refused(void **state)
         if (!strstr(fail_text(), refused[i].says))
             fail_msg("%s: \"%s\" should have \"%s\"", refused[i].file, fail_text(),
                      refused[i].says);
+        xfree(data);
+    }
+}
+
+/* What was done to the weights, in the files of their own that older tools left. */
+static void test_old_files(void **state)
+{
+    static const struct {
+        const char *file, *type;
+    } old[] = {
+        {"old_gptq", "f16"},     /* groups of 16 fit no block */
+        {"old_modelopt", "f16"}, /* 16 columns fit none either */
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof old / sizeof old[0]; i++) {
+        struct ckpt_lent lent[N_PARTS];
+        const struct ckpt_tensor *t;
+        struct checkpoint *c;
+        char path[128], *data;
+        size_t n;
+
+        snprintf(path, sizeof path, "tests/fuzz/corpus/hf/%s", old[i].file);
+        assert_int_equal(file_read(path, 1 << 16, &data, &n), OK);
+        assert_int_equal(checkpoint_borrow(lent, cut(data, lent), &c), OK);
+        t = checkpoint_tensor(c, "model.layers.0.self_attn.q_proj.weight");
+        assert_true(t && t->made && !c->refusal);
+        assert_string_equal(checkpoint_type_name(c, t), old[i].type);
+        assert_non_null(checkpoint_key(c, "quantization_config.quant_method"));
+        checkpoint_close(c);
         xfree(data);
     }
 }
@@ -533,10 +566,15 @@ static void test_inspect(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_weights), cmocka_unit_test(test_logits),
-        cmocka_unit_test(test_text),    cmocka_unit_test(test_fallback),
-        cmocka_unit_test(test_named),   cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_inspect), cmocka_unit_test(test_auto_round_spellings),
+        cmocka_unit_test(test_weights),
+        cmocka_unit_test(test_logits),
+        cmocka_unit_test(test_text),
+        cmocka_unit_test(test_fallback),
+        cmocka_unit_test(test_named),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_inspect),
+        cmocka_unit_test(test_old_files),
+        cmocka_unit_test(test_auto_round_spellings),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -18,6 +18,9 @@ static const char *const names[] = {
     "d/model-00002-of-00002.safetensors",
     "d/generation_config.json",
     "d/tokenizer_config.json",
+    "d/quantize_config.json",
+    "d/hf_quant_config.json",
+    "d/chat_template.jinja",
 };
 enum { N_NAMES = sizeof names / sizeof names[0] };
 

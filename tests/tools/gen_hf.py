@@ -10,7 +10,8 @@ import struct
 OUT = "tests/fuzz/corpus/hf"
 NAMES = ("config.json", "model.safetensors", "model.safetensors.index.json",
          "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors",
-         "generation_config.json", "tokenizer_config.json")
+         "generation_config.json", "tokenizer_config.json", "quantize_config.json", "hf_quant_config.json",
+         "chat_template.jinja")
 
 CONFIG = dict(model_type="llama", num_hidden_layers=1, hidden_size=8, intermediate_size=8,
               num_attention_heads=2, num_key_value_heads=1, vocab_size=12, rms_norm_eps=1e-5,
@@ -60,7 +61,7 @@ def save(name, **files):
     parts = []
     for n in NAMES:
         key = n.split(".safetensors")[0].replace("model-0000", "part").split("-of")[0]
-        key = "index" if "index" in n else key.replace(".json", "")
+        key = "index" if "index" in n else key.replace(".json", "").replace(".jinja", "")
         data = files.get(key, b"")
         parts.append(data if isinstance(data, bytes) else json.dumps(data).encode())
     with open(f"{OUT}/{name}", "wb") as f:
@@ -182,6 +183,14 @@ def main():
         save(f"cut_{cut}", config=CONFIG, model=whole[:cut])
     for name in PACKED:
         save("packed_" + name, **packed(name))
+    gptq = packed("gptq4")
+    save("old_gptq", config=CONFIG, model=gptq["model"], quantize_config=dict(bits=4, group_size=16))
+    save("old_modelopt", config=CONFIG, model=packed("nvfp4_odd")["model"],
+         hf_quant_config=dict(quantization=dict(quant_algo="NVFP4", group_size=16)))
+    save("old_cut", config=CONFIG, model=gptq["model"], quantize_config=b'{"bits": 4, "group')
+    save("template", config=CONFIG, model=whole, chat_template=b"{{ messages }}",
+         tokenizer_config=TOKENIZER)
+    save("alone", model=whole)
     norm = "model.norm.weight"
     lies = {
         "offset": lambda h: h[norm].update(data_offsets=[1 << 60, (1 << 60) + 16]),
