@@ -9,7 +9,7 @@
 
 #include "kernels/half.h"
 
-enum { LINE = 64, ROWS = PANEL_ROWS };
+enum { LINE = 64, ROWS = PANEL_ROWS, TWO_BITS = 256 /* a pair */ };
 
 /* clang-format off */
 const int8_t codes_iq1[16]     = {-9, -7, -1, 1, 7, 9};
@@ -50,18 +50,10 @@ static void put_scales(enum dtype t, const struct quant_ints *o, int b, int r, u
         put_half(d + b * 32 + 2 * r, t == DT_MXFP4 ? half_to_bf16(o->d) : half_to_f16(o->d));
         return;
     }
-    if (o->has_min) {
-        put_half(d + 2 * r, half_to_f16(o->d));
-        put_half(d + 32 + 2 * r, half_to_f16(-o->m));
-    } else {
-        memcpy(d + 4 * r, &o->d, sizeof o->d);
-    }
+    memcpy(d + 4 * r, &o->d, sizeof o->d);
     int per = f->sum == QUANT_HALVES ? 2 : 1;
-    for (int h = 0; h < per; h++) {
+    for (int h = 0; f->head > LINE && h < per; h++)
         d[LINE + (b * per + h) * ROWS + r] = (uint8_t)o->sc[h];
-        if (o->has_min)
-            d[LINE + (16 + b * per + h) * ROWS + r] = (uint8_t)o->mn[h];
-    }
 }
 
 void codes_pack(enum dtype t, const uint8_t *s, int64_t k, int n, int r, uint8_t *d)
@@ -78,8 +70,13 @@ void codes_pack(enum dtype t, const uint8_t *s, int64_t k, int n, int r, uint8_t
         info->ints(s + k / info->block * info->bytes, (int)(k % info->block) / ACT_GROUP, &o);
         put_scales(t, &o, b, r, d);
         for (int i = 0; i < ACT_GROUP; i++) {
-            uint8_t *at = to + i / 4 * LINE + i % 4, c = code[(uint8_t)o.q[i]];
-            *at = b % 2 == 0 ? c : (uint8_t)(*at | c << 4);
+            int line = i / 4, shift = b % 2 * 4;
+            if (f->pair == TWO_BITS) {
+                shift += line / 4 * 2;
+                line %= 4;
+            }
+            uint8_t *at = to + line * LINE + i % 4, c = code[(uint8_t)o.q[i]];
+            *at = shift == 0 ? c : (uint8_t)(*at | c << shift);
         }
     }
 }
@@ -104,11 +101,11 @@ void codes_block(enum dtype t, const uint8_t *s, int b, int r, struct panel_bloc
         memcpy(&out->d[0], s + 4 * r, sizeof out->d[0]);
     }
     for (int h = 0; h < 2 && f->sum == QUANT_HALVES; h++) {
-        out->sc[h] = (int8_t)s[LINE + (2 * b + h) * ROWS + r];
-        if (f->zero == 0)
-            out->mn[h] = s[LINE + (16 + 2 * b + h) * ROWS + r];
+        uint8_t sc = s[LINE + (2 * b + h) * ROWS + r];
+        out->sc[h] = (int8_t)(f->zero == 0 ? sc & 15 : sc);
+        out->mn[h] = f->zero == 0 ? sc >> 4 : 1;
     }
-    if (f->sum == QUANT_WHOLE)
+    if (f->sum == QUANT_WHOLE && f->head > LINE)
         out->d[0] *= (float)(int8_t)s[LINE + b * ROWS + r];
     out->d[1] = out->d[0];
 }

@@ -62,14 +62,14 @@ static int level(void)
     [DT_F32] = kernel(F32),        [DT_F16] = kernel(F16),        [DT_Q8_0] = kernel(Q8_0), \
     [DT_Q4_0] = kernel(Q4_0),      [DT_Q4_1] = kernel(Q4_1),      [DT_Q5_0] = kernel(Q5_0), \
     [DT_Q5_1] = kernel(Q5_1),      [DT_Q4_K] = kernel(Q4_K),      [DT_Q5_K] = kernel(Q5_K), \
-    [DT_Q6_K] = kernel(Q6_K), \
+    [DT_Q6_K] = kernel(Q6_K), [DT_Q8_K] = kernel(Q8_K), \
     [DT_F64] = kernel(F32),        [DT_I8] = kernel(F32),         [DT_I16] = kernel(F32), \
     [DT_I32] = kernel(F32),        [DT_I64] = kernel(F32),        [DT_Q8_1] = kernel(Q8_0), \
-    [DT_Q1_0] = kernel(IQ4_NL),    [DT_Q2_0] = kernel(IQ4_NL),    [DT_Q2_K] = kernel(Q2_K), \
+    [DT_Q1_0] = kernel(Q2_0),      [DT_Q2_0] = kernel(Q2_0),      [DT_Q2_K] = kernel(Q2_K), \
     [DT_Q3_K] = kernel(Q3_K),      [DT_IQ1_S] = kernel(IQ4_XS),   [DT_IQ1_M] = kernel(Q3_K), \
     [DT_IQ2_XXS] = kernel(IQ4_XS), [DT_IQ2_XS] = kernel(Q3_K),    [DT_IQ2_S] = kernel(Q3_K), \
     [DT_IQ3_XXS] = kernel(IQ4_XS), [DT_IQ3_S] = kernel(IQ4_XS),   [DT_IQ4_NL] = kernel(IQ4_NL), \
-    [DT_IQ4_XS] = kernel(IQ4_XS),  [DT_TQ1_0] = kernel(IQ4_XS),   [DT_TQ2_0] = kernel(IQ4_XS), \
+    [DT_IQ4_XS] = kernel(IQ4_XS),  [DT_TQ1_0] = kernel(TQ2_0),    [DT_TQ2_0] = kernel(TQ2_0), \
     [DT_MXFP4] = kernel(IQ4_NL),   [DT_NVFP4] = kernel(NVFP4)
 #define FLOATS(kernel) \
     [DT_BF16] = kernel(BF16), [DT_F8_E4M3] = kernel(F8_E4M3), [DT_NF4] = kernel(NF4)

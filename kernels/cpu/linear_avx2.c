@@ -25,11 +25,26 @@ INLINE bool is_k(enum dtype f)
     return f == DT_Q4_K || f == DT_Q5_K || f == DT_Q6_K;
 }
 
-/* Formats of codes have five kinds of scales; each kernel is named after one format and serves all
- * that have its kind. */
+/* Formats of codes have four kinds of scales, those of 2 bits three; each kernel is named after one
+ * format and serves all that have its kind. */
 INLINE bool is_coded(enum dtype f)
 {
-    return f == DT_IQ4_NL || f == DT_NVFP4 || f == DT_IQ4_XS || f == DT_Q3_K || f == DT_Q2_K;
+    return f == DT_IQ4_NL || f == DT_NVFP4 || f == DT_IQ4_XS || f == DT_Q3_K;
+}
+
+INLINE bool is_two(enum dtype f) /* 2 bits, which are the values */
+{
+    return f == DT_Q2_0 || f == DT_TQ2_0 || f == DT_Q2_K;
+}
+
+INLINE bool is_q8(enum dtype f)
+{
+    return f == DT_Q8_0 || f == DT_Q8_K;
+}
+
+INLINE bool has_f32(enum dtype f) /* one scale of a step */
+{
+    return f == DT_IQ4_XS || f == DT_Q3_K || f == DT_TQ2_0 || f == DT_Q8_K;
 }
 
 INLINE bool has_min(enum dtype f)
@@ -49,13 +64,14 @@ INLINE bool has_halves(enum dtype f) /* integer scales of 16 k */
 
 INLINE int step_pairs(enum dtype f)
 {
-    return is_k(f) || f == DT_IQ4_XS || f == DT_Q3_K || f == DT_Q2_K ? 4 : 1;
+    return is_k(f) || has_f32(f) || f == DT_Q2_K ? 4 : 1;
 }
 
 INLINE int head_bytes(enum dtype f)
 {
-    return f == DT_Q2_K                  ? 576
+    return f == DT_TQ2_0 || f == DT_Q8_K ? 64
            : is_k(f) || f == DT_Q3_K     ? 320
+           : f == DT_Q2_K                ? 320
            : f == DT_IQ4_XS              ? 192
            : has_min(f) || f == DT_NVFP4 ? 128
                                          : 64;
@@ -63,18 +79,18 @@ INLINE int head_bytes(enum dtype f)
 
 INLINE int pair_bytes(enum dtype f)
 {
-    return f == DT_Q8_0 ? 1024 : f == DT_Q6_K ? 768 : has_fifth(f) ? 640 : 512;
+    return is_q8(f) ? 1024 : f == DT_Q6_K ? 768 : has_fifth(f) ? 640 : is_two(f) ? 256 : 512;
 }
 
 INLINE bool is_signed(enum dtype f)
 {
-    return f == DT_Q8_0 || is_coded(f);
+    return is_q8(f) || is_coded(f);
 }
 
 /* Lines whose 16-bit sums are added before they are widened. */
 INLINE int lines_in_16_bits(enum dtype f)
 {
-    return is_signed(f) ? 1 : f == DT_Q6_K ? 2 : has_fifth(f) ? 4 : 8;
+    return is_signed(f) ? 1 : f == DT_Q6_K ? 2 : has_fifth(f) || f == DT_Q2_K ? 4 : 8;
 }
 
 INLINE __m256i load(const uint8_t *p)
@@ -106,8 +122,12 @@ INLINE __m256i shift(__m256i v, int left)
  * the values of codes signed. */
 INLINE __m256i line(enum dtype f, const uint8_t *q, int h, int g, __m256i values)
 {
-    if (f == DT_Q8_0)
+    if (is_q8(f))
         return _mm256_xor_si256(load(q + (h * 8 + g) * LINE), _mm256_set1_epi8(-128));
+    if (is_two(f)) {
+        __m256i four = load(q + g % 4 * LINE);
+        return _mm256_and_si256(shift(four, -2 * (2 * h + g / 4)), _mm256_set1_epi8(3));
+    }
     __m256i v = load(q + g * LINE);
     v = _mm256_and_si256(h ? _mm256_srli_epi16(v, 4) : v, _mm256_set1_epi8(15));
     if (is_coded(f))
@@ -128,6 +148,15 @@ struct scales {
     __m256 mn[2];       /* of each 16 k (q2_k) */
 };
 
+/* Scale and minimum of q2_k, the nibbles of a byte. */
+INLINE void two_scales(const uint8_t *p, __m256 *sc, __m256 *mn)
+{
+    __m256i v = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)p));
+
+    *sc = _mm256_cvtepi32_ps(_mm256_and_si256(v, _mm256_set1_epi32(15)));
+    *mn = _mm256_cvtepi32_ps(_mm256_srli_epi32(v, 4));
+}
+
 /* Of one side of block b of the step at t. */
 INLINE struct scales scales(enum dtype f, const uint8_t *t, int b, int side, bool bf16)
 {
@@ -136,7 +165,7 @@ INLINE struct scales scales(enum dtype f, const uint8_t *t, int b, int side, boo
     if (f == DT_IQ4_NL && bf16) {
         __m128i d = _mm_loadu_si128((const void *)(t + b * 32 + side * 16));
         s.d = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(d), 16));
-    } else if (f == DT_IQ4_XS || f == DT_Q3_K) {
+    } else if (has_f32(f)) {
         s.d = _mm256_loadu_ps((const void *)(t + side * 32));
     } else if (f != DT_NVFP4) {
         s.d = halves((step_pairs(f) > 1 ? t : t + b * 32) + side * 16);
@@ -144,20 +173,20 @@ INLINE struct scales scales(enum dtype f, const uint8_t *t, int b, int side, boo
     if (f == DT_NVFP4) {
         s.sc[0] = halves(t + b * 64 + side * 16);
         s.sc[1] = halves(t + b * 64 + 32 + side * 16);
+    } else if (f == DT_Q2_K) {
+        two_scales(t + 64 + 2 * b * 16 + side * 8, &s.sc[0], &s.mn[0]);
+        two_scales(t + 64 + (2 * b + 1) * 16 + side * 8, &s.sc[1], &s.mn[1]);
+        s.m = halves(t + 32 + side * 16);
     } else if (has_halves(f)) {
         s.sc[0] = bytes_s(t + 64 + 2 * b * 16 + side * 8);
         s.sc[1] = bytes_s(t + 64 + (2 * b + 1) * 16 + side * 8);
     }
-    if (f == DT_Q2_K) {
-        s.m = halves(t + 32 + side * 16);
-        s.mn[0] = bytes_u(t + 320 + 2 * b * 16 + side * 8);
-        s.mn[1] = bytes_u(t + 320 + (2 * b + 1) * 16 + side * 8);
-    } else if (f == DT_IQ4_XS) {
+    if (f == DT_IQ4_XS) {
         s.d = _mm256_mul_ps(s.d, bytes_s(t + 64 + b * 16 + side * 8));
     } else if (is_k(f) && has_min(f)) {
         s.d = _mm256_mul_ps(s.d, bytes_u(t + 64 + b * 16 + side * 8));
         s.m = _mm256_mul_ps(halves(t + 32 + side * 16), bytes_u(t + 192 + b * 16 + side * 8));
-    } else if (has_min(f)) {
+    } else if (has_min(f) && f != DT_Q2_K) {
         s.m = halves(t + 64 + b * 32 + side * 16);
     }
     return s;
@@ -327,4 +356,5 @@ INLINE void tile(struct shape z, const struct linear_job *j, int64_t panel, int6
     }
 KERNEL(Q8_0) KERNEL(Q4_0) KERNEL(Q4_1) KERNEL(Q5_0) KERNEL(Q5_1) KERNEL(Q4_K) KERNEL(Q5_K)
 KERNEL(Q6_K) KERNEL(IQ4_NL) KERNEL(NVFP4) KERNEL(IQ4_XS) KERNEL(Q3_K) KERNEL(Q2_K)
+KERNEL(Q2_0) KERNEL(TQ2_0) KERNEL(Q8_K)
     /* clang-format on */

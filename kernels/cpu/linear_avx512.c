@@ -22,11 +22,26 @@ INLINE bool is_k(enum dtype f)
     return f == DT_Q4_K || f == DT_Q5_K || f == DT_Q6_K;
 }
 
-/* Formats of codes have five kinds of scales; each kernel is named after one format and serves all
- * that have its kind. */
+/* Formats of codes have four kinds of scales, those of 2 bits three; each kernel is named after one
+ * format and serves all that have its kind. */
 INLINE bool is_coded(enum dtype f)
 {
-    return f == DT_IQ4_NL || f == DT_NVFP4 || f == DT_IQ4_XS || f == DT_Q3_K || f == DT_Q2_K;
+    return f == DT_IQ4_NL || f == DT_NVFP4 || f == DT_IQ4_XS || f == DT_Q3_K;
+}
+
+INLINE bool is_two(enum dtype f) /* 2 bits, which are the values */
+{
+    return f == DT_Q2_0 || f == DT_TQ2_0 || f == DT_Q2_K;
+}
+
+INLINE bool is_q8(enum dtype f)
+{
+    return f == DT_Q8_0 || f == DT_Q8_K;
+}
+
+INLINE bool has_f32(enum dtype f) /* one scale of a step */
+{
+    return f == DT_IQ4_XS || f == DT_Q3_K || f == DT_TQ2_0 || f == DT_Q8_K;
 }
 
 INLINE bool has_min(enum dtype f)
@@ -46,13 +61,14 @@ INLINE bool has_halves(enum dtype f) /* integer scales of 16 k */
 
 INLINE int step_pairs(enum dtype f)
 {
-    return is_k(f) || f == DT_IQ4_XS || f == DT_Q3_K || f == DT_Q2_K ? 4 : 1;
+    return is_k(f) || has_f32(f) || f == DT_Q2_K ? 4 : 1;
 }
 
 INLINE int head_bytes(enum dtype f)
 {
-    return f == DT_Q2_K                  ? 576
+    return f == DT_TQ2_0 || f == DT_Q8_K ? 64
            : is_k(f) || f == DT_Q3_K     ? 320
+           : f == DT_Q2_K                ? 320
            : f == DT_IQ4_XS              ? 192
            : has_min(f) || f == DT_NVFP4 ? 128
                                          : 64;
@@ -60,7 +76,7 @@ INLINE int head_bytes(enum dtype f)
 
 INLINE int pair_bytes(enum dtype f)
 {
-    return f == DT_Q8_0 ? 1024 : f == DT_Q6_K ? 768 : has_fifth(f) ? 640 : 512;
+    return is_q8(f) ? 1024 : f == DT_Q6_K ? 768 : has_fifth(f) ? 640 : is_two(f) ? 256 : 512;
 }
 
 INLINE __m512 halves(const uint8_t *p)
@@ -87,8 +103,12 @@ INLINE __m512i shift(__m512i v, int left)
 /* Value line g of block h of the pair at q: 16 rows x 4 k as unsigned bytes. `values`: of codes. */
 INLINE __m512i line(enum dtype f, const uint8_t *q, int h, int g, __m512i values)
 {
-    if (f == DT_Q8_0)
+    if (is_q8(f))
         return _mm512_loadu_si512(q + (h * 8 + g) * LINE);
+    if (is_two(f)) {
+        __m512i four = _mm512_loadu_si512(q + g % 4 * LINE);
+        return _mm512_and_si512(shift(four, -2 * (2 * h + g / 4)), _mm512_set1_epi8(3));
+    }
     __m512i v = _mm512_loadu_si512(q + g * LINE);
     v = _mm512_and_si512(h ? _mm512_srli_epi16(v, 4) : v, _mm512_set1_epi8(15));
     if (is_coded(f))
@@ -109,6 +129,15 @@ struct scales {
     __m512 mn[2];       /* of each 16 k (q2_k) */
 };
 
+/* Scale and minimum of q2_k, the nibbles of a byte. */
+INLINE void two_scales(const uint8_t *p, __m512 *sc, __m512 *mn)
+{
+    __m512i v = _mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)p));
+
+    *sc = _mm512_cvtepi32_ps(_mm512_and_si512(v, _mm512_set1_epi32(15)));
+    *mn = _mm512_cvtepi32_ps(_mm512_srli_epi32(v, 4));
+}
+
 /* Of block b of the step at t. */
 INLINE struct scales scales(enum dtype f, const uint8_t *t, int b, bool bf16)
 {
@@ -117,7 +146,7 @@ INLINE struct scales scales(enum dtype f, const uint8_t *t, int b, bool bf16)
     if (f == DT_IQ4_NL && bf16) {
         __m256i d = _mm256_loadu_si256((const void *)(t + b * 32));
         s.d = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(d), 16));
-    } else if (f == DT_IQ4_XS || f == DT_Q3_K) {
+    } else if (has_f32(f)) {
         s.d = _mm512_loadu_ps(t);
     } else if (f != DT_NVFP4) {
         s.d = halves(step_pairs(f) > 1 ? t : t + b * 32);
@@ -125,20 +154,20 @@ INLINE struct scales scales(enum dtype f, const uint8_t *t, int b, bool bf16)
     if (f == DT_NVFP4) {
         s.sc[0] = halves(t + b * 64);
         s.sc[1] = halves(t + b * 64 + 32);
+    } else if (f == DT_Q2_K) {
+        two_scales(t + 64 + 2 * b * 16, &s.sc[0], &s.mn[0]);
+        two_scales(t + 64 + (2 * b + 1) * 16, &s.sc[1], &s.mn[1]);
+        s.m = halves(t + 32);
     } else if (has_halves(f)) {
         s.sc[0] = bytes_s(t + 64 + 2 * b * 16);
         s.sc[1] = bytes_s(t + 64 + (2 * b + 1) * 16);
     }
-    if (f == DT_Q2_K) {
-        s.m = halves(t + 32);
-        s.mn[0] = bytes_u(t + 320 + 2 * b * 16);
-        s.mn[1] = bytes_u(t + 320 + (2 * b + 1) * 16);
-    } else if (f == DT_IQ4_XS) {
+    if (f == DT_IQ4_XS) {
         s.d = _mm512_mul_ps(s.d, bytes_s(t + 64 + b * 16));
     } else if (is_k(f) && has_min(f)) {
         s.d = _mm512_mul_ps(s.d, bytes_u(t + 64 + b * 16));
         s.m = _mm512_mul_ps(halves(t + 32), bytes_u(t + 192 + b * 16));
-    } else if (has_min(f)) {
+    } else if (has_min(f) && f != DT_Q2_K) {
         s.m = halves(t + 64 + b * 32);
     }
     return s;
@@ -324,4 +353,5 @@ INLINE void tile(struct shape z, const struct linear_job *j, int64_t panel, int6
 KERNEL(Q8_0, true) KERNEL(Q4_0, false) KERNEL(Q4_1, false) KERNEL(Q5_0, false) KERNEL(Q5_1, false)
 KERNEL(Q4_K, false) KERNEL(Q5_K, false) KERNEL(Q6_K, false)
 KERNEL(IQ4_NL, false) KERNEL(NVFP4, false) KERNEL(IQ4_XS, false) KERNEL(Q3_K, false) KERNEL(Q2_K, false)
+KERNEL(Q2_0, false) KERNEL(TQ2_0, false) KERNEL(Q8_K, true)
     /* clang-format on */

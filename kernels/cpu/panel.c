@@ -38,8 +38,9 @@ static const struct panel_format formats[N_DTYPE] = {
     [DT_Q6_K]    = {256, 3392, 320,  768,  32, QUANT_HALVES, NULL},
     [DT_IQ4_NL]  = { 64,  576,  64,  512, 127, QUANT_WHOLE, codes_iq4},
     [DT_MXFP4]   = { 64,  576,  64,  512,  12, QUANT_WHOLE, codes_fp4},
-    [DT_Q1_0]    = { 64,  576,  64,  512,   1, QUANT_WHOLE, codes_ternary},
-    [DT_Q2_0]    = { 64,  576,  64,  512,   1, QUANT_WHOLE, codes_ternary},
+    [DT_Q8_K]    = {256, 4160,  64, 1024, 128, QUANT_WHOLE, NULL},
+    [DT_Q1_0]    = { 64,  320,  64,  256,   1, QUANT_WHOLE, codes_ternary},
+    [DT_Q2_0]    = { 64,  320,  64,  256,   1, QUANT_WHOLE, codes_ternary},
     [DT_NVFP4]   = { 64,  640, 128,  512,  12, QUANT_APART, codes_fp4},
     [DT_F8_E4M3] = { 64, 1088,  64,    0,   0, QUANT_WHOLE, NULL},
     [DT_NF4]     = { 64,  576,  64,    0,   0, QUANT_WHOLE, NULL},
@@ -48,13 +49,13 @@ static const struct panel_format formats[N_DTYPE] = {
     [DT_IQ3_XXS] = {256, 2240, 192,  512,  62, QUANT_WHOLE, codes_iq3_xxs},
     [DT_IQ3_S]   = {256, 2240, 192,  512,  15, QUANT_WHOLE, codes_iq3_s},
     [DT_IQ4_XS]  = {256, 2240, 192,  512, 127, QUANT_WHOLE, codes_iq4},
-    [DT_TQ1_0]   = {256, 2240, 192,  512,   1, QUANT_WHOLE, codes_ternary},
-    [DT_TQ2_0]   = {256, 2240, 192,  512,   1, QUANT_WHOLE, codes_ternary},
+    [DT_TQ1_0]   = {256, 1088,  64,  256,   1, QUANT_WHOLE, codes_ternary},
+    [DT_TQ2_0]   = {256, 1088,  64,  256,   1, QUANT_WHOLE, codes_ternary},
     [DT_Q3_K]    = {256, 2368, 320,  512,   4, QUANT_HALVES, codes_q3_k},
     [DT_IQ1_M]   = {256, 2368, 320,  512,   9, QUANT_HALVES, codes_iq1},
     [DT_IQ2_XS]  = {256, 2368, 320,  512,  43, QUANT_HALVES, codes_iq2},
     [DT_IQ2_S]   = {256, 2368, 320,  512,  43, QUANT_HALVES, codes_iq2},
-    [DT_Q2_K]    = {256, 2624, 576,  512,   0, QUANT_HALVES, codes_q2_k},
+    [DT_Q2_K]    = {256, 1344, 320,  256,   0, QUANT_HALVES, codes_q2_k},
 };
 /* clang-format on */
 
@@ -248,6 +249,71 @@ static void pack_q6_k(const uint8_t *s, int n, int r, uint8_t *d)
     }
 }
 
+static void pack_q8_k(const uint8_t *s, int n, int r, uint8_t *d)
+{
+    (void)n;
+    memcpy(d + 4 * r, s, 4);
+    for (int g = 0; g < 64; g++)
+        put(d + LINE + g * LINE + 4 * r, word(s + 4 + 4 * g) ^ 0x80808080u);
+}
+
+/* 64 bytes of 2-bit fields: of 128 k, bits 2 j of byte l are k = 32 j + l. */
+static void pack_fields(const uint8_t *s, uint8_t *d)
+{
+    for (int p = 0; p < 4; p++, d += 4 * LINE) {
+        for (int l = 0; l < 4; l++) {
+            uint32_t v = 0;
+            for (int i = 0; i < 4; i++) { /* block i / 2 of the pair, line l or l + 4 of it */
+                uint32_t four = word(s + p / 2 * 32 + 4 * (l + i % 2 * 4));
+                v |= (four >> 2 * (p % 2 * 2 + i / 2) & 3 * ONES) << 2 * i;
+            }
+            put(d + l * LINE, v);
+        }
+    }
+}
+
+static void pack_tq2_0(const uint8_t *s, int n, int r, uint8_t *d)
+{
+    float scale = half_f16(half_at(s + 64));
+
+    (void)n;
+    memcpy(d + 4 * r, &scale, sizeof scale);
+    pack_fields(s, d + LINE + 4 * r);
+}
+
+/* The value lines of a block of 32 k as words, bits 2 i of the 4 lines that hold them. */
+static void put_two(uint8_t *d, int h, int g, uint32_t codes)
+{
+    uint8_t *at = d + g % 4 * LINE;
+    int shift = 2 * (2 * h + g / 4);
+
+    put(at, shift == 0 ? codes : word(at) | codes << shift);
+}
+
+/* A byte is 4 k, which a panel wants in 4 bytes. */
+static void pack_q2_0(const uint8_t *s, int n, int r, uint8_t *d)
+{
+    (void)n;
+    for (int h = 0; h < 2; h++) {
+        memcpy(d + h * 32 + 2 * r, s, 2);
+        for (int g = 0; g < 8; g++) {
+            uint32_t four = s[2 + 8 * h + g];
+            four = (four | four << 12) & 0x000f000f;
+            put_two(d + LINE + 4 * r, h, g, (four | four << 6) & 3 * ONES);
+        }
+    }
+}
+
+static void pack_q2_k(const uint8_t *s, int n, int r, uint8_t *d)
+{
+    (void)n;
+    memcpy(d + 2 * r, s + 80, 2);
+    memcpy(d + 32 + 2 * r, s + 82, 2);
+    for (int i = 0; i < 16; i++)
+        d[LINE + i * 16 + r] = s[i];
+    pack_fields(s + 16, d + 320 + 4 * r);
+}
+
 static void pack_bf16(const uint8_t *s, int n, int r, uint8_t *d)
 {
     for (int k = 0; k < n; k++)
@@ -293,6 +359,8 @@ static pack_fn *const packers[N_DTYPE] = {
     [DT_Q4_0] = pack_q4_0, [DT_Q4_1] = pack_q4_1, [DT_Q5_0] = pack_q5_0, [DT_Q5_1] = pack_q5_1,
     [DT_Q4_K] = pack_q4_k, [DT_Q5_K] = pack_q5_k, [DT_Q6_K] = pack_q6_k, [DT_Q8_1] = pack_q8_1,
     [DT_IQ4_NL] = pack_q4_0, /* its nibbles are the codes */
+    [DT_Q8_K] = pack_q8_k, [DT_TQ2_0] = pack_tq2_0, [DT_Q2_K] = pack_q2_k,
+    [DT_Q2_0] = pack_q2_0,
     [DT_F8_E4M3] = pack_f8_e4m3, [DT_NF4] = pack_nf4,
 };
 /* clang-format on */
@@ -356,10 +424,13 @@ static void block_values(enum dtype t, const uint8_t *v, int h, int r, uint8_t *
 {
     for (int k = 0; k < ACT_GROUP; k++) {
         int g = k / 4, byte = 4 * r + k % 4;
-        int low = v[g * LINE + byte] >> 4 * h & 15;
+        int low = v[(formats[t].pair == 256 ? 0 : g) * LINE + byte] >> 4 * h & 15;
         switch (formats[t].pair) {
         case 1024:
             q[k] = v[(h * 8 + g) * LINE + byte];
+            break;
+        case 256:
+            q[k] = v[g % 4 * LINE + byte] >> 2 * (2 * h + g / 4) & 3;
             break;
         case 640:
             q[k] = (uint8_t)(low | (v[PLANES + h * LINE + byte] >> g & 1) << 4);
@@ -392,6 +463,11 @@ void panel_block(enum dtype t, const uint8_t *panel, int64_t b, int r, struct pa
         out->d[0] = out->d[1] = half_f16(half_at(s + h * 32 + 2 * r));
         if (f->head == 128)
             out->m = half_f16(half_at(s + 64 + h * 32 + 2 * r));
+        return;
+    }
+    if (t == DT_Q8_K) {
+        memcpy(&out->d[0], s + 4 * r, sizeof out->d[0]);
+        out->d[1] = out->d[0];
         return;
     }
     out->d[0] = out->d[1] = half_f16(half_at(s + 2 * r));

@@ -24,18 +24,27 @@
  *
  *   q8_1       as q8_0, its sum dropped
  *
+ *   q8_k       f32 d[16]                                      | 4 x 16 lines
+ *
  * All other block formats have at most 16 different values: a nibble is a code, its value stands in
  * a table of the format (codes.h). 8 lines a pair, no planes; what differs is the head:
  *
- *   iq4_nl, mxfp4, q1_0, q2_0               f16 d[2][16], mxfp4 bf16
+ *   iq4_nl, mxfp4                           f16 d[2][16], mxfp4 bf16
  *
  *   nvfp4                                   f16 d[2][2][16]: of 16 k
  *
- *   iq1_s iq2_xxs iq3_xxs iq3_s iq4_xs tq*  step 256: f32 d[16], s8 sc[8][16]
+ *   iq1_s iq2_xxs iq3_xxs iq3_s iq4_xs      step 256: f32 d[16], s8 sc[8][16]
  *
  *   q3_k iq1_m iq2_xs iq2_s                 step 256: f32 d[16], s8 sc[16][16]
  *
- *   q2_k                    step 256: f16 d[16], dmin[16], u8 sc[16][16], mn[16][16]
+ * Four values, or fewer, take 2 bits, 4 lines a pair: value line g of block h are bits 2 (2 h + g /
+ * 4) and the next of line g % 4.
+ *
+ *   q1_0, q2_0      f16 d[2][16]
+ *
+ *   tq1_0, tq2_0    step 256: f32 d[16]
+ *
+ *   q2_k            step 256: f16 d[16], dmin[16], u8 sc[16][16] with mn in the upper nibble
  *
  * Plane of 1 bit: line h, bit g of a byte is the fifth bit of that byte's value in line g of block
  * h. Plane of 2 bits: line 2 h + g / 4, bits 2 (g % 4) and the next. Plain formats: bf16 a line =

@@ -16,7 +16,7 @@ static const enum dtype types[] = {
     DT_Q8_0,   DT_Q8_1,  DT_Q4_0,    DT_Q4_1,  DT_Q5_0,   DT_Q5_1,   DT_Q1_0,  DT_Q2_0,
     DT_Q2_K,   DT_Q3_K,  DT_Q4_K,    DT_Q5_K,  DT_Q6_K,   DT_IQ1_S,  DT_IQ1_M, DT_IQ2_XXS,
     DT_IQ2_XS, DT_IQ2_S, DT_IQ3_XXS, DT_IQ3_S, DT_IQ4_NL, DT_IQ4_XS, DT_TQ1_0, DT_TQ2_0,
-    DT_MXFP4,  DT_NVFP4, DT_F8_E4M3, DT_NF4,
+    DT_MXFP4,  DT_NVFP4, DT_F8_E4M3, DT_NF4,   DT_Q8_K,
 };
 static const char *const isas[] = {"scalar", "avx2", "avx512", "avx512bf16"};
 enum { N_TYPES = sizeof types / sizeof *types, N_ISAS = 4, M_MAX = 130 };
@@ -97,7 +97,7 @@ static void random_row(enum dtype t, uint8_t *p, int64_t n)
             memcpy(p + scales[t].at + 2 * i, &h, 2);
         for (int i = 0; t == DT_IQ1_M && i < 4; i++) /* its f16 lies in four pieces */
             p[49 + 2 * i] = (uint8_t)((p[49 + 2 * i] & 15) | (h >> 4 * i & 15) << 4);
-        if (t == DT_F8_E4M3 || t == DT_NF4)
+        if (t == DT_F8_E4M3 || t == DT_NF4 || t == DT_Q8_K)
             memcpy(p, &(float){random_float()}, sizeof(float));
         if (t == DT_MXFP4) /* subnormal weights are 0 to the pool's threads, so none here */
             p[0] = (uint8_t)(random32() % 16 == 0 ? 60 : 118 + random32() % 12);
