@@ -138,20 +138,19 @@ static void keep_exceptions(struct tuner *t)
     }
 }
 
-/* The launches that the model is to foresee: the best ones of the skinny kernel, and cuBLASLt's
- * first suggestion, which is what the model means by cuBLASLt. */
+/* The launches that the model is to foresee: the best ones of our own kernels, and cuBLASLt's first
+ * suggestion, which is what the model means by cuBLASLt. */
 static void keep_points(struct tune_done *d, const struct tune_field *f)
 {
     double base = f->n_base ? tune_median(f->base_us, f->n_base) : 0;
     int own = 0;
     for (int i = 0; i < f->n && d->n_points < TUNE_POINTS_MAX; i++) {
         const struct tune_cand *c = &f->cand[i];
-        bool skinny = c->p.path == GPU_PATH_SKINNY;
-        if (c->p.lt || c->p.path == GPU_PATH_MMA8 || !isfinite(c->median) || base <= 0 ||
-            (skinny && own == POINTS_OF_ROW - 1))
+        bool tiled = gpu_path_tiled(c->p.path);
+        if (c->p.lt || !isfinite(c->median) || base <= 0 || (tiled && own == POINTS_OF_ROW - 1))
             continue;
         d->point[d->n_points++] = (struct tune_point){f->shape, c->p, c->median * base};
-        own += skinny;
+        own += tiled;
     }
 }
 
@@ -237,8 +236,10 @@ static void fit(struct tuner *t, struct tune_result *out)
     struct tune_point *p = xcalloc((size_t)most + 1, sizeof *p);
     for (int i = 0; i < t->n_all; i++)
         for (int j = 0; j < t->all[i].n_points; j++) {
-            p[n] = t->all[i].point[j];
-            p[n++].params.stages = gpu_stages(t->c->match.cc[0]);
+            p[n] = t->all[i].point[j]; /* of an earlier run without its ring */
+            p[n].params.stages =
+                p[n].params.path == GPU_PATH_MMA8 ? GPU_MMA8_STAGES : gpu_stages(t->c->match.cc[0]);
+            n++;
         }
     if (t->o->ceil)
         now.ceil = *t->o->ceil;

@@ -34,6 +34,7 @@ struct tune_pages {
     int32_t *table; /* of the host */
     int per_seq;    /* pages */
     float *x;       /* q, of the host */
+    double *want;   /* what the host computed for the samples; NaN: not yet */
     float *first;   /* rows that the first right cut gave; NaN before */
 };
 
@@ -146,6 +147,9 @@ static enum status begin(void *ctx, const struct tune_heads *h, const struct tun
     for (size_t i = 0; i < numbers; i++)
         t->x[i] = 4 * rng_uniform(rng_philox(21, i, 0).v[0]) - 2;
     xfree(t->first);
+    xfree(t->want);
+    t->want = xmalloc(SAMPLES * (size_t)h->head_dim * sizeof *t->want);
+    t->want[0] = NAN;
     t->first = xmalloc(SAMPLES * (size_t)(h->heads * h->head_dim) * sizeof *t->first);
     for (size_t i = 0; i < SAMPLES * (size_t)(h->heads * h->head_dim); i++)
         t->first[i] = NAN;
@@ -166,6 +170,17 @@ static enum status launch(void *ctx, const void *cut)
 
 /* ---- right ----------------------------------------------------------------------------------- */
 
+/* The samples' rows, from the first to the last, and heads. */
+static int row_of(const struct tune_pages *t, int i)
+{
+    return i * (t->step.seqs * t->step.rows - 1) / (SAMPLES - 1);
+}
+
+static int head_of(const struct tune_pages *t, int i)
+{
+    return (int)(rng_philox(22, (uint64_t)i, 0).v[0] % (uint32_t)t->heads.heads);
+}
+
 /* Number `i` of the key (or value) of a position. */
 static double number(const struct tune_pages *t, int seq, int pos, int head, bool value, int i)
 {
@@ -177,14 +192,14 @@ static double number(const struct tune_pages *t, int seq, int pos, int head, boo
 }
 
 /* One row and head, in double. */
-static bool row_right(const struct tune_pages *t, int row, int head, const float *got)
+static void exact(const struct tune_pages *t, int row, int head, double *y)
 {
     const struct tune_heads *h = &t->heads;
     const float *q = t->x + ((size_t)row * (size_t)h->heads + (size_t)head) * (size_t)h->head_dim;
     int seq = row / t->step.rows, kv = head / (h->heads / h->kv_heads);
     int see = t->step.context - t->step.rows + row % t->step.rows + 1;
-    double *y = xcalloc((size_t)h->head_dim, sizeof *y), sum = 0;
-    bool right = true;
+    double sum = 0;
+    memset(y, 0, (size_t)h->head_dim * sizeof *y);
     for (int p = 0; p < see; p++) { /* scores are within 100 of 0 */
         double score = 0;
         for (int i = 0; i < h->head_dim; i++)
@@ -194,10 +209,16 @@ static bool row_right(const struct tune_pages *t, int row, int head, const float
         for (int i = 0; i < h->head_dim; i++)
             y[i] += e * number(t, seq, p, kv, true, i);
     }
-    for (int i = 0; i < h->head_dim && right; i++)
-        right = fabs((double)got[i] - y[i] / sum) <= NEAR;
-    xfree(y);
-    return right;
+    for (int i = 0; i < h->head_dim; i++)
+        y[i] /= sum;
+}
+
+static bool row_right(const double *want, const float *got, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (!(fabs((double)got[i] - want[i]) <= NEAR))
+            return false;
+    return true;
 }
 
 /* Every number of a row is there, and near what another cut gave. */
@@ -215,14 +236,14 @@ static enum status check(void *ctx, const struct gpu_cut *cut, bool *right)
     struct tune_pages *t = ctx;
     const struct tune_heads *h = &t->heads;
     size_t width = (size_t)(h->heads * h->head_dim), row_bytes = width * sizeof(float);
-    int rows = t->step.seqs * t->step.rows;
     float *got = xmalloc(row_bytes), *now = xmalloc(SAMPLES * row_bytes);
     enum status s = OK;
     *right = true;
+    if (isnan(t->want[0]))
+        for (int i = 0; i < SAMPLES; i++)
+            exact(t, row_of(t, i), head_of(t, i), t->want + i * h->head_dim);
     for (int i = 0; i < SAMPLES && s == OK && *right; i++) {
-        int row = i * (rows - 1) / (SAMPLES - 1);
-        int head = (int)(rng_philox(22, (uint64_t)i, 0).v[0] % (uint32_t)h->heads);
-        char *at = (char *)t->op.y.data + (size_t)row * row_bytes;
+        char *at = (char *)t->op.y.data + (size_t)row_of(t, i) * row_bytes;
         memset(got, POISON, row_bytes);
         s = t->b->copy(t->q, at, got, row_bytes, COPY_TO_DEVICE);
         if (s == OK)
@@ -231,8 +252,9 @@ static enum status check(void *ctx, const struct gpu_cut *cut, bool *right)
             s = t->b->copy(t->q, got, at, row_bytes, COPY_TO_HOST);
         if (s == OK)
             s = tune_settle(t->dev);
-        *right = s == OK && all_there(got, t->first + (size_t)i * width, width) &&
-                 row_right(t, row, head, got + head * h->head_dim);
+        *right =
+            s == OK && all_there(got, t->first + (size_t)i * width, width) &&
+            row_right(t->want + i * h->head_dim, got + head_of(t, i) * h->head_dim, h->head_dim);
         memcpy(now + (size_t)i * width, got, row_bytes);
     }
     if (*right && isnan(t->first[0]))
@@ -301,5 +323,6 @@ void tune_pages_close(struct tune_pages *t)
     xfree(t->table);
     xfree(t->x);
     xfree(t->first);
+    xfree(t->want);
     xfree(t);
 }

@@ -4,7 +4,7 @@
 
 #include "kernels/gpu/tune.h"
 
-enum { TUNE_CANDS_MAX = 80, TUNE_SAMPLES = 12, TUNE_LT_MAX = 32 };
+enum { TUNE_CANDS_MAX = 96, TUNE_SAMPLES = 12, TUNE_LT_MAX = 32 };
 
 struct tune_effort { /* rounds for all, for the best few, in the duel; algorithms of cuBLASLt */
     int all, best, n_best, duel, algorithms;

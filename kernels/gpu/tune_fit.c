@@ -22,6 +22,8 @@ static enum gpu_kernel kernel_of(const struct tune_point *p)
 {
     if (p->params.path == GPU_PATH_LT)
         return GPU_LT_BF16;
+    if (p->params.path == GPU_PATH_MMA8)
+        return gpu_mma8_of(p->shape.w);
     return p->params.path == GPU_PATH_DEQUANT_LT ? GPU_DEQUANT : gpu_skinny_of(p->shape.w);
 }
 
@@ -79,7 +81,7 @@ static void fit_kernel(struct gpu_config *c, enum gpu_kernel k, const struct vie
                 moved |= better(c, v, x[i], steps[s], &least);
         }
     limit(e);
-    if (before.splitk_us == 0 && k >= GPU_LT_BF16) /* it has no such part */
+    if (before.splitk_us == 0) /* it has no such part */
         e->splitk_us = 0;
 }
 

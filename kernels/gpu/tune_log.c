@@ -115,7 +115,23 @@ static bool is_weight(const struct json *v, const struct tune_weight *w)
            k == w->k;
 }
 
-/* A launch of the skinny kernel that is built no more is left out. */
+static bool set_tile(struct gpu_params *p, int nt)
+{
+    bool mma8 = p->path == GPU_PATH_MMA8;
+    const struct gpu_tile *tiles = mma8 ? gpu_mma8_tiles : gpu_tiles;
+    int n = mma8 ? gpu_n_mma8_tiles() : gpu_n_tiles();
+    if (!gpu_path_tiled(p->path))
+        return true;
+    for (int i = 0; i < n; i++)
+        if (tiles[i].nt == nt) {
+            p->nt = nt;
+            p->r = tiles[i].r;
+            return true;
+        }
+    return false;
+}
+
+/* A launch that is built no more is left out. */
 static bool read_points(const struct json *list, struct tune_done *d)
 {
     if (!json_is(list, JSON_ARRAY) || list->count > TUNE_POINTS_MAX)
@@ -132,14 +148,7 @@ static bool read_points(const struct json *list, struct tune_done *d)
         p.shape.m = v[0];
         p.params = (struct gpu_params){.path = (enum gpu_path)v[1], .splits = (int)v[3]};
         p.us = us->number;
-        bool built = p.params.path != GPU_PATH_SKINNY;
-        for (int i = 0; i < gpu_n_tiles() && !built; i++)
-            if (gpu_tiles[i].nt == v[2]) {
-                p.params.nt = gpu_tiles[i].nt;
-                p.params.r = gpu_tiles[i].r;
-                built = true;
-            }
-        if (built)
+        if (set_tile(&p.params, (int)v[2]))
             d->point[d->n_points++] = p;
     }
     return true;

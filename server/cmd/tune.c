@@ -14,6 +14,7 @@
 
 #include "engine/load/bind.h"
 #include "engine/load/model.h"
+#include "kernels/base/clock.h"
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 #include "kernels/base/sha256.h"
@@ -28,7 +29,7 @@
 enum { WEIGHTS_MAX = 512, QUICK_WEIGHTS = 6, LOG_MAX = 256 << 20 };
 static const double QUICK_SECONDS = 20, FULL_SECONDS = 480;
 
-static const int rows_full[] = {1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512};
+static const int rows_full[] = {1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512, 1024, 2048};
 static const int rows_quick[] = {1, 8, 32, 256};
 
 /* Without a model: matrices of 0.5B to 8B networks, in the usual formats. */
@@ -66,6 +67,7 @@ struct session {
     struct buf log;
     size_t saved; /* bytes of it that are in the file */
     bool terminal;
+    double begun;
 };
 
 /* ---- what to tune ---------------------------------------------------------------------------- */
@@ -125,6 +127,23 @@ static void attn_options(struct session *s)
     s->attn.quick = s->c->quick;
 }
 
+/* Rows of x and y take a quarter of what is free, at most: more rows are left out, by name. */
+static void limit_rows(struct session *s)
+{
+    struct tune_options *o = &s->options;
+    double most = (double)s->info.free_bytes / 4;
+    int n = o->n_rows;
+    for (int i = 0; i < o->n_weights; i++) {
+        double each = (double)(o->weights[i].n + o->weights[i].k) * sizeof(float);
+        while (n > 1 && o->rows[n - 1] * each > most)
+            n--;
+    }
+    if (n < o->n_rows)
+        fprintf(stderr, "%d rows and more do not fit into the memory and are left out\n",
+                o->rows[n]);
+    o->n_rows = n;
+}
+
 static enum status choose_shapes(struct session *s)
 {
     bool given = s->c->model || s->c->random;
@@ -151,6 +170,7 @@ static enum status choose_shapes(struct session *s)
     s->options.budget = s->c->budget > 0 ? s->c->budget
                         : s->c->quick    ? QUICK_SECONDS
                                          : FULL_SECONDS;
+    limit_rows(s);
     return OK;
 }
 
@@ -334,6 +354,7 @@ static enum status tune_attention(struct session *s, struct gpu_config *c)
     struct tune_pages *t;
     if (s->attn.n_heads == 0 || !s->dev->backend->force_cut)
         return OK;
+    fprintf(stderr, "attention of %d kinds of heads, a few seconds each\n", s->attn.n_heads);
     TRY(tune_pages_open(s->dev, &s->attn, &t));
     struct tune_attn_device d = tune_pages_device(t);
     enum status st = tune_attn_run(&d, &s->attn, &s->arena, c, &s->log, &r);
@@ -354,6 +375,7 @@ static enum status run(struct session *s, const struct tune_device *d)
     TRY(make_folders(s->out));
     TRY(open_log(s));
     TRY(tune_attention(s, &c));
+    s->options.budget = fmax(0.01, s->options.budget - (clock_now() - s->begun));
     TRY(tune_run(d, &s->options, &s->arena, &c, &s->log, &r));
     TRY(save_log(s));
     set_provenance(s, &c, &r);
@@ -448,7 +470,7 @@ static enum status open_device(struct session *s)
 
 int cmd_tune(const struct config *c)
 {
-    struct session s = {.c = c, .terminal = isatty(STDERR_FILENO)};
+    struct session s = {.c = c, .terminal = isatty(STDERR_FILENO), .begun = clock_now()};
     struct tune_backend *t = NULL;
     arena_init(&s.arena, 0);
     enum status st = open_device(&s);

@@ -339,6 +339,38 @@ static void test_resume(void **state)
     buf_clear(&copy);
 }
 
+/* Killed anywhere: the timings end at any byte. What is whole in them is taken over. */
+static void test_resume_from_any_byte(void **state)
+{
+    struct tune_result r;
+    struct gpu_config before = open_sim(true), after = before;
+    struct tune_options o = all;
+    struct buf whole = {0};
+    int least = 1 << 30;
+    (void)state;
+    o.quick = sim.quirks = true;
+    assert_int_equal(tune_run(&device, &o, &arena, &after, &timings, &r), OK);
+    buf_append(&whole, timings.data, timings.len);
+    int all_begun = sim.begun;
+    for (size_t cut = 0; cut <= whole.len; cut += whole.len / 11) {
+        open_sim(true);
+        sim.quirks = true;
+        after = before;
+        buf_reset(&timings);
+        buf_append(&timings, whole.data, cut);
+        if (cut && whole.data[cut - 1] != '\n')
+            buf_putc(&timings, '\n'); /* as the command does */
+        assert_int_equal(tune_run(&device, &o, &arena, &after, &timings, &r), OK);
+        assert_true(r.complete && r.weights == N_WEIGHTS);
+        judge(&before, &after);
+        check_written(after);
+        assert_true(sim.begun <= all_begun * 5 / 4); /* duels are as noise has it */
+        least = sim.begun < least ? sim.begun : least;
+    }
+    assert_true(least < all_begun / 4);
+    buf_clear(&whole);
+}
+
 /* Another GPU than the sheet says, with other kernels: after the fit the model says what is
  * measured within a tenth, also for rows that were not tuned; and the run says so itself. */
 static void test_fit(void **state)
@@ -428,6 +460,7 @@ int main(void)
         cmocka_unit_test(test_wrong_is_not_timed),
         cmocka_unit_test(test_leaves_good_alone),
         cmocka_unit_test(test_resume),
+        cmocka_unit_test(test_resume_from_any_byte),
         cmocka_unit_test(test_fit),
         cmocka_unit_test(test_verify),
     };

@@ -3,7 +3,12 @@
 #include "kernels/gpu/tune_backend.h"
 
 #include <math.h>
+#include <signal.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "kernels/base/mem.h"
 #include "kernels/base/sha256.h"
@@ -252,16 +257,21 @@ static void test_check(void **state)
     dev->backend = &backend_cuda;
 }
 
-static int tune(const char *const *more)
+static const char path[] = "build/test_tune.json",
+                  log_path[] = "build/test_tune.json.timings.jsonl";
+static const char folder[] = "build/test_tune_cache";
+
+/* `inferd tune` with these options; without --output it goes to the user's cache. */
+static int tune(const char *budget, const char *const *more)
 {
-    const char *argv[16] = {"tests/data/models/qwen2-q4_0.gguf",
+    const char *argv[20] = {"tests/data/models/qwen2-q4_0.gguf",
                             "--quick",
                             "--budget",
-                            "0.01",
-                            "--output",
-                            "build/test_tune.json",
+                            budget,
                             "--cublaslt",
-                            "none"};
+                            "none",
+                            "--gpu-cache",
+                            folder};
     int n = 8;
     struct config c;
     while (*more)
@@ -272,47 +282,137 @@ static int tune(const char *const *more)
     return code;
 }
 
-/* One weight at a time, since the budget is over at once; then what was written is loaded. */
-static void test_command(void **state)
+static const char *const fresh[] = {"--output", path, NULL},
+                         *const resume[] = {"--output", path, "--resume", NULL},
+                         *const verify[] = {"--verify", NULL},
+                         *const to_cache[] = {"--resume", NULL};
+
+/* Weights that are done, by the timings on the disk. */
+static int done_lines(void)
 {
-    static const char path[] = "build/test_tune.json", log[] = "build/test_tune.json.timings.jsonl";
-    static const char *const none[] = {NULL}, *const resume[] = {"--resume", NULL},
-                             *const verify[] = {"--verify", NULL};
+    char *text;
+    size_t n;
+    int lines = 0;
+    if (file_read(log_path, 1 << 24, &text, &n) != OK)
+        return 0;
+    for (const char *p = text; (p = strstr(p, "{\"done\":")) && strchr(p, '\n'); p++)
+        lines++;
+    xfree(text);
+    return lines;
+}
+
+/* Killed while it measures the second matrix or a later one, and gone on with: what was done is
+ * taken over as it is. First of all tests, since the emulator's threads do not survive a fork. */
+static void test_killed(void **state)
+{
+    char *first, *second, sha[65];
+    size_t n_first, n_second;
     struct device_options o = {.gpu_config = path, .strict = true, .cublaslt = "none"};
     struct device_info info;
-    char *first, *second;
-    size_t n_first, n_second;
     (void)state;
-    assert_int_equal(tune(none), 0);
-    assert_int_equal(file_read(log, 1 << 24, &first, &n_first), OK);
-    assert_int_equal(tune(resume), 0);
-    assert_int_equal(file_read(log, 1 << 24, &second, &n_second), OK);
+    remove(log_path);
+    remove(path);
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0)
+        _exit(tune("300", fresh));
+    while (done_lines() == 0)
+        usleep(20000);
+    assert_int_equal(kill(child, SIGKILL), 0);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    assert_int_equal(access(path, F_OK), -1); /* a configuration is written whole or not at all */
+    assert_int_equal(file_read(log_path, 1 << 24, &first, &n_first), OK);
+    int done = done_lines();
+    assert_int_equal(tune("0.01", resume), 0);
+    assert_int_equal(file_read(log_path, 1 << 24, &second, &n_second), OK);
     assert_true(n_second > n_first && memcmp(first, second, n_first) == 0);
+    assert_int_equal(done_lines(), done + 1);
     assert_int_equal(backend_cuda.open(&o, &dev), OK);
     backend_cuda.info(dev, &info);
     assert_int_equal(info.gpu->how, GPU_FILE);
     assert_int_equal(info.gpu->config.from.kind, GPU_MEASURED);
+    assert_int_equal(info.gpu->config.from.entries, 4 * (done + 1));
     assert_non_null(strstr(info.gpu->config.from.ceilings, "read_gbs"));
-    char sha[65];
     sha256_hex(second, n_second, sha);
     assert_string_equal(info.gpu->config.from.raw_sha256, sha);
     backend_cuda.close(dev);
-    assert_int_equal(tune(verify), 0); /* of what is built in, where nothing was measured */
     xfree(first);
     xfree(second);
+}
+
+/* The new file cannot be written: the old one stays. (What it is written to is a folder.) */
+static void test_stays_whole(void **state)
+{
+    char part[80], *before, *after;
+    size_t n_before, n_after;
+    (void)state;
+    snprintf(part, sizeof part, "%s.%d.part", path, (int)getpid());
+    assert_int_equal(mkdir(part, 0777), 0);
+    assert_int_equal(file_read(path, 1 << 20, &before, &n_before), OK);
+    assert_int_not_equal(tune("0.01", resume), 0);
+    assert_int_equal(file_read(path, 1 << 20, &after, &n_after), OK);
+    assert_int_equal(n_after, n_before);
+    assert_memory_equal(after, before, n_before);
+    rmdir(part);
+    xfree(before);
+    xfree(after);
     remove(path);
-    remove(log);
+}
+
+static void make_corrupt(const char *cached)
+{
+    mkdir("build/test_tune_cache", 0777);
+    mkdir("build/test_tune_cache/gpu", 0777);
+    FILE *f = fopen(cached, "w");
+    assert_non_null(f);
+    fputs("{\"schema\": 1, \"id\": \"half a fi", f);
+    fclose(f);
+}
+
+/* The user's cache is broken: it is refused by name, and made anew by the next tuning. */
+static void test_cache_is_rebuilt(void **state)
+{
+    struct device_options o = {.gpu_cache = folder, .cublaslt = "none"};
+    struct device_info info;
+    struct arena a;
+    (void)state;
+    arena_init(&a, 0);
+    assert_int_equal(backend_cuda.open(&o, &dev), OK);
+    backend_cuda.info(dev, &info);
+    const char *cached = gpu_cache_path(&a, folder, &info.gpu->facts);
+    backend_cuda.close(dev);
+    const char *timed = arena_printf(&a, "%s.timings.jsonl", cached);
+    make_corrupt(cached);
+    assert_int_equal(rename(log_path, timed), 0); /* those of the tests before: less to measure */
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(backend_cuda.open(&o, &dev), OK);
+        backend_cuda.info(dev, &info);
+        if (i == 0)
+            assert_non_null(strstr(info.gpu->refused, cached));
+        else
+            assert_string_equal(info.gpu->refused, "");
+        assert_int_equal(info.gpu->how, i ? GPU_CACHE : GPU_NEAR);
+        backend_cuda.close(dev);
+        if (i == 0)
+            assert_int_equal(tune("0.01", to_cache), 0);
+    }
+    assert_int_equal(tune("0.01", verify), 0); /* no launch was better: nothing to doubt */
+    remove(cached);
+    remove(timed);
+    arena_clear(&a);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_killed),
+        cmocka_unit_test(test_stays_whole),
+        cmocka_unit_test(test_cache_is_rebuilt),
         cmocka_unit_test_setup_teardown(test_run, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_check, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_algorithms, set_up_lt, tear_down),
         cmocka_unit_test_setup_teardown(test_ceilings, set_up_lt, tear_down),
         cmocka_unit_test_setup_teardown(test_attention, set_up, tear_down),
-        cmocka_unit_test(test_command),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
