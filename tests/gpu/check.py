@@ -7,7 +7,7 @@ The folder holds the programs (`make gpu-bundle`; nothing is built here, so that
 with a GPU and little else). Each phase has its share of the seconds and can run alone:
 
     0  facts: the GPU, driver, libraries; every wrapper of gpu.cuh against what the emulator gives
-    1  ceilings: memory, tensor cores, cuBLASLt, launches, bus
+    1  ceilings: memory, tensor cores, cuBLASLt, launches, bus; how near to it weights are loaded
     2  correctness: the emulated tests' programs, on the GPU
     3  tuning: `inferd tune` for these models' shapes; what follows uses the configuration that it makes
     4  decode and prefill steps of Llama-3.1-8B and 3.2-1B, random weights
@@ -61,6 +61,7 @@ UNTUNED_CASES = ['1:2176', '64:2176'], ['512', '2048']
 # Server: model, format, workloads (prompt, tokens), streams.
 SERVER = [('llama-3.1-8b', 'bf16'), ('llama-3.1-8b', 'q4_0')]
 WORKLOADS, STREAMS = ((2048, 128), (128, 512)), (1, 8, 64, 256)
+LOADED = 0.8  # of what the bus or the disk gives, whichever is less: what loading weights must reach
 NEAR = 1e-5  # of the largest number of a case: rounding of the tensor cores and of exp
 
 
@@ -240,6 +241,18 @@ def phase0(c):
 # --- phases 1 and 2
 
 
+def loading(c):
+    """Weights from a file to the GPU: the least share of what the bus or the disk gives."""
+    code, out, err = c.run([c.path('gpu_load'), '--folder', c.o.state] + c.tiny(), 2 * SHARE[1])
+    lines = json_lines(out)
+    rows = [{k: x[k] for k in ('format', 'from', 'gbs', 'bound', 'by', 'share')} for x in lines if x['kind'] == 'load']
+    texts = [f'{r["format"]} from the {r["from"]} {r["gbs"]} GB/s, {r["share"]:.0%} of the {r["by"]}' for r in rows]
+    texts += [x['text'] for x in lines if x['kind'] == 'note'] + ([f'exit {code}: {err.strip()[-200:]}'] if code else [])
+    least = min((r['share'] for r in rows), default=0)
+    ok = code == 0 and bool(rows) and (c.o.dry or least >= LOADED)
+    return rows, {'ok': ok, 'text': f'{least:.0%} at least, {LOADED:.0%} wanted: ' + '; '.join(texts)}
+
+
 def phase1(c):
     command = [c.path('gpu_ceilings'), '--seconds', str(SHARE[1] * 0.6)] + c.library() + c.tiny()
     begin = time.monotonic()
@@ -250,7 +263,9 @@ def phase1(c):
     ceil = {x['name']: {k: x[k] for k in ('value', 'lo', 'hi')} for x in lines if x['kind'] == 'ceil'}
     notes = [x['text'] for x in lines if x['kind'] == 'note']
     text = f'{len(ceil)} ceilings' + ''.join(f'; {n}' for n in notes) + (f'; exit {code}: {err[-300:]}' if code else '')
-    c.keep('1', {'ceil': ceil, 'clocks': clocks, 'checks': {'ceilings': {'ok': code == 0, 'text': text}}})
+    loads, check = loading(c)
+    c.keep('1', {'ceil': ceil, 'clocks': clocks, 'weights': loads,
+                 'checks': {'ceilings': {'ok': code == 0, 'text': text}, 'loading': check}})
 
 
 def run_test(c, path):
@@ -447,7 +462,7 @@ def result_of(c):
             checks[k] = {'ok': c.o.dry, 'text': v['failed']}  # dry: a format that there is not
     return {
         'schema': 1, 'env': first.get('env'), 'ceil': ceil.get('ceil', {}), 'ceil_clocks': ceil.get('clocks', {}),
-        'checks': checks, 'rows': rows, 'loads': [p['load'] for p in parts if p.get('load')],
+        'checks': checks, 'weights': ceil.get('weights', []), 'rows': rows, 'loads': [p['load'] for p in parts if p.get('load')],
         'server': [r for k, v in done.items() if k.startswith('5 ') for r in v['rows']],
         'ncu': done.get('6', {}), 'tuning': tuned, 'torch': done.get('7', {}).get('torch', []),
     }

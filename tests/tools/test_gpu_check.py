@@ -45,6 +45,10 @@ class Dry(unittest.TestCase):
             self.assertIn(f'-- phase {phase}', out)
         for name in 'read_gbs', 'mma_bf16_tflops', 'lt_bf16_tflops', 'graph_gap_us', 'upload_gbs':
             self.assertGreater(result['ceil'][name]['value'], 0)
+        self.assertEqual([r['format'] for r in result['weights']][:4], ['bf16', 'q8_0', 'q4_0', 'q4_k'])
+        for row in result['weights']:
+            self.assertAlmostEqual(row['share'], row['gbs'] / row['bound'], delta=0.01 * row['share'] + 1e-4)
+        self.assertIn('80% wanted', result['checks']['loading']['text'])
         self.assertTrue(all(c['ok'] for c in result['checks'].values()))
         self.assertEqual([r['case'] for r in result['rows']], ['decode', 'decode', 'prefill', 'decode'])
         self.assertEqual([r['config'] for r in result['rows']], ['tuned'] * 3 + ['untuned'])
