@@ -84,6 +84,7 @@ static void keep_options(struct engine *e, const struct engine_options *o, struc
     w->device.gpu_cache = e->gpu_cache;
     w->device.strict = o->strict;
     w->device.deterministic = o->deterministic;
+    w->device.activations = o->activations;
     if (!o->random)
         return;
     e->random_shape = copy(o->random->shape);

@@ -51,7 +51,7 @@ struct config {
     const char *device, *gpu_layers, *kv_type, *isa, *cublaslt;
     int64_t ctx, kv_bytes, threads, max_seqs, max_queue, max_rows;
     bool prefix_cache, deterministic, strict;
-    const char *gpu_config, *gpu_cache;
+    const char *gpu_config, *gpu_cache, *activations;
     bool quick, verify, resume; /* tune */
     double budget;
     const char *random, *format;

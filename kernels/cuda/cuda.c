@@ -172,6 +172,7 @@ static enum status prepare(struct cuda_device *d, const struct device_options *o
     TRY(look(d, o));
     q->limits = lt_limits(q->cc);
     q->deterministic = o->deterministic;
+    q->activations = o->activations;
     q->strict = o->strict;
     q->scratch_bytes = q->limits->scratch;
     d->margin_bytes = margin(o->os_release ? o->os_release : "/proc/sys/kernel/osrelease");

@@ -51,6 +51,7 @@ struct cuda_queue {
     struct lt *lt;      /* NULL: there is no cuBLASLt */
     unsigned refused;   /* CUDA_NO_... */
     bool strict;        /* a wrong kernel is not replaced */
+    int activations;    /* 8: products may round x to e4m3 where W is f8_e4m3; 0: they may not */
     bool deterministic; /* a row's bits may not depend on the number of rows */
 };
 

@@ -231,6 +231,13 @@ GPU_FN void gpu_mma_e4m3(float (&d)[4], const uint32_t (&a)[4], const uint32_t (
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "f"(c[0]),
                    "f"(c[1]), "f"(c[2]), "f"(c[3]));
 }
+#else
+/* Older ones have no such numbers; kernels that want them are left out. */
+GPU_FN void gpu_mma_e4m3(float (&)[4], const uint32_t (&)[4], const uint32_t (&)[2],
+                         const float (&)[4])
+{
+    __trap();
+}
 #endif
 
 /* v, of which the compiler knows nothing: what is computed from it is not moved out of a loop,

@@ -224,8 +224,7 @@ static bool makes_own(const cuda_queue *q, const linear_op *a, int m, int per_sp
     return t != DT_F16 && m <= rows && bytes <= (q->smem_max < OWN_BYTES ? q->smem_max : OWN_BYTES);
 }
 
-/* What becomes of the sums, from row `first` on. */
-static void outputs(linear_args *o, const linear_op *a, int64_t first)
+void linear_outputs(linear_args *o, const linear_op *a, int64_t first)
 {
     const int64_t number = sizeof(float);
     o->n = a->w.shape[0];
@@ -279,7 +278,7 @@ static cudaError_t skinny(const cuda_queue *q, const linear_op *a, int64_t first
     o.k = k;
     o.x = pieces;
     o.x_scale = t == DT_F16 ? scale : nullptr;
-    outputs(&o, a, first);
+    linear_outputs(&o, a, first);
     float *apart = reinterpret_cast<float *>(pieces + x_bytes);
     o.part = splits > 1 && !fold ? apart : nullptr;
     if (fold && o.add == o.y) { /* is read when all is summed up */
@@ -328,9 +327,14 @@ static enum status run_skinny(const cuda_queue *q, const linear_op *a)
     return OK;
 }
 
-/* By cuBLASLt where that is chosen, else by the skinny kernel. */
+/* In e4m3 where that may be, by cuBLASLt where that is chosen, else by the skinny kernel. */
 static enum status multiply(cuda_queue *q, const linear_op *a)
 {
+    if (q->activations == 8) {
+        const enum status s = linear_by_w8a8(q, a);
+        if (s != ERR_UNSUPPORTED)
+            return s;
+    }
     if (linear_wants_lt(q, a)) {
         const enum status s = linear_by_lt(q, a);
         if (s != ERR_UNSUPPORTED || q->plan.forced) /* what is tuned is not replaced */
@@ -419,7 +423,7 @@ enum status cuda_linear(struct cuda_queue *q, const struct op_linear *a)
                 0};
     linear_args o = {};
     const linear_op op = {*a, 0, nullptr, 0};
-    outputs(&o, &op, 0);
+    linear_outputs(&o, &op, 0);
     const dim3 grid((n * 32 + THREADS - 1) / THREADS, (m + PLAIN_ROWS - 1) / PLAIN_ROWS);
     return cuda_check(gpu_launch(linear_plain, grid, THREADS, 0, q->stream, x,
                                  static_cast<const float *>(a->w.data), o),

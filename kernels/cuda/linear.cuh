@@ -619,6 +619,12 @@ cudaError_t linear_row_scale(const cuda_queue *q, const linear_op *a, int64_t fi
 /* What the weight's companion multiplies the sums by. */
 float linear_factor(const struct tensor *w);
 
+/* What becomes of the sums, from row `first` on. */
+void linear_outputs(linear_args *o, const linear_op *a, int64_t first);
+
+/* linear_w8a8.cu: x as e4m3, where that is allowed and pays. ERR_UNSUPPORTED: it declines. */
+enum status linear_by_w8a8(struct cuda_queue *q, const linear_op *a);
+
 /* linear_lt.cu: many rows, by cuBLASLt. ERR_UNSUPPORTED: it declines; y may be anything then. */
 bool linear_wants_lt(const cuda_queue *q, const linear_op *a);
 /* The launch that the GPU's configuration has for it; lt: cuBLASLt may take it. */

@@ -28,6 +28,7 @@ enum { GPU_ATTN_MAX = 64, GPU_CHUNK_MAX = 65536, GPU_PARTS_MAX = 64 };
     X(SKINNY_5, "skinny_5") X(SKINNY_4, "skinny_4") X(SKINNY_ANY, "skinny_any")                    \
     X(PLAIN, "plain") X(LT_BF16, "lt_bf16") X(LT_FP8, "lt_fp8") X(DEQUANT, "dequant")              \
     X(MMA8_8, "mma8_8") X(MMA8_6, "mma8_6") X(MMA8_5, "mma8_5") X(MMA8_4, "mma8_4")                \
+    X(W8A8, "w8a8")                                                                                \
     X(ATTN_DEC, "attn_dec") X(ATTN_PRE, "attn_pre")
 /* clang-format on */
 #define GPU_KERNEL_ENUM(id, name) GPU_##id,
@@ -41,6 +42,7 @@ enum gpu_path {
     GPU_PATH_DEQUANT_LT,
     GPU_PATH_PLAIN,
     GPU_PATH_MMA8, /* many rows in int8, with the bits of the skinny kernel */
+    GPU_PATH_W8A8, /* many rows with x as e4m3 too; where that is allowed, never by a config */
     N_GPU_PATH
 };
 /* Of kernels of our own with a tile and splits (struct gpu_params), not cuBLASLt's. */

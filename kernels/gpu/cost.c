@@ -38,8 +38,17 @@ static bool is_half(enum dtype w)
     return gpu_skinny_of(w) == GPU_SKINNY_16 || gpu_is_floats(w);
 }
 
-static double mma_rate(const struct gpu_config *c, enum dtype w)
+static enum gpu_kernel kernel_of(enum dtype w, enum gpu_path path)
 {
+    if (path == GPU_PATH_W8A8)
+        return GPU_W8A8;
+    return path == GPU_PATH_MMA8 ? gpu_mma8_of(w) : gpu_skinny_of(w);
+}
+
+static double mma_rate(const struct gpu_config *c, enum dtype w, enum gpu_path path)
+{
+    if (path == GPU_PATH_W8A8) /* by mma.sync, as the others */
+        return c->ceil.fp8_tflops * c->ceil.mma_bf16_tflops / c->ceil.bf16_tflops;
     return is_half(w) ? c->ceil.mma_bf16_tflops : c->ceil.mma_int8_tops;
 }
 
@@ -61,8 +70,8 @@ static double slots(const struct gpu_config *c, const struct gpu_params *p, int 
 static double cost_tiled(const struct gpu_config *c, const struct gpu_shape *s,
                          const struct gpu_params *p)
 {
-    bool mma8 = p->path == GPU_PATH_MMA8;
-    const struct gpu_eff *e = &c->eff[mma8 ? gpu_mma8_of(s->w) : gpu_skinny_of(s->w)];
+    bool mma8 = p->path != GPU_PATH_SKINNY;
+    const struct gpu_eff *e = &c->eff[kernel_of(s->w, p->path)];
     /* One block adds its splits up itself. */
     bool fold = p->splits > 1 && (mma8 || s->m > GPU_LARGE_M);
     int64_t passes = up(up(s->m, 8), p->nt), lines = up(up(s->n, 16), GPU_WARPS * p->r);
@@ -82,7 +91,7 @@ static double cost_tiled(const struct gpu_config *c, const struct gpu_shape *s,
          (double)lines * (double)up(s->k, 64) * (double)up(s->m, 8) * gpu_piece_bytes(s->w)) /
         (c->ceil.l2_gbs * GB_US);
     double flops = 2.0 * (double)(passes * p->nt * 8) * (double)(lines * 64 * p->r) * (double)s->k;
-    double mma = flops / (mma_rate(c, s->w) * TERA_US * e->fl * waves);
+    double mma = flops / (mma_rate(c, s->w, p->path) * TERA_US * e->fl * waves);
     return fmax(fmax(memory, l2), mma) + e->t0_us + (parts > 0 ? e->splitk_us : 0);
 }
 
@@ -118,6 +127,7 @@ double gpu_cost(const struct gpu_config *c, const struct gpu_shape *s, const str
     switch (p->path) {
     case GPU_PATH_SKINNY:
     case GPU_PATH_MMA8:
+    case GPU_PATH_W8A8:
         return cost_tiled(c, s, p);
     case GPU_PATH_LT:
         return cost_lt(c, s, false);
@@ -262,6 +272,30 @@ struct gpu_cut gpu_cut_of(const struct gpu_config *c, int head_dim, int group)
         if (c->attn[i].head_dim == head_dim && c->attn[i].group == group)
             return c->attn[i].cut;
     return (struct gpu_cut){c->attn_chunk, c->attn_parts};
+}
+
+bool gpu_choose_w8a8(const struct gpu_config *c, const struct gpu_shape *s, bool lt,
+                     struct gpu_params *out)
+{
+    struct gpu_params other = gpu_choose(c, s, lt);
+    double least = gpu_cost(c, s, &other);
+    bool chosen = false;
+    if (s->w != DT_F8_E4M3 || cc_of(c) < 89 || !(c->ceil.fp8_tflops > 0) || s->m <= GPU_MMA8_MIN_M)
+        return false;
+    for (int i = 0; i < gpu_n_mma8_tiles(); i++) {
+        struct gpu_params p = {.path = GPU_PATH_W8A8,
+                               .nt = gpu_mma8_tiles[i].nt,
+                               .r = gpu_mma8_tiles[i].r,
+                               .stages = GPU_MMA8_STAGES,
+                               .splits = 1};
+        double t = gpu_cost(c, s, &p);
+        if (t < least) {
+            *out = p;
+            least = t;
+            chosen = true;
+        }
+    }
+    return chosen;
 }
 
 /* ---- a plan ---------------------------------------------------------------------------------- */

@@ -28,6 +28,9 @@ double gpu_bound(const struct gpu_config *c, const struct gpu_shape *s);
 
 /* The launch of a shape. `lt`: cuBLASLt is there. */
 struct gpu_params gpu_choose(const struct gpu_config *c, const struct gpu_shape *s, bool lt);
+/* Whether a product that may round its activations to e4m3 is faster so, and its launch. */
+bool gpu_choose_w8a8(const struct gpu_config *c, const struct gpu_shape *s, bool lt,
+                     struct gpu_params *out);
 /* The measured exception for exactly this weight and the bucket of m, or NULL. */
 const struct gpu_exception *gpu_exception_of(const struct gpu_config *c, const struct gpu_shape *s);
 /* Splits of K for all rows: what was measured, or what is best over decode batches. */

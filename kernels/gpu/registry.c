@@ -191,6 +191,8 @@ enum status gpu_legal(int cc, enum dtype w, const struct gpu_params *p)
     case GPU_PATH_PLAIN:
         return w == DT_F32 ? OK
                            : fail(ERR_FORMAT, "plain: only for f32, not %s", dtype_info(w)->name);
+    case GPU_PATH_W8A8:
+        return fail(ERR_FORMAT, "w8a8: rounds the activations, which no configuration allows");
     case N_GPU_PATH:
         break;
     }

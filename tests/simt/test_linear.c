@@ -6,11 +6,13 @@
  * products differs: at most 2^-19 sum |x w|. f16 rounds x to 11 bits, which the naive op does not.
  * */
 
+#include <math.h>
 #include <string.h>
 
 #include "kernels/base/mem.h"
 #include "kernels/cuda/panel.h"
 #include "kernels/gpu/registry.h"
+#include "kernels/quant/f8_e4m3.h"
 #include "tests/simt/mode.h"
 #include "tests/simt/product.h"
 #include "tests/support/test.h"
@@ -149,6 +151,80 @@ static void test_mma8(void **state)
         }
 }
 
+/* The e4m3 nearest to x, of two the one with an even code: as a number. */
+static float to_e4m3(float x)
+{
+    float best = 0, off = fabsf(x);
+    for (int code = 1; code < 127; code++) {
+        const float v = f8_e4m3_value(code), d = fabsf(fabsf(x) - v);
+        if (d < off || (d == off && code % 2 == 0)) {
+            best = v;
+            off = d;
+        }
+    }
+    return copysignf(best, x);
+}
+
+/* Rounds x as quant_rows does: one scale a row, which takes the largest to 448. */
+static void round_rows(const struct product *o)
+{
+    for (int r = 0; r < o->s.m; r++) {
+        float *x = o->x + (size_t)r * (size_t)o->s.k, top = 0;
+        for (int k = 0; k < o->s.k; k++)
+            top = fmaxf(top, fabsf(x[k]));
+        for (int k = 0; k < o->s.k; k++)
+            x[k] = top > 0 ? to_e4m3(x[k] * (448 / top)) * (top / 448) : 0;
+    }
+}
+
+/* w8a8: what the naive op makes of rows rounded to e4m3, up to the order of the sums; only where it
+ * is allowed, for many rows, on GPUs that have it, and never when a row may not change its bits. */
+static void test_w8a8(void **state)
+{
+    static const struct shape shapes[] = {{71, 40, 192, 67}, {150, 136, 64, 0}, {36, 24, 320, 0}};
+    struct gpu_config c = *q.plan.config;
+    struct cuda_queue whole = q;
+    (void)state;
+    c.ceil.fp8_tflops = 1000;
+    c.ceil.mma_bf16_tflops = c.ceil.bf16_tflops = 0.01;
+    c.match.cc[0] = q.cc = 89;
+    q.plan.config = &c;
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        struct product o = {0};
+        product_open(&o, DT_F8_E4M3, shapes[i]);
+        q.activations = 0;
+        product_run(&q, &o);
+        product_compare(&o, product_tolerance(DT_F8_E4M3), "as it is");
+        q.activations = 8;
+        q.deterministic = true;
+        product_run(&q, &o);
+        product_compare(&o, product_tolerance(DT_F8_E4M3), "deterministic");
+        q.deterministic = false;
+        q.scratch_bytes = i == 1 ? 14 << 10 : whole.scratch_bytes; /* 128 rows at once */
+        product_run(&q, &o);
+        round_rows(&o);
+        product_compare(&o, 0x1p-18, "rows as e4m3");
+        q.scratch_bytes = whole.scratch_bytes;
+        product_close(&o);
+        product_glu(&q, DT_F8_E4M3, shapes[i]);
+        product_norm(&q, DT_F8_E4M3, shapes[i]);
+    }
+    struct gpu_shape s = {DT_F8_E4M3, 64, 4096, 4096};
+    struct gpu_params p;
+    assert_true(gpu_choose_w8a8(&c, &s, true, &p));
+    assert_int_equal(gpu_legal(89, s.w, &p), ERR_FORMAT); /* no file may say so */
+    s.m = GPU_MMA8_MIN_M;
+    assert_false(gpu_choose_w8a8(&c, &s, true, &p));
+    s = (struct gpu_shape){DT_Q8_0, 64, 4096, 4096};
+    assert_false(gpu_choose_w8a8(&c, &s, true, &p));
+    s.w = DT_F8_E4M3;
+    c.match.cc[0] = 86;
+    assert_false(gpu_choose_w8a8(&c, &s, true, &p));
+    q.plan = whole.plan;
+    q.cc = whole.cc;
+    q.activations = 0;
+}
+
 /* silu(gate) * up where x is read: by each block for itself (few rows) and by a kernel for all. */
 static void test_glu(void **state)
 {
@@ -262,6 +338,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_launches, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_launches, open_small, close_queue),
         cmocka_unit_test_setup_teardown(test_mma8, open_queue, close_queue),
+        cmocka_unit_test_setup_teardown(test_w8a8, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_glu, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_norm, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_norm, open_small, close_queue),

@@ -30,8 +30,11 @@ EXPECT = [
     (r'linear_skinnyI11linear_(ints|any).*ELi4E(Lb[01]E)+Ev', ['IMMA', 'LDGSTS'], SINCE_80),
     (r'linear_skinnyI11linear_halfILb0.*ELi2E(Lb[01]E)+Ev', ['HMMA'], ['75']),
     (r'linear_skinnyI11linear_(ints|any).*ELi2E(Lb[01]E)+Ev', ['IMMA'], ['75']),
-    (r'linear_mma8', ['IMMA', 'LDGSTS'], SINCE_80),
-    (r'linear_mma8', ['IMMA'], ['75']),
+    (r'linear_wideI9mma8_ints', ['IMMA', 'LDGSTS'], SINCE_80),
+    (r'linear_wideI9mma8_ints', ['IMMA'], ['75']),
+    # e4m3: sm_90 has it for wgmma alone, and multiplies it as f16 here.
+    (r'linear_wideI9w8a8_e4m3', ['QMMA', 'LDGSTS'], ['89', '100f', '110f', '120f']),
+    (r'linear_wideI9w8a8_e4m3', ['HMMA', 'LDGSTS'], ['90a']),
     (r'attn_tile', ['HMMA', 'LDGSTS'], SINCE_80),
     (r'attn_split', ['HMMA', 'LDGSTS'], SINCE_80),
 ]

@@ -1,0 +1,156 @@
+/* linear_w8a8.cu - y = x W^T in e4m3 on both sides, for GPUs whose tensor cores multiply it (sm_89
+ * and later) and whoever allows it: x is rounded to 4 bits of mantissa, one scale a row.
+ *
+ * Shapes: W [N, K] f8_e4m3 in panels as they lie; x as quant_rows.cu leaves it, in the frame of
+ * linear_wide.cuh. The panels hold codes so that they become f16 by shifts; here the same shifts
+ * and a byte permutation give the codes back, once for eight fragments of x.
+ * Expected (not measured): 60 % of fp8's rate with f32 sums on Ada and sm_120, where a chunk of 64
+ * columns is two mma of 32 clocks and four fma. On sm_90 mma.sync multiplies e4m3 as f16: there,
+ * and on sm_100, cuBLASLt is faster.
+ *
+ * Numbers: sums of 64 columns are a chain of two mma, which tensor cores keep to fewer bits than
+ * f32 has; then acc = fma(sum, d_w, acc), so that the loss ends with the chunk. Last times d_x.
+ * The code 0x7f, which sound files do not have, is no number here and 480 elsewhere. */
+#include "kernels/cuda/linear_wide.cuh"
+
+#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/linear_floats.cuh"
+
+struct w8a8_e4m3 : linear_floats<8> {
+    using F = linear_floats<8>;
+    enum { X = 512, ROW_SCALE = 1, BLOCKS = 1 }; /* 8 rows of 64 bytes */
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 890
+    enum {HERE = true};
+#else
+    enum { HERE = false };
+#endif
+
+    GPU_FN void x_load(const linear_args &a, uint8_t *to, int chunk, int m_tile, int pieces,
+                       int threads)
+    {
+        for (int i = threadIdx.x; i < pieces * (X / 16); i += threads)
+            gpu_cp_async16(to + i * 16, a.x + (m_tile * 8 + i / 4) * a.x_stride +
+                                            static_cast<int64_t>(chunk) * 64 + i % 4 * 16);
+    }
+
+    /* The codes of columns c ... c + 3 of a word of the panel, one a byte. */
+    GPU_FN uint32_t codes(uint32_t w)
+    {
+        const uint32_t first = (w >> 8 & 0x00800080u) | (w >> 7 & 0x007f007fu);
+        const uint32_t second = (w >> 7 & 0x00800080u) | (w & 0x007f007fu);
+        return __byte_perm(first, second, 0x6420);
+    }
+
+    GPU_FN void multiply(const uint8_t *tiles, const uint8_t *x, float (&acc)[WIDE_R][WIDE_NT][4])
+    {
+        const int lane = threadIdx.x & 31, g = lane >> 2;
+        uint32_t a[WIDE_R][2][4];
+        float2 d[WIDE_R];
+        GPU_UNROLL
+        for (int r = 0; r < WIDE_R; r++) {
+            d[r] = reinterpret_cast<const float2 *>(tiles + r * F::TILE + F::AT)[g];
+            GPU_UNROLL
+            for (int half = 0; half < 2; half++) {
+                const uint4 w =
+                    reinterpret_cast<const uint4 *>(tiles + r * F::TILE)[half * 32 + lane];
+                a[r][half][0] = codes(w.x), a[r][half][2] = codes(w.y);
+                a[r][half][1] = codes(w.z), a[r][half][3] = codes(w.w);
+            }
+        }
+        GPU_UNROLL
+        for (int j = 0; j < WIDE_NT; j++) {
+            const uint4 v = reinterpret_cast<const uint4 *>(x + j * X)[lane];
+            const uint32_t b[2][2] = {{v.x, v.y}, {v.z, v.w}};
+            GPU_UNROLL
+            for (int r = 0; r < WIDE_R; r++) {
+                float sum[4] = {};
+                gpu_mma_e4m3(sum, a[r][0], b[0], sum);
+                gpu_mma_e4m3(sum, a[r][1], b[1], sum);
+                GPU_UNROLL
+                for (int i = 0; i < 4; i++)
+                    acc[r][j][i] = fmaf(sum[i], i < 2 ? d[r].x : d[r].y, acc[r][j][i]);
+            }
+        }
+    }
+};
+
+/* --- host */
+
+static size_t align_up(size_t n)
+{
+    return (n + 255) / 256 * 256;
+}
+
+/* Rows [first, first + m) of x: normed where the op says so, then e4m3. */
+static enum status quantise(struct cuda_queue *q, const linear_op *a, quant_rows *r, float *normed)
+{
+    const int64_t k = a->x.shape[1];
+    r->x = static_cast<const char *>(tensor_row(&a->x, r->first));
+    r->stride = a->x.stride[0];
+    if (!a->norm)
+        return cuda_quant_rows(q, r);
+    /* What is not live in y keeps what was there, and becomes zeros below. */
+    struct op_rmsnorm n = {};
+    n.x = tensor_rows(a->x, r->first, r->m);
+    n.weight = tensor_1d(const_cast<float *>(a->norm), DT_F32, k);
+    n.y = tensor_2d(normed, DT_F32, r->m, k);
+    n.eps = a->eps;
+    TRY(cuda_rmsnorm(q, &n));
+    r->x = reinterpret_cast<const char *>(normed);
+    r->stride = k * static_cast<int64_t>(sizeof(float));
+    return cuda_quant_rows(q, r);
+}
+
+static enum status some_rows(struct cuda_queue *q, const linear_op *a, int64_t first, int m,
+                             const gpu_params &launch)
+{
+    const int64_t k = a->x.shape[1], chunks = cuda_panel_chunks(k), width = chunks * PANEL_COLS;
+    const int tiles = (m + 7) / 8;
+    char *at = static_cast<char *>(q->scratch);
+    quant_rows r = {};
+    r.kind = QUANT_E4M3;
+    r.up = a->up;
+    r.k = k;
+    r.width = width;
+    r.q = reinterpret_cast<uint8_t *>(at);
+    r.scale = reinterpret_cast<float *>(at + align_up(tiles * 8 * width));
+    r.live = a->live;
+    r.first = static_cast<int>(first);
+    r.m = m;
+    float *normed = r.scale + align_up(tiles * 8);
+    TRY(quantise(q, a, &r, normed));
+    linear_args o = {};
+    linear_outputs(&o, a, first);
+    o.w = static_cast<const uint8_t *>(a->w.data);
+    o.x = r.q;
+    o.x_stride = width;
+    o.x_scale = r.scale;
+    o.live = a->live;
+    o.k = k;
+    o.first = r.first;
+    o.m = m;
+    o.m_tiles = tiles;
+    o.n_tiles = static_cast<int>((a->w.shape[0] + PANEL_ROWS - 1) / PANEL_ROWS);
+    o.chunks = o.per_split = static_cast<int>(chunks);
+    return cuda_check(launch.nt > WIDE_NT ? wide_launch<w8a8_e4m3, 2>(o, q->stream)
+                                          : wide_launch<w8a8_e4m3, 1>(o, q->stream),
+                      "linear");
+}
+
+enum status linear_by_w8a8(struct cuda_queue *q, const linear_op *a)
+{
+    const int64_t m = a->x.shape[0], k = a->x.shape[1];
+    const gpu_shape s = {static_cast<enum dtype>(a->w.dtype), m, a->w.shape[0], k};
+    gpu_params launch;
+    if (q->deterministic || a->w.layout != LAYOUT_PANEL ||
+        !gpu_choose_w8a8(q->plan.config, &s, q->lt != nullptr, &launch))
+        return ERR_UNSUPPORTED;
+    const size_t row = cuda_panel_chunks(k) * PANEL_COLS + sizeof(float) + (a->norm ? k * 4 : 0);
+    int64_t fit = (q->scratch_bytes - 4096) / row;
+    fit = fit >= (m + 7) / 8 * 8 ? m : fit / 64 * 64;
+    if (fit == 0)
+        return ERR_UNSUPPORTED;
+    for (int64_t first = 0; first < m; first += fit)
+        TRY(some_rows(q, a, first, static_cast<int>(m - first < fit ? m - first : fit), launch));
+    return OK;
+}
