@@ -399,6 +399,8 @@ static enum status read_tokenizer_config(struct keys *k, const char *folder)
     enum status s;
 
     TRY(open_beside(k->c, folder, "tokenizer.json", &other));
+    if (!other.n)
+        TRY(open_beside(k->c, folder, "tokenizer.model", &other));
     TRY(open_beside(k->c, folder, "special_tokens_map.json", &other));
     TRY(open_beside(k->c, folder, "tokenizer_config.json", &config));
     TRY(open_beside(k->c, folder, "chat_template.jinja", &jinja));

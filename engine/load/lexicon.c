@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "engine/load/hf_config.h"
+#include "engine/text/tokenizer_model.h"
 
 #define KEY "tokenizer.ggml."
 
@@ -27,7 +28,8 @@ const struct value *lexicon_template(const struct checkpoint *c)
 
 bool lexicon_has(const struct checkpoint *c)
 {
-    return c->format->names == NAMES_GGUF || hf_config_file(c, "tokenizer.json").n > 0;
+    return c->format->names == NAMES_GGUF || hf_config_file(c, "tokenizer.json").n > 0 ||
+           hf_config_file(c, "tokenizer.model").n > 0;
 }
 
 static bool flag(const struct checkpoint *c, const char *key, bool absent)
@@ -272,7 +274,15 @@ static enum status open_hf(const struct checkpoint *c, struct tokenizer **out,
     f.n_ends = read_ids(c, "generation.eos_token_id", ends);
     if (f.n_ends == 0)
         f.n_ends = read_ids(c, "eos_token_id", ends);
-    s = w ? tokenizer_json_lend(&f, lexicon_put, &to) : tokenizer_json_read(&f, out);
+    if (f.tokenizer.n == 0) {
+        struct tokenizer *t = NULL;
+
+        f.tokenizer = hf_config_file(c, "tokenizer.model");
+        s = tokenizer_model_read(&f, w ? lexicon_put : NULL, &to, w ? &t : out);
+        tokenizer_free(t);
+    } else {
+        s = w ? tokenizer_json_lend(&f, lexicon_put, &to) : tokenizer_json_read(&f, out);
+    }
     return s == OK ? OK : fail_in(s, "%s", c->path);
 }
 

@@ -380,7 +380,7 @@ static void put_keys(const struct choice *c, struct gguf_writer *w)
     put_ids(c, w);
     if (!bpe && !bert)
         gguf_put_bool(w, KEY "add_space_prefix", s->add_space_prefix);
-    if (strcmp(s->model, "t5") == 0)
+    if (strcmp(s->model, "t5") == 0 || s->one_space)
         gguf_put_bool(w, KEY "remove_extra_whitespaces", s->one_space);
     if (s->charsmap.n > 0)
         gguf_put_bytes(w, KEY "precompiled_charsmap", s->charsmap);
@@ -395,7 +395,10 @@ enum status lexicon_put(void *to, const struct tokenizer_spec *s, const struct t
     const struct lexicon_out *out = to;
     struct choice best = {0};
 
-    choose(&best, s, t);
+    if (s->pipeline)
+        choose(&best, s, t);
+    else /* it is a kind of GGUF files already */
+        best = (struct choice){.spec = *s, .likeness = SAME, .sep = -1};
     if (!best.spec.model)
         return fail(ERR_UNSUPPORTED,
                     "tokenizer.json: a list of whole words has no kind in GGUF files");

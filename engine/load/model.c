@@ -118,7 +118,8 @@ static enum status open_text(struct model *m)
     if (lexicon_has(m->ckpt))
         TRY(lexicon_open(m->ckpt, &m->tok));
     else
-        log_warn("%s: there is no tokenizer.json: only token ids can be given", m->ckpt->path);
+        log_warn("%s: there is no tokenizer.json or tokenizer.model: only token ids can be given",
+                 m->ckpt->path);
     if (t)
         open_template(m, t->text.p, t->text.n);
     return OK;

@@ -167,7 +167,8 @@ enum status outline_hf_keys(const struct outline *o, const struct checkpoint *c,
     if (chat)
         gguf_put_text(w, "tokenizer.chat_template", chat->text);
     if (!lexicon_has(c))
-        return fail(ERR_UNSUPPORTED, "%s: has no tokenizer.json, and a GGUF file needs a tokenizer",
+        return fail(ERR_UNSUPPORTED,
+                    "%s: has no tokenizer.json or tokenizer.model, and a GGUF file needs one",
                     c->path);
     return lexicon_write(c, w);
 }

@@ -75,12 +75,24 @@ static enum status prepare_gpt2(const struct tokenizer_spec *spec, struct pipeli
     return pretok_fill(spec->pre, p);
 }
 
+/* What SentencePiece does to a text first. */
+static enum status clean(const struct tokenizer_spec *spec, struct pipeline_spec *p)
+{
+    p->normalizer = normalizer_new();
+    if (spec->charsmap.n > 0)
+        TRY(normalizer_add(p->normalizer, NORMAL_CHARSMAP, 0, spec->charsmap, NONE));
+    if (!spec->one_space)
+        return OK;
+    TRY(normalizer_add_regex(p->normalizer, bytes_of(" {2,}"), (struct bytes){" ", 1}));
+    return normalizer_add_regex(p->normalizer, bytes_of("\\A | \\z"), NONE);
+}
+
 /* Blanks stand for U+2581 in tokens and in text alike. */
 static enum status prepare_llama(const struct tokenizer_spec *spec, struct pipeline_spec *p)
 {
     const struct bytes blank = {" ", 1};
     p->from_scores = p->byte_fallback = true;
-    p->normalizer = normalizer_new();
+    TRY(clean(spec, p));
     TRY(normalizer_add(p->normalizer, NORMAL_REPLACE, 0, bytes_of(BLANK), blank));
     return spec->add_space_prefix ? normalizer_add(p->normalizer, NORMAL_PREPEND, 0, NONE, blank)
                                   : OK;
@@ -122,13 +134,7 @@ static enum status prepare_t5(const struct tokenizer_spec *spec, struct pipeline
     const struct bytes blank = {" ", 1};
     p->kind = WORD_UNIGRAM;
     p->byte_fallback = true;
-    p->normalizer = normalizer_new();
-    if (spec->charsmap.n > 0)
-        TRY(normalizer_add(p->normalizer, NORMAL_CHARSMAP, 0, spec->charsmap, NONE));
-    if (spec->one_space) {
-        TRY(normalizer_add_regex(p->normalizer, bytes_of(" {2,}"), blank));
-        TRY(normalizer_add_regex(p->normalizer, bytes_of("\\A | \\z"), NONE));
-    }
+    TRY(clean(spec, p));
     if (spec->add_space_prefix)
         TRY(normalizer_add(p->normalizer, NORMAL_PREPEND, 0, NONE, blank));
     TRY(normalizer_add(p->normalizer, NORMAL_REPLACE, 0, blank, bytes_of(BLANK)));

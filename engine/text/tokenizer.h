@@ -47,8 +47,8 @@ struct tokenizer_spec { /* what a checkpoint says; borrowed during tokenizer_new
     const int32_t *ends;            /* tokens that end a turn besides EOS */
     int n_ends;                     /* at most TOKENIZER_MAX_ENDS */
     bool add_space_prefix;          /* SentencePiece: a space before the text */
-    bool one_space;                 /* "t5": blanks at the ends go, several become one */
-    struct bytes charsmap;          /* "t5": SentencePiece's normalisation table, may be empty */
+    bool one_space;                 /* SentencePiece: blanks at the ends go, several become one */
+    struct bytes charsmap;          /* SentencePiece's normalisation table, may be empty */
     bool lowercase, strip_accents;  /* "bert" */
 };
 

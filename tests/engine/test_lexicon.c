@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "engine/text/tokenizer_model.h"
 #include "kernels/base/mem.h"
 #include "tests/support/json_fixture.h"
 #include "tests/support/test.h"
@@ -20,8 +21,10 @@ struct made { /* a GGUF file with nothing but a vocabulary */
     struct tokenizer *t;
 };
 
-static void make(struct made *m, const struct tokenizer_files *f)
+/* `model`: the files' tokenizer is a tokenizer.model. */
+static void make(struct made *m, const struct tokenizer_files *f, bool model)
 {
+    struct tokenizer *t = NULL;
     struct gguf_writer *w;
     struct lexicon_out out = {.files = f};
     int fd;
@@ -32,8 +35,10 @@ static void make(struct made *m, const struct tokenizer_files *f)
     assert_int_equal(gguf_create(m->path, &w), OK);
     gguf_put_text(w, "general.architecture", bytes_of("llama"));
     out.w = w;
-    if (tokenizer_json_lend(f, lexicon_put, &out) != OK)
+    if ((model ? tokenizer_model_read(f, lexicon_put, &out, &t)
+               : tokenizer_json_lend(f, lexicon_put, &out)) != OK)
         fail_msg("%s", fail_text());
+    tokenizer_free(t);
     assert_int_equal(gguf_start(w), OK);
     assert_int_equal(gguf_commit(w), OK);
     gguf_close(w);
@@ -121,7 +126,7 @@ static void test_round_trip(void **state)
         assert_int_equal(file_read(path, 1 << 20, &file, &n), OK);
         f.tokenizer = member(file, n);
         assert_int_equal(tokenizer_json_read(&f, &t), OK);
-        make(&m, &f);
+        make(&m, &f, false);
         assert_true(says(m.c, "tokenizer.ggml.model", kind[i].model));
         assert_true(!kind[i].pre || says(m.c, "tokenizer.ggml.pre", kind[i].pre));
         if ((checkpoint_key(m.c, LEXICON_JSON) != NULL) != kind[i].carries)
@@ -136,10 +141,36 @@ static void test_round_trip(void **state)
     arena_clear(&a);
 }
 
+/* A directory's tokenizer.model too, whose texts have the tokens that SentencePiece gives them. */
+static void test_models(void **state)
+{
+    (void)state;
+    struct arena a = {0};
+    const struct json *texts = json_fixture(&a, DATA "texts.json");
+    const struct json *models = json_fixture(&a, "tests/data/tokenizer/sentencepiece.json");
+    for (const struct json *v = models->first; v; v = v->next) {
+        struct tokenizer_files f = {.bos = -1, .eos = -1};
+        struct made m;
+        char path[128], *file;
+        size_t n;
+        snprintf(path, sizeof path, "tests/data/tokenizer/model/%s.model", v->key);
+        assert_int_equal(file_read(path, 1 << 20, &file, &n), OK);
+        f.tokenizer = (struct bytes){file, n};
+        make(&m, &f, true);
+        assert_true(says(m.c, "tokenizer.ggml.model", json_get(v, "model")->text.p));
+        assert_null(checkpoint_key(m.c, LEXICON_JSON));
+        assert_true(vocab_agrees(m.t, v->key, texts, json_get(v, "ids")) > 50);
+        unmake(&m);
+        xfree(file);
+    }
+    arena_clear(&a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_models),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

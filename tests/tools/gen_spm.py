@@ -1,4 +1,5 @@
-"""Writes tests/data/tokenizer/sentencepiece.json: small SentencePiece models, as a GGUF file has them, and the ids that
+"""Writes tests/data/tokenizer/sentencepiece.json: small SentencePiece models, as a GGUF file has them (and as they are in
+model/NAME.model), and the ids that
 SentencePiece gives tests/data/tokenizer/json/texts.json.
 
     python3 tests/tools/gen_spm.py        needs: sentencepiece
@@ -16,6 +17,7 @@ KINDS = {  # model type, options
     "t5": ("unigram", {"charsmap": True}),
     "t5-bytes": ("unigram", {"byte_fallback": True, "normalization_rule_name": "identity", "remove_extra_whitespaces": False, "add_dummy_prefix": False}),
     "llama": ("bpe", {"byte_fallback": True, "normalization_rule_name": "identity", "remove_extra_whitespaces": False}),
+    "bpe-clean": ("bpe", {"charsmap": True, "byte_fallback": True}),
     "llama-no-space": ("bpe", {"byte_fallback": True, "normalization_rule_name": "identity", "remove_extra_whitespaces": False, "add_dummy_prefix": False}),
 }
 
@@ -34,7 +36,9 @@ def main():
             Path(d, "t.txt").write_text("\n".join(x for t in corpus() for x in t.splitlines() if x.strip()))
             sentencepiece.SentencePieceTrainer.train(input=d + "/t.txt", model_prefix=d + "/m", vocab_size=560 if options.get("byte_fallback") else 400, model_type=kind,
                                                      minloglevel=2, hard_vocab_limit=False, character_coverage=0.98, **options)
-            sp = sentencepiece.SentencePieceProcessor(model_file=d + "/m.model")
+            (data / "model").mkdir(exist_ok=True)
+            Path(d, "m.model").replace(data / "model" / (name + ".model"))
+            sp = sentencepiece.SentencePieceProcessor(model_file=str(data / "model" / (name + ".model")))
             n = sp.get_piece_size()
             types = [2 if sp.is_unknown(i) else 3 if sp.is_control(i) else 6 if sp.is_byte(i) else 5 if sp.is_unused(i) else 1 for i in range(n)]
             # A NUL ends text in the trainer's world; other libraries' own texts have none.
