@@ -69,6 +69,8 @@ def conversations():
         "tools_two_calls": [user("w"), assistant("Let me see.", tool_calls=[call({"city": "A"}), call({"q": "b"}, "search", "call_000002")]),
                             tool, {**tool, "name": "search", "tool_call_id": "call_000002", "content": "none"}],
         "tools_reasoning": [user("w"), assistant("", reasoning_content="think", tool_calls=[call({"city": "A"})]), tool],
+        "tools_result_in_parts": [user("w"), assistant("", tool_calls=[call(args)]), {**tool, "content": [{"type": "text", "text": "21"}, {"type": "text", "text": ".5"}]}],
+        "tools_developer": [{"role": "developer", "content": "Be brief."}, user("w")],
         "tools_two_turns": trip + [assistant("", tool_calls=[call({}, ident="call_000003")]), {**tool, "tool_call_id": "call_000003"}],
     }
     for name, messages in base.items():
@@ -78,7 +80,8 @@ def conversations():
         for on in (True, False):
             yield name, {"messages": base[name], "add_generation_prompt": True, "enable_thinking": on, "thinking": on}
     for name, messages in tools.items():
-        yield name, {"messages": messages, "tools": [WEATHER, SEARCH], "add_generation_prompt": True}
+        for on in (True, False):
+            yield name, {"messages": messages, "tools": [WEATHER, SEARCH], "add_generation_prompt": on}
     yield "tools_in_system", {"messages": tools["tools_trip"], "tools": [WEATHER], "tools_in_user_message": False, "add_generation_prompt": False,
                               "date_string": "01 Jan 2025", "custom_tools": None}
 
