@@ -36,6 +36,7 @@ static const struct { const char *name; float bound; } models[] = {
     {"ct-int",    4e-2f}, /* 3, 4, 5 and 8 bits, by group and by row */
     {"ct-float",  4e-2f}, /* FP8 by tensor and by row, NVFP4, MXFP4 */
     {"fp8-block", 1e-3f},
+    {"fp8-ue8m0", 4e-2f}, /* squares of 64, scales are exponents */
     {"gptq4-borrow", 4e-2f}, /* zero points of 0, stored one less; the head too */
     {"gptq3-borrow", 4e-2f},
     {"awq-gemv",  4e-2f},
@@ -90,6 +91,8 @@ static const struct { const char *name, *module, *format; float bound; } packed[
     {"ct-float",  "mlp.down_proj",    "mxfp4", 0},
     {"fp8-block", "self_attn.q_proj", "f16",   0x1p-11f},
     {"fp8-block", "mlp.down_proj",    "f16",   0x1p-11f},
+    {"fp8-ue8m0", "self_attn.k_proj", "f8_e4m3", 0},
+    {"fp8-ue8m0", "mlp.down_proj",    "f8_e4m3", 0},
     {"gptq4-borrow", "self_attn.q_proj", "q5_0", 0},
     {"gptq4-borrow", "lm_head",       "q5_0",  0},
     {"gptq3-borrow", "mlp.down_proj", "q4_0",  0},

@@ -257,22 +257,23 @@ def tables(embed, head, settings):
                         ["model.embed_tokens", "lm_head"])
 
 
-def fp8_block(rng):
-    """DeepSeek's: squares, the last ones short."""
-    rows, columns = 24, 40
+def fp8_block(rng, rows=24, columns=40, exponents=False, settings=None):
+    """DeepSeek's: squares, the last ones short; of V3.1 (scale_fmt ue8m0) scales are exponents."""
 
     def pack(name, w):
         n, k = w.shape
         up = np.zeros((-(-n // rows) * rows, -(-k // columns) * columns), np.float32)
         up[:n, :k] = w
         s = np.abs(up.reshape(up.shape[0] // rows, rows, -1, columns)).max((1, 3)) / 448
+        s = np.exp2(np.ceil(np.log2(s))).astype(np.float32) if exponents else s
         full = s.repeat(rows, 0).repeat(columns, 1)[:n, :k]
         q = torch.from_numpy(w / full).to(torch.float8_e4m3fn)
-        return {name + ".weight": q, name + ".weight_scale_inv": torch.from_numpy(s)}, \
+        kind = torch.float8_e8m0fnu if exponents else torch.float32
+        return {name + ".weight": q, name + ".weight_scale_inv": torch.from_numpy(s).to(kind)}, \
             q.float().numpy() * full
 
     return pack, dict(quant_method="fp8", weight_block_size=[rows, columns],
-                      activation_scheme="dynamic", fmt="e4m3")
+                      activation_scheme="dynamic", fmt="e4m3"), settings or {}, []
 
 
 def bitsandbytes(rng):
@@ -311,6 +312,7 @@ MODELS = {
     "fp8-block": fp8_block,
     "bnb": bitsandbytes,
     "exl2": exl2,
+    "fp8-ue8m0": lambda rng: fp8_block(rng, 64, 64, True, dict(hidden_size=128, intermediate_size=128)),
 }
 
 
