@@ -5,8 +5,8 @@
  * linear_wide.cuh. The panels hold codes so that they become f16 by shifts; here the same shifts
  * and a byte permutation give the codes back, once for eight fragments of x.
  * Expected (not measured): 60 % of fp8's rate with f32 sums on Ada and sm_120, where a chunk of 64
- * columns is two mma of 32 clocks and four fma. On sm_90 mma.sync multiplies e4m3 as f16: there,
- * and on sm_100, cuBLASLt is faster.
+ * columns is two mma of 32 clocks and four fma. sm_90 and sm_100 multiply e4m3 as f16 in
+ * mma.sync: there cuBLASLt is faster.
  *
  * Numbers: sums of 64 columns are a chain of two mma, which tensor cores keep to fewer bits than
  * f32 has; then acc = fma(sum, d_w, acc), so that the loss ends with the chunk. Last times d_x.

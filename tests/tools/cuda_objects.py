@@ -32,9 +32,9 @@ EXPECT = [
     (r'linear_skinnyI11linear_(ints|any).*ELi2E(Lb[01]E)+Ev', ['IMMA'], ['75']),
     (r'linear_wideI9mma8_ints', ['IMMA', 'LDGSTS'], SINCE_80),
     (r'linear_wideI9mma8_ints', ['IMMA'], ['75']),
-    # e4m3: sm_90 has it for wgmma alone, and multiplies it as f16 here.
-    (r'linear_wideI9w8a8_e4m3', ['QMMA', 'LDGSTS'], ['89', '100f', '110f', '120f']),
-    (r'linear_wideI9w8a8_e4m3', ['HMMA', 'LDGSTS'], ['90a']),
+    # e4m3: sm_90 and sm_100 have it for wgmma and tcgen05 alone, and multiply it as f16 here.
+    (r'linear_wideI9w8a8_e4m3', ['QMMA', 'LDGSTS'], ['89', '120f']),
+    (r'linear_wideI9w8a8_e4m3', ['HMMA', 'LDGSTS'], ['90a', '100f', '110f']),
     (r'attn_tile', ['HMMA', 'LDGSTS'], SINCE_80),
     (r'attn_split', ['HMMA', 'LDGSTS'], SINCE_80),
 ]
