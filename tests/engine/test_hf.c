@@ -216,6 +216,7 @@ static void test_fallback(void **state)
     run_on(refuse, FOLDER "fp8-block", "fp8-block", 1e-3f);
     run_on(refuse, FOLDER "ct-float", "ct-float", 4e-2f);
     run_on(refuse, FOLDER "bnb", "bnb", 4e-2f);
+    run_on(refuse, FOLDER "ct-tables8", "ct-tables8", 4e-2f); /* a table too */
 }
 
 /* The rows of the fixture against those that are made, times the weight's global factor. */
