@@ -150,6 +150,7 @@ static const struct defaults {
     {"llama", 1, 2, 0, -1},
     {"bert", 101, -1, 100, 102},
     {"t5", -1, 1, 2, -1},
+    {"plamo2", 1, 2, 0, -1},
 };
 
 static struct defaults defaults_of(const char *model)
