@@ -49,6 +49,14 @@ const char *gpu_config_title(struct arena *a, const struct gpu_config *c)
     return arena_printf(a, "%s (by hand, %s)", c->id, p->date);
 }
 
+struct gpu_choices gpu_choices_of(const struct gpu_config *c)
+{
+    struct gpu_choices n = {.gemm = c->n_gemm, .attn = c->n_attn};
+    for (int i = 0; i < c->n_gemm; i++)
+        n.algorithms += !gpu_path_tiled(c->gemm[i].p.path) && c->gemm[i].lt.id >= 0;
+    return n;
+}
+
 /* ---- reading --------------------------------------------------------------------------------- */
 
 enum field_type { F_TEXT, F_INT, F_INT64, F_NUMBER, F_FLAG };

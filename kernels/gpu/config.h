@@ -174,4 +174,9 @@ const char *gpu_config_title(struct arena *a, const struct gpu_config *c);
 /* "kind": ..., and what else is known of where it comes from: members of a JSON object. */
 void gpu_provenance_json(struct buf *out, const struct gpu_config *c);
 
+struct gpu_choices {            /* how many of a config's choices were measured */
+    int gemm, algorithms, attn; /* algorithms: of gemm, those of cuBLASLt */
+};
+struct gpu_choices gpu_choices_of(const struct gpu_config *c);
+
 #endif

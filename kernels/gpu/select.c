@@ -56,7 +56,9 @@ void gpu_selected_json(struct buf *out, const struct gpu_selected *s, const char
     if (*s->refused)
         put_text(out, "refused", s->refused);
     gpu_provenance_json(out, &s->config);
-    buf_putc(out, '}');
+    struct gpu_choices n = gpu_choices_of(&s->config);
+    buf_printf(out, ",\"choices\":{\"gemm\":%d,\"cublaslt\":%d,\"attn\":%d}}", n.gemm, n.algorithms,
+               n.attn);
 }
 
 enum status gpu_builtins(struct arena *a, struct gpu_config **out, int *n)

@@ -95,6 +95,12 @@ static void print_here(struct buf *out, const struct backend *b, int index, cons
         arena_init(&a, 0);
         buf_printf(out, "here: cuda:%d %s, %s: configuration %s\n", index, info.name, info.isa,
                    gpu_selected_title(&a, info.gpu));
+        struct gpu_choices n = gpu_choices_of(&info.gpu->config);
+        if (n.gemm + n.attn > 0)
+            buf_printf(out,
+                       "      measured choices: %d of products, %d of them algorithms of cuBLASLt; "
+                       "%d of attention\n",
+                       n.gemm, n.algorithms, n.attn);
         arena_clear(&a);
     }
     b->close(dev);

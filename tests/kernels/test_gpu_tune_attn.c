@@ -1,5 +1,5 @@
 /* test_gpu_tune_attn.c - tuning attention on a model of a GPU with a known best cut, one that is
- * is fast and wrong, noise and a clock that jumps. */
+ * fast and wrong, noise and a clock that jumps. */
 #include "kernels/gpu/tune_attn.h"
 
 #include <math.h>
@@ -116,6 +116,7 @@ static void test_finds_the_best(void **state)
         gpu_config_write(&text, &c);
         if (gpu_config_read(&arena, text.data, text.len, &again) != OK || gpu_check(&again) != OK)
             fail_msg("%s", fail_text());
+        assert_int_equal(gpu_choices_of(&again).attn, 2);
         assert_int_equal(gpu_cut_of(&again, 64, 7).chunk, gpu_cut_of(&c, 64, 7).chunk);
         again.attn[1] = again.attn[0];
         assert_int_equal(gpu_check(&again), ERR_FORMAT);

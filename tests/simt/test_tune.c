@@ -129,6 +129,7 @@ static void test_algorithms(void **state)
         assert_int_equal(p.lt->splitk, 3);
         assert_true(p.lt->has_raw && p.lt->ver == 130100);
     }
+    assert_int_equal(gpu_choices_of(&again).algorithms, 2);
     assert_int_equal(tune_verify(&d, &with_lt, &again, &r), OK);
     assert_true(r.gain > 2);
     simt_cublaslt.version = 130200;

@@ -4,6 +4,9 @@
 What each file must hold by itself is kernels/gpu/check.c's, tested in tests/kernels/test_gpu_config.c.
 """
 
+import glob
+import gzip
+import hashlib
 import json
 import math
 import os
@@ -31,6 +34,15 @@ CONFIGS = {
     f[:-5]: read(f) for f in sorted(os.listdir(FOLDER)) if f.endswith('.json') and f != 'gpus.json'
 }
 TABLE = read('gpus.json')
+
+
+def timings():
+    """SHA-256 of the raw timings that are committed."""
+    found = {}
+    for path in glob.glob(os.path.join(ROOT, 'docs', 'measurements', '*.timings.jsonl*')):
+        with (gzip.open if path.endswith('.gz') else open)(path, 'rb') as f:
+            found[hashlib.sha256(f.read()).hexdigest()] = path
+    return found
 
 
 class Files(unittest.TestCase):
@@ -87,9 +99,10 @@ class Files(unittest.TestCase):
             if p['kind'] == 'measured':
                 self.assertRegex(p.get('raw_sha256', ''), '^[0-9a-f]{64}$', name)
                 self.assertRegex(p.get('date', ''), r'^\d{4}-\d\d-\d\d$', name)
+                self.assertIn(p['raw_sha256'], timings(), f'{name}: its raw timings are not in docs/measurements')
             else:
                 self.assertNotIn('raw_sha256', p, name)
-                self.assertEqual(c.get('gemm', []), [], name)
+                self.assertEqual(c.get('gemm', []) + c.get('attn', []), [], name)
 
     def test_rates_of_the_table_are_whole_operations_a_clock(self):
         """Multiprocessors x clock x a power of two; a mistyped rate would not be."""
