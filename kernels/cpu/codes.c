@@ -69,14 +69,17 @@ void codes_pack(enum dtype t, const uint8_t *s, int64_t k, int n, int r, uint8_t
         uint8_t *to = d + f->head + b / 2 * f->pair + 4 * r;
         info->ints(s + k / info->block * info->bytes, (int)(k % info->block) / ACT_GROUP, &o);
         put_scales(t, &o, b, r, d);
-        for (int i = 0; i < ACT_GROUP; i++) {
-            int line = i / 4, shift = b % 2 * 4;
-            if (f->pair == TWO_BITS) {
-                shift += line / 4 * 2;
-                line %= 4;
-            }
-            uint8_t *at = to + line * LINE + i % 4, c = code[(uint8_t)o.q[i]];
-            *at = shift == 0 ? c : (uint8_t)(*at | c << shift);
+        for (int g = 0; g < ACT_GROUP / 4; g++) {
+            bool two = f->pair == TWO_BITS;
+            uint8_t *at = to + (two ? g % 4 : g) * LINE;
+            int shift = b % 2 * 4 + (two ? g / 4 * 2 : 0);
+            uint32_t four = 0, have = 0;
+            for (int i = 3; i >= 0; i--)
+                four = four << 8 | code[(uint8_t)o.q[4 * g + i]];
+            if (shift > 0)
+                memcpy(&have, at, sizeof have);
+            have |= four << shift;
+            memcpy(at, &have, sizeof have);
         }
     }
 }

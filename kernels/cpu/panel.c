@@ -12,6 +12,8 @@
 #include "kernels/half.h"
 #include "kernels/quant/f8_e4m3.h"
 #include "kernels/quant/nf4.h"
+#include "kernels/quant/nvfp4.h"
+#include "kernels/quant/q3_k.h"
 
 enum { LINE = 64, PLANES = 512 /* of a pair: behind its 8 nibble lines */ };
 static const uint32_t LOW = 0x0f0f0f0fu, ONES = 0x01010101u;
@@ -314,6 +316,67 @@ static void pack_q2_k(const uint8_t *s, int n, int r, uint8_t *d)
     pack_fields(s + 16, d + 320 + 4 * r);
 }
 
+/* The codes of the next four formats are their nibbles or fields, so whole words move. */
+static void pack_mxfp4(const uint8_t *s, int n, int r, uint8_t *d)
+{
+    for (int h = 0; h < n; h++) { /* 2^(e - 128) as bf16, the least are subnormal */
+        const int e = s[17 * h];
+        uint16_t scale = (uint16_t)(e < 2 ? 0x20 << e : (e - 1) << 7);
+        memcpy(d + h * 32 + 2 * r, &scale, sizeof scale);
+    }
+    pack_nibbles(s + 1, n > 1 ? s + 18 : NULL, d + LINE + 4 * r);
+}
+
+static void pack_nvfp4(const uint8_t *s, int n, int r, uint8_t *d)
+{
+    uint8_t *to = d + 128 + 4 * r;
+
+    (void)n;
+    for (int i = 0; i < 4; i++) {
+        uint16_t scale = half_to_f16((float)nvfp4_scale(s[i]) * 0x1p-10f);
+        memcpy(d + i * 32 + 2 * r, &scale, sizeof scale);
+    }
+    for (int i = 0; i < 4; i++) { /* half i / 2 of both blocks, words i % 2 */
+        uint32_t a = word(s + 4 + 4 * i), c = word(s + 20 + 4 * i);
+        uint8_t *line = to + (i / 2 * 4 + i % 2) * LINE;
+        put(line, (a & LOW) | (c & LOW) << 4);
+        put(line + 2 * LINE, (a >> 4 & LOW) | (c & ~LOW));
+    }
+}
+
+static void pack_iq4_xs(const uint8_t *s, int n, int r, uint8_t *d)
+{
+    float scale = half_f16(half_at(s));
+
+    (void)n;
+    memcpy(d + 4 * r, &scale, sizeof scale);
+    for (int b = 0; b < 8; b++) {
+        int low = s[4 + b / 2] >> b % 2 * 4 & 15, high = half_at(s + 2) >> 2 * b & 3;
+        d[LINE + b * 16 + r] = (uint8_t)((low | high << 4) - 32);
+    }
+    for (int p = 0; p < 4; p++)
+        pack_nibbles(s + 8 + 32 * p, s + 24 + 32 * p, d + 192 + p * 512 + 4 * r);
+}
+
+static void pack_q3_k(const uint8_t *s, int n, int r, uint8_t *d)
+{
+    float scale = half_f16(half_at(s + 108));
+
+    (void)n;
+    memcpy(d + 4 * r, &scale, sizeof scale);
+    for (int i = 0; i < 16; i++)
+        d[LINE + i * 16 + r] = (uint8_t)q3_k_scale(s + 96, i);
+    for (int p = 0; p < 4; p++) { /* fields of groups 2 p and 2 p + 1, the third bits */
+        for (int g = 0; g < 8; g++) {
+            uint32_t two = word(s + 32 + p / 2 * 32 + 4 * g) >> p % 2 * 4;
+            uint32_t third = word(s + 4 * g) >> 2 * p;
+            uint32_t a = (two & 3 * ONES) | (third & ONES) << 2;
+            uint32_t c = (two >> 2 & 3 * ONES) | (third >> 1 & ONES) << 2;
+            put(d + 320 + p * 512 + g * LINE + 4 * r, a | c << 4);
+        }
+    }
+}
+
 static void pack_bf16(const uint8_t *s, int n, int r, uint8_t *d)
 {
     for (int k = 0; k < n; k++)
@@ -359,6 +422,8 @@ static pack_fn *const packers[N_DTYPE] = {
     [DT_Q4_0] = pack_q4_0, [DT_Q4_1] = pack_q4_1, [DT_Q5_0] = pack_q5_0, [DT_Q5_1] = pack_q5_1,
     [DT_Q4_K] = pack_q4_k, [DT_Q5_K] = pack_q5_k, [DT_Q6_K] = pack_q6_k, [DT_Q8_1] = pack_q8_1,
     [DT_IQ4_NL] = pack_q4_0, /* its nibbles are the codes */
+    [DT_MXFP4] = pack_mxfp4, [DT_NVFP4] = pack_nvfp4, [DT_IQ4_XS] = pack_iq4_xs,
+    [DT_Q3_K] = pack_q3_k,
     [DT_Q8_K] = pack_q8_k, [DT_TQ2_0] = pack_tq2_0, [DT_Q2_K] = pack_q2_k,
     [DT_Q2_0] = pack_q2_0,
     [DT_F8_E4M3] = pack_f8_e4m3, [DT_NF4] = pack_nf4,
