@@ -287,13 +287,40 @@ static void test_against_cpu(void **state)
     }
 }
 
+/* One row: a layer is six launches. Beside them: the table, two gathers, a norm, the head. */
+static void test_launches(void **state)
+{
+    static const char *const formats[] = {"bf16", "q8_0", "q4_k"};
+    enum { LAYER = 6, OTHERS = 5 };
+    (void)state;
+    if (simt_real() || simt_slow())
+        return; /* the emulator counts */
+    simt_mode(&(struct simt_mode){.seed = 1});
+    for (int i = 0; i < COUNT(formats); i++) {
+        const struct random_model random = {"tiny", formats[i], 7};
+        const struct step_options o = {.random = &random, .kv = DT_BF16};
+        const int32_t token[] = {5, 6};
+        struct setup u = {.name = formats[i]};
+        open_model(&u, &o, &backend_cuda);
+        u.got = xmalloc(sizeof(float) * (size_t)u.n_vocab);
+        for (int pos = 0; pos < 2; pos++) {
+            struct step_seq one = {.pos = pos, .n = 1, .token = token + pos, .want = 1};
+            const long before = simt_counts().kernels;
+            run(&u, &one, 1, u.got);
+            assert_int_equal(simt_counts().kernels - before,
+                             OTHERS + LAYER * u.s.m->net.hp.n_layer);
+        }
+        xfree(u.got);
+        step_close(&u.s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_reference),
-        cmocka_unit_test(test_shared_with_the_cpu),
-        cmocka_unit_test(test_many_rows),
-        cmocka_unit_test(test_against_cpu),
+        cmocka_unit_test(test_reference), cmocka_unit_test(test_shared_with_the_cpu),
+        cmocka_unit_test(test_many_rows), cmocka_unit_test(test_against_cpu),
+        cmocka_unit_test(test_launches),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
