@@ -528,6 +528,8 @@ template <int D, bool FP8>
 __global__ void __launch_bounds__(TILE_WARPS * 32, 2) attn_tile(attn_args a)
 {
     GPU_DYN_SHARED(__nv_bfloat16, smem);
+    gpu_let_next();
+    gpu_wait_earlier();
     const int rows = TILE_ROWS / a.group, first = (gridDim.x - 1 - blockIdx.x) * rows;
     const int live = attn_live_rows(a), end = first + rows < live ? first + rows : live;
     for (int r = first; r < end;) {
@@ -601,6 +603,8 @@ __global__ void __launch_bounds__(attn_shape<D, true>::THREADS, 2) attn_split(at
 {
     using S = attn_shape<D, true>;
     GPU_DYN_SHARED(__nv_bfloat16, smem);
+    gpu_let_next();
+    gpu_wait_earlier();
     const int seq = seq0 + blockIdx.z, row = attn_single(a, seq), part = blockIdx.x;
     if (row < 0)
         return;
@@ -668,6 +672,8 @@ __global__ void __launch_bounds__(PLAIN_THREADS) attn_plain(attn_args a)
 {
     const int row = blockIdx.y, head = blockIdx.x, dim = a.kv.head_dim;
     GPU_DYN_SHARED(float, q); /* [D] q | [D] o | [PLAIN_TOKENS] scores */
+    gpu_let_next();
+    gpu_wait_earlier();
     if (row >= attn_live_rows(a))
         return;
     float *o = q + dim, *p = o + dim, m = LOWEST, l = 0;
@@ -755,8 +761,8 @@ template <int D, bool FP8> static cudaError_t run_split(const cuda_queue *q, att
     cudaError_t e = room(attn_split<D, FP8>, S::BYTES);
     for (int first = 0; first < a.r.seqs && e == cudaSuccess; first += seqs) {
         const int n = a.r.seqs - first < seqs ? a.r.seqs - first : seqs;
-        e = gpu_launch(attn_split<D, FP8>, dim3(a.splits, tiles, n), S::THREADS, S::BYTES,
-                       q->stream, a, first);
+        e = gpu_launch_early({q->stream, q->early}, attn_split<D, FP8>, dim3(a.splits, tiles, n),
+                             S::THREADS, S::BYTES, a, first);
     }
     return e;
 }
@@ -770,8 +776,9 @@ template <int D, bool FP8> static cudaError_t run(const cuda_queue *q, const att
     const int rows = TILE_ROWS / a.group;
     e = room(attn_tile<D, FP8>, S::BYTES);
     if (e == cudaSuccess)
-        e = gpu_launch(attn_tile<D, FP8>, dim3((a.r.rows + rows - 1) / rows, a.kv.n_head),
-                       S::THREADS, S::BYTES, q->stream, a);
+        e = gpu_launch_early({q->stream, q->early}, attn_tile<D, FP8>,
+                             dim3((a.r.rows + rows - 1) / rows, a.kv.n_head), S::THREADS, S::BYTES,
+                             a);
     return e;
 }
 
@@ -817,7 +824,8 @@ enum status cuda_attention(struct cuda_queue *q, const struct op_attention *o)
         if (!(q->refused & CUDA_NO_TUNED_ATTENTION) && row.dim == o->kv.head_dim && fits &&
             a.group <= TILE_ROWS && row.bytes <= q->smem_max)
             return cuda_check((fp8 ? row.fp8 : row.bf16)(q, a), "attention");
-    return cuda_check(gpu_launch(attn_plain, dim3(a.heads, a.r.rows), PLAIN_THREADS,
-                                 (2 * o->kv.head_dim + PLAIN_TOKENS) * sizeof(float), q->stream, a),
+    return cuda_check(gpu_launch_early({q->stream, q->early}, attn_plain, dim3(a.heads, a.r.rows),
+                                       PLAIN_THREADS,
+                                       (2 * o->kv.head_dim + PLAIN_TOKENS) * sizeof(float), a),
                       "attention");
 }

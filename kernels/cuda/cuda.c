@@ -95,6 +95,7 @@ static enum status configure(struct cuda_device *d, const struct cudaDeviceProp 
     if (s != OK)
         return fail_in(s, "cuda:%d: %s", d->dev.index, d->name);
     gpu_plan_init(&d->queue.plan, &d->gpu.config);
+    d->queue.early = facts.cc >= 90 && !d->gpu.config.no_pdl;
     snprintf(d->driver, sizeof d->driver, "%s", facts.driver);
     if (o->gpu_cache && strlen(o->gpu_cache) < sizeof d->cache)
         snprintf(d->cache, sizeof d->cache, "%s", o->gpu_cache);

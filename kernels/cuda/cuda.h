@@ -39,9 +39,10 @@ struct lt_limits;
 struct cuda_queue {
     struct queue queue;  /* first: a struct queue * is a struct cuda_queue * */
     cudaStream_t stream; /* the one all work goes to */
-    int cc;              /* compute capability, 90 for 9.0 */
-    int sms;             /* multiprocessors */
-    int smem_max;        /* shared memory a block can have when it asks for it */
+    bool early;    /* kernels may begin before the one before them has ended: sm_90 and later */
+    int cc;        /* compute capability, 90 for 9.0 */
+    int sms;       /* multiprocessors */
+    int smem_max;  /* shared memory a block can have when it asks for it */
     void *scratch; /* device memory for partial sums: any launcher may use all of it, and what it
                       leaves there is lost with the next launch */
     size_t scratch_bytes;

@@ -17,6 +17,12 @@
 
 #define GPU_ALL 0xffffffffu /* every lane of a warp */
 
+/* Where a kernel goes, and whether it may begin before the one before it has ended. */
+struct gpu_after {
+    cudaStream_t stream;
+    bool early;
+};
+
 #ifdef __CUDACC__
 /* --- nvcc */
 
@@ -36,6 +42,46 @@ static inline cudaError_t gpu_launch(void (*k)(P...), dim3 grid, dim3 block, siz
     k<<<grid, block, smem, s>>>(static_cast<P>(a)...);
     return cudaGetLastError();
 }
+
+/* Programmatic dependent launch: with `early` the kernel may begin before the one before it in the
+ * stream has ended, as soon as all of that one's blocks called gpu_let_next or ended. Until a
+ * thread has called gpu_wait_earlier it reads nothing that a kernel wrote, and writes nothing to
+ * device memory; every thread calls it, or the end of this kernel would not tell of the one before.
+ */
+template <class... P, class... A>
+static inline cudaError_t gpu_launch_early(gpu_after after, void (*k)(P...), dim3 grid, dim3 block,
+                                           size_t smem, A &&...a)
+{
+    cudaLaunchAttribute attribute = {};
+    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attribute.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t c = {};
+    c.gridDim = grid;
+    c.blockDim = block;
+    c.dynamicSmemBytes = smem;
+    c.stream = after.stream;
+    c.attrs = &attribute;
+    c.numAttrs = after.early ? 1 : 0;
+    return cudaLaunchKernelEx(&c, k, static_cast<P>(a)...);
+}
+
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+GPU_FN void gpu_wait_earlier()
+{
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+}
+GPU_FN void gpu_let_next()
+{
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+}
+#else
+GPU_FN void gpu_wait_earlier()
+{
+}
+GPU_FN void gpu_let_next()
+{
+}
+#endif
 
 GPU_FN uint32_t gpu_smem(const void *p)
 {
@@ -291,16 +337,29 @@ template <class... P> struct Closure {
 } // namespace simt
 
 template <class... P, class... A>
-static inline cudaError_t gpu_launch(void (*k)(P...), dim3 grid, dim3 block, size_t smem,
-                                     cudaStream_t s, A &&...a)
+static inline cudaError_t gpu_launch_early(gpu_after after, void (*k)(P...), dim3 grid, dim3 block,
+                                           size_t smem, A &&...a)
 {
     static_assert(sizeof...(P) == sizeof...(A), "kernel argument count");
     static_assert((std::is_trivially_copyable<std::decay_t<P>>::value && ...), "copied as bytes");
     using C = simt::Closure<P...>;
     C c{k, std::tuple<std::decay_t<P>...>(static_cast<P>(a)...)};
-    simt::submit_kernel(s, {(const void *)k, grid, block, smem}, &C::call, &c, sizeof(C),
-                        &C::destroy);
+    simt::submit_kernel(after.stream, {(const void *)k, grid, block, smem, after.early}, &C::call,
+                        &c, sizeof(C), &C::destroy);
     return cudaGetLastError();
+}
+template <class... P, class... A>
+static inline cudaError_t gpu_launch(void (*k)(P...), dim3 grid, dim3 block, size_t smem,
+                                     cudaStream_t s, A &&...a)
+{
+    return gpu_launch_early({s, false}, k, grid, block, smem, static_cast<A &&>(a)...);
+}
+GPU_FN void gpu_wait_earlier()
+{
+    simt::wait_earlier();
+}
+GPU_FN void gpu_let_next()
+{
 }
 
 GPU_FN void gpu_cp_async16(void *smem, const void *gmem, int src_bytes = 16)

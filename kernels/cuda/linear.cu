@@ -33,6 +33,8 @@ GPU_FN linear_rows rows_of(const x_args &a)
 __global__ void __launch_bounds__(THREADS) linear_x_scale(x_args a)
 {
     GPU_DYN_SHARED(float, part); /* [warps] */
+    gpu_let_next();
+    gpu_wait_earlier();
     const linear_rows x = rows_of(a);
     const int row = blockIdx.x, lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
     float top = 0;
@@ -56,6 +58,8 @@ __global__ void __launch_bounds__(THREADS) linear_x_scale(x_args a)
 
 template <bool BF16> __global__ void __launch_bounds__(THREADS) linear_x_half(x_args a)
 {
+    gpu_let_next();
+    gpu_wait_earlier();
     const int64_t piece = (static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x) >> 5;
     if (piece >= static_cast<int64_t>(a.chunks) * a.m_tiles)
         return;
@@ -67,6 +71,8 @@ template <bool BF16> __global__ void __launch_bounds__(THREADS) linear_x_half(x_
 
 __global__ void __launch_bounds__(THREADS) linear_x_ints(x_args a)
 {
+    gpu_let_next();
+    gpu_wait_earlier();
     const int64_t piece = (static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x) >> 5;
     if (piece >= static_cast<int64_t>(a.chunks) * a.m_tiles)
         return;
@@ -76,6 +82,8 @@ __global__ void __launch_bounds__(THREADS) linear_x_ints(x_args a)
 
 __global__ void __launch_bounds__(THREADS) linear_x_scaled(x_args a)
 {
+    gpu_let_next();
+    gpu_wait_earlier();
     const int64_t piece = (static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x) >> 5;
     if (piece >= static_cast<int64_t>(a.chunks) * a.m_tiles)
         return;
@@ -90,6 +98,8 @@ template <int BYTES> __global__ void __launch_bounds__(THREADS) linear_x_norm(x_
     __shared__ float part[8][NORM_SHARES], scale[8];
     static_assert(THREADS == 8 * 32, "a warp a row");
     const int tile = blockIdx.x, warp = threadIdx.x >> 5, row = tile * 8 + warp;
+    gpu_let_next();
+    gpu_wait_earlier();
     linear_rows x = rows_of(a);
     x.scale = scale;
     if (row < x.m) {
@@ -113,6 +123,8 @@ template <int BYTES> __global__ void __launch_bounds__(THREADS) linear_x_norm(x_
 /* f32 weights in rows: lane i takes columns i, i + 32 ..., then the lanes fold in halves. */
 __global__ void __launch_bounds__(THREADS) linear_plain(x_args a, const float *w, linear_args o)
 {
+    gpu_let_next();
+    gpu_wait_earlier();
     const int m = linear_live(a.live, a.first, a.m), lane = threadIdx.x & 31;
     const int64_t col = (static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x) >> 5;
     const int row0 = blockIdx.y * PLAIN_ROWS;
@@ -157,20 +169,23 @@ static cudaError_t convert(const cuda_queue *q, const x_args &x, enum dtype t)
     if (x.norm) { /* two blocks a multiprocessor: more would sum up the same squares */
         const int most = (x.chunks + 7) / 8, shares = 2 * q->sms / x.m_tiles;
         const dim3 norms(x.m_tiles, shares < 1 ? 1 : shares < most ? shares : most);
-        return gpu_launch(gpu_is_floats(t)                    ? linear_x_norm<X_BYTES_SCALED>
-                          : gpu_piece_bytes(t) == X_BYTES_INT ? linear_x_norm<X_BYTES_INT>
-                                                              : linear_x_norm<X_BYTES_HALF>,
-                          norms, THREADS, 0, q->stream, x);
+        return gpu_launch_early({q->stream, q->early},
+                                gpu_is_floats(t)                    ? linear_x_norm<X_BYTES_SCALED>
+                                : gpu_piece_bytes(t) == X_BYTES_INT ? linear_x_norm<X_BYTES_INT>
+                                                                    : linear_x_norm<X_BYTES_HALF>,
+                                norms, THREADS, 0, x);
     }
     if (gpu_is_floats(t))
-        return gpu_launch(linear_x_scaled, grid, THREADS, 0, q->stream, x);
+        return gpu_launch_early({q->stream, q->early}, linear_x_scaled, grid, THREADS, 0, x);
     if (gpu_piece_bytes(t) == X_BYTES_INT)
-        return gpu_launch(linear_x_ints, grid, THREADS, 0, q->stream, x);
+        return gpu_launch_early({q->stream, q->early}, linear_x_ints, grid, THREADS, 0, x);
     if (t == DT_BF16)
-        return gpu_launch(linear_x_half<true>, grid, THREADS, 0, q->stream, x);
-    cudaError_t e = gpu_launch(linear_x_scale, x.m_tiles * 8, THREADS, THREADS / 32 * sizeof(float),
-                               q->stream, x);
-    return e != cudaSuccess ? e : gpu_launch(linear_x_half<false>, grid, THREADS, 0, q->stream, x);
+        return gpu_launch_early({q->stream, q->early}, linear_x_half<true>, grid, THREADS, 0, x);
+    cudaError_t e = gpu_launch_early({q->stream, q->early}, linear_x_scale, x.m_tiles * 8, THREADS,
+                                     THREADS / 32 * sizeof(float), x);
+    return e != cudaSuccess
+               ? e
+               : gpu_launch_early({q->stream, q->early}, linear_x_half<false>, grid, THREADS, 0, x);
 }
 
 cudaError_t linear_row_scale(const cuda_queue *q, const linear_op *a, int64_t first, int m,
@@ -185,7 +200,8 @@ cudaError_t linear_row_scale(const cuda_queue *q, const linear_op *a, int64_t fi
     x.k = a->x.shape[1];
     x.first = static_cast<int>(first);
     x.m = m;
-    return gpu_launch(linear_x_scale, m, THREADS, THREADS / 32 * sizeof(float), q->stream, x);
+    return gpu_launch_early({q->stream, q->early}, linear_x_scale, m, THREADS,
+                            THREADS / 32 * sizeof(float), x);
 }
 
 float linear_factor(const struct tensor *w)
@@ -294,7 +310,7 @@ static cudaError_t skinny(const cuda_queue *q, const linear_op *a, int64_t first
     o.chunks = chunks;
     o.per_split = (chunks + splits - 1) / splits;
     const int real = (chunks + o.per_split - 1) / o.per_split; /* the last one may be empty */
-    const linear_shape s = {real, launch.nt, fold, launch.stages, q->stream};
+    const linear_shape s = {real, launch.nt, fold, launch.stages, q->stream, q->early};
     if (!fold && s.nt == 1 && makes_own(q, a, m, o.per_split, s.stages)) {
         o.x = nullptr;
         o.x_rows = x.x;
@@ -372,7 +388,7 @@ static bool norms_x(const cuda_queue *q, const linear_op *o)
     if (!is_tiled(o->w) || o->w.dtype == DT_F16)
         return false;
     const enum gpu_path path = linear_launch_of(q, o, q->lt && !q->deterministic).path;
-    return path == GPU_PATH_SKINNY ||
+    return gpu_path_tiled(path) ||
            (q->cc >= 80 && (path == GPU_PATH_LT || path == GPU_PATH_DEQUANT_LT));
 }
 
@@ -425,7 +441,7 @@ enum status cuda_linear(struct cuda_queue *q, const struct op_linear *a)
     const linear_op op = {*a, 0, nullptr, 0};
     linear_outputs(&o, &op, 0);
     const dim3 grid((n * 32 + THREADS - 1) / THREADS, (m + PLAIN_ROWS - 1) / PLAIN_ROWS);
-    return cuda_check(gpu_launch(linear_plain, grid, THREADS, 0, q->stream, x,
-                                 static_cast<const float *>(a->w.data), o),
+    return cuda_check(gpu_launch_early({q->stream, q->early}, linear_plain, grid, THREADS, 0, x,
+                                       static_cast<const float *>(a->w.data), o),
                       "linear");
 }

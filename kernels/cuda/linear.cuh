@@ -382,9 +382,9 @@ GPU_FN void linear_norm(const linear_args &a, int m, float *scale)
     __syncthreads();
 }
 
-/* The copies of one stage: this warp's R tiles, and the block's share of x. */
-template <class F, int NT, int R, bool OWN>
-GPU_FN void linear_load(const linear_args &a, uint8_t *stage, int chunk, int n_tile, int m_tile)
+/* The copies of one stage: this warp's R tiles of W, which no kernel ever writes. */
+template <class F, int R>
+GPU_FN void linear_load_w(const linear_args &a, uint8_t *stage, int chunk, int n_tile)
 {
     const int warp = threadIdx.x >> 5;
     GPU_UNROLL
@@ -393,6 +393,12 @@ GPU_FN void linear_load(const linear_args &a, uint8_t *stage, int chunk, int n_t
         if (tile < a.n_tiles)
             F::load(stage + (warp * R + r) * F::TILE, a, tile, chunk);
     }
+}
+
+/* And the block's share of x, if it was made before. */
+template <class F, int NT, int R, bool OWN>
+GPU_FN void linear_load_x(const linear_args &a, uint8_t *stage, int chunk, int m_tile)
+{
     if (OWN)
         return;
     const int pieces = a.m_tiles - m_tile < NT ? a.m_tiles - m_tile : NT;
@@ -509,17 +515,26 @@ __global__ void __launch_bounds__(LINEAR_WARPS * 32, NT <= 2 ? 4 : 2) linear_ski
     constexpr int BYTES = LINEAR_WARPS * R * F::TILE + (OWN ? 0 : NT * F::X);
     GPU_DYN_SHARED(uint8_t,
                    ring); /* [STAGES][LINEAR_WARPS * R tiles | NT pieces of x]; OWN: pieces */
-    const int m = linear_live(a.live, a.first, a.m);
     const int m_tile = blockIdx.x * NT, n_tile = blockIdx.y * LINEAR_WARPS * R;
-    if (m_tile * 8 >= m)
-        return;
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
     const int first = FOLD ? 0 : blockIdx.z * a.per_split;
     const int last = FOLD || a.chunks - first < a.per_split ? a.chunks : first + a.per_split;
     float acc[R][NT][4] = {};
-    for (int s = 0; s < STAGES - 1; s++) {
+    gpu_let_next();
+    for (int s = 0; s < STAGES - 1; s++) { /* while the kernels before still run */
         if (first + s < last)
-            linear_load<F, NT, R, OWN>(a, ring + s * BYTES, first + s, n_tile, m_tile);
+            linear_load_w<F, R>(a, ring + s * BYTES, first + s, n_tile);
+        gpu_cp_async_commit();
+    }
+    gpu_wait_earlier();
+    const int m = linear_live(a.live, a.first, a.m);
+    if (m_tile * 8 >= m) {
+        gpu_cp_async_wait<0>();
+        return;
+    }
+    for (int s = 0; s < STAGES - 1 && !OWN; s++) {
+        if (first + s < last)
+            linear_load_x<F, NT, R, OWN>(a, ring + s * BYTES, first + s, m_tile);
         gpu_cp_async_commit();
     }
     uint8_t *own = ring + STAGES * BYTES;
@@ -534,9 +549,11 @@ __global__ void __launch_bounds__(LINEAR_WARPS * 32, NT <= 2 ? 4 : 2) linear_ski
     for (int c = first; c < last; c++) {
         gpu_cp_async_wait<STAGES - 2>();
         __syncthreads(); /* chunk c is here, and everybody is done with chunk c - 1 */
-        if (c + STAGES - 1 < last)
-            linear_load<F, NT, R, OWN>(a, ring + (c - first + STAGES - 1) % STAGES * BYTES,
-                                       c + STAGES - 1, n_tile, m_tile);
+        if (c + STAGES - 1 < last) {
+            uint8_t *next = ring + (c - first + STAGES - 1) % STAGES * BYTES;
+            linear_load_w<F, R>(a, next, c + STAGES - 1, n_tile);
+            linear_load_x<F, NT, R, OWN>(a, next, c + STAGES - 1, m_tile);
+        }
         gpu_cp_async_commit();
         const uint8_t *stage = ring + (c - first) % STAGES * BYTES;
         const uint8_t *x = OWN ? own + (c - first) * F::X : stage + LINEAR_WARPS * R * F::TILE;
@@ -560,6 +577,7 @@ struct linear_shape {
     bool fold;
     int stages; /* 4, or 2 on sm_75 */
     cudaStream_t stream;
+    bool early; /* as cuda_queue has it */
 };
 
 template <class F, int NT, int R, int STAGES, bool FOLD, bool OWN>
@@ -576,7 +594,7 @@ static cudaError_t linear_launch(const linear_args &a, const linear_shape &s)
         if (e != cudaSuccess)
             return e;
     }
-    return gpu_launch(kernel, grid, LINEAR_WARPS * 32, bytes, s.stream, a);
+    return gpu_launch_early({s.stream, s.early}, kernel, grid, LINEAR_WARPS * 32, bytes, a);
 }
 
 template <class F, int STAGES>

@@ -9,6 +9,8 @@ static __global__ void __launch_bounds__(THREADS) norm_kernel(struct op_rmsnorm 
     __shared__ float part[NORM_SHARES];
     const bool heads = a.x.ndim == 3;
     const int64_t r = blockIdx.x, h = blockIdx.y, n = a.weight.shape[0];
+    gpu_let_next();
+    gpu_wait_earlier();
     if (!is_live(a.live, r))
         return;
     const float *x = heads ? head_of<const float>(a.x, r, h) : row_of<const float>(a.x, r);
@@ -29,5 +31,6 @@ enum status cuda_rmsnorm(struct cuda_queue *q, const struct op_rmsnorm *a)
                     a->x.ndim == 3 ? static_cast<unsigned>(a->x.shape[1]) : 1);
     if (a->x.shape[0] == 0)
         return OK;
-    return cuda_check(gpu_launch(norm_kernel, grid, THREADS, 0, q->stream, *a), "rmsnorm");
+    return cuda_check(gpu_launch_early({q->stream, q->early}, norm_kernel, grid, THREADS, 0, *a),
+                      "rmsnorm");
 }

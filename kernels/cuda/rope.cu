@@ -114,6 +114,8 @@ static __global__ void rope_kv_kernel(struct op_rope_kv a)
     const int64_t r = blockIdx.x;
     const int n_q = static_cast<int>(a.q.shape[1]), n_k = a.kv.n_head, dim = a.kv.head_dim;
     const int at = static_cast<int>(blockIdx.y);
+    gpu_let_next();
+    gpu_wait_earlier();
     if (!is_live(a.r.live, r))
         return;
     const bool is_q = at < n_q, is_k = !is_q && at < n_q + n_k;
@@ -141,5 +143,6 @@ enum status cuda_rope_kv(struct cuda_queue *q, const struct op_rope_kv *a)
                     static_cast<unsigned>(a->q.shape[1] + 2 * a->kv.n_head));
     if (a->r.rows == 0)
         return OK;
-    return cuda_check(gpu_launch(rope_kv_kernel, grid, THREADS, 0, q->stream, *a), "rope_kv");
+    return cuda_check(gpu_launch_early({q->stream, q->early}, rope_kv_kernel, grid, THREADS, 0, *a),
+                      "rope_kv");
 }

@@ -33,6 +33,8 @@ static __global__ void glu_kernel(struct op_glu a)
 {
     const int64_t r = blockIdx.x, f = a.y.shape[1];
     const int64_t i = static_cast<int64_t>(blockIdx.y) * THREADS + threadIdx.x;
+    gpu_let_next();
+    gpu_wait_earlier();
     if (i >= f || !is_live(a.live, r))
         return;
     const float *x = row_of<const float>(a.x, r);
@@ -43,9 +45,9 @@ enum status cuda_glu(struct cuda_queue *q, const struct op_glu *a)
 {
     if (a->y.shape[0] == 0)
         return OK;
-    return cuda_check(
-        gpu_launch(glu_kernel, grid_of(a->y.shape[0], a->y.shape[1]), THREADS, 0, q->stream, *a),
-        "glu");
+    return cuda_check(gpu_launch_early({q->stream, q->early}, glu_kernel,
+                                       grid_of(a->y.shape[0], a->y.shape[1]), THREADS, 0, *a),
+                      "glu");
 }
 
 /* --- add */
@@ -54,6 +56,8 @@ static __global__ void add_kernel(struct op_add a)
 {
     const int64_t r = blockIdx.x;
     const int64_t i = static_cast<int64_t>(blockIdx.y) * THREADS + threadIdx.x;
+    gpu_let_next();
+    gpu_wait_earlier();
     if (i < a.y.shape[1] && is_live(a.live, r))
         row_of<float>(a.y, r)[i] = row_of<const float>(a.a, r)[i] + row_of<const float>(a.b, r)[i];
 }
@@ -62,9 +66,9 @@ enum status cuda_add(struct cuda_queue *q, const struct op_add *a)
 {
     if (a->y.shape[0] == 0)
         return OK;
-    return cuda_check(
-        gpu_launch(add_kernel, grid_of(a->y.shape[0], a->y.shape[1]), THREADS, 0, q->stream, *a),
-        "add");
+    return cuda_check(gpu_launch_early({q->stream, q->early}, add_kernel,
+                                       grid_of(a->y.shape[0], a->y.shape[1]), THREADS, 0, *a),
+                      "add");
 }
 
 /* --- gather: rows as bytes, four at a time where that is aligned */
@@ -73,6 +77,8 @@ template <class T> static __global__ void gather_kernel(struct op_gather a, int6
 {
     const int64_t r = blockIdx.x;
     const int64_t i = static_cast<int64_t>(blockIdx.y) * THREADS + threadIdx.x;
+    gpu_let_next();
+    gpu_wait_earlier();
     if (i < n && is_live(a.n_live, r))
         row_of<T>(a.y, r)[i] = row_of<const T>(a.x, a.index[r])[i];
 }
@@ -88,8 +94,9 @@ enum status cuda_gather(struct cuda_queue *q, const struct op_gather *a)
     const int64_t n = words ? bytes / 4 : bytes;
     if (a->y.shape[0] == 0)
         return OK;
-    return cuda_check(gpu_launch(words ? gather_kernel<uint32_t> : gather_kernel<uint8_t>,
-                                 grid_of(a->y.shape[0], n), THREADS, 0, q->stream, *a, n),
+    return cuda_check(gpu_launch_early({q->stream, q->early},
+                                       words ? gather_kernel<uint32_t> : gather_kernel<uint8_t>,
+                                       grid_of(a->y.shape[0], n), THREADS, 0, *a, n),
                       "gather");
 }
 

@@ -344,7 +344,7 @@ static enum status read_eff(struct reader *r, const struct json *v, struct gpu_c
     return v->count == N_GPU_KERNEL ? OK : fail(ERR_FORMAT, "eff: names an unknown kernel");
 }
 
-/* "16": {"skinny_max_m": 192}, "8": {"skinny_max_m": 64, "mma8_max_m": 8192} ... */
+/* "16": {"skinny_max_m": 192}, "8": {"skinny_max_m": 64, "mma8_max_m": 8192} ..., "pdl": false */
 static enum status read_cross(struct reader *r, const struct json *v, struct gpu_config *c)
 {
     static const struct field most[] = {{"skinny_max_m", F_INT, 0, true, 1, 1e6}};
@@ -365,7 +365,13 @@ static enum status read_cross(struct reader *r, const struct json *v, struct gpu
     }
     r->where = "attn_dec";
     TRY(read_object(r, json_get(v, r->where), TABLE(attn, ""), c));
-    return v->count == GPU_SKINNY_ANY + 2 ? OK : fail(ERR_FORMAT, "cross: names an unknown kernel");
+    const struct json *pdl = json_get(v, "pdl");
+    if (pdl && !json_is(pdl, JSON_BOOL))
+        return fail(ERR_FORMAT, "cross.pdl: must be true or false");
+    c->no_pdl = pdl && !pdl->boolean;
+    return v->count == GPU_SKINNY_ANY + 2 + (pdl != NULL)
+               ? OK
+               : fail(ERR_FORMAT, "cross: names an unknown kernel");
 }
 
 static enum status read_raw(const struct json *v, struct gpu_lt *lt)
@@ -671,8 +677,8 @@ void gpu_config_write(struct buf *out, const struct gpu_config *c)
             buf_printf(out, ", \"mma8_max_m\": %d", c->mma8_max_m[i]);
         buf_puts(out, "},");
     }
-    buf_printf(out, "\n    \"attn_dec\": {\"chunk_tokens\": %d, \"max_parts\": %d}\n  }",
-               c->attn_chunk, c->attn_parts);
+    buf_printf(out, "\n    \"attn_dec\": {\"chunk_tokens\": %d, \"max_parts\": %d}%s\n  }",
+               c->attn_chunk, c->attn_parts, c->no_pdl ? ",\n    \"pdl\": false" : "");
     put_lists(out, c);
     buf_puts(out, "\n}\n");
 }

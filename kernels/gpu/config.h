@@ -136,6 +136,7 @@ struct gpu_config {
     int attn_chunk, attn_parts; /* the cut of heads that have no row of their own in `attn` */
     struct gpu_attn *attn;
     int n_attn;
+    bool no_pdl; /* "pdl": false: kernels begin when those before have ended, on sm_90 too */
     struct gpu_exception *gemm;
     int n_gemm;
     struct gpu_deny *deny;

@@ -45,6 +45,12 @@ static void test_round_trip(void **state)
         assert_int_equal(gpu_check(&d), OK);
         gpu_config_write(&again, &d);
         assert_string_equal(out.data, again.data);
+        assert_false(d.no_pdl);
+        d.no_pdl = true;
+        buf_reset(&out);
+        gpu_config_write(&out, &d);
+        assert_int_equal(gpu_config_read(&arena, out.data, out.len, &d), OK);
+        assert_int_equal(d.no_pdl, d.unsupported == NULL);
         assert_memory_equal(&c.ceil, &d.ceil, sizeof c.ceil);
         assert_memory_equal(c.eff, d.eff, sizeof c.eff);
         assert_memory_equal(&c.match, &d.match, sizeof c.match);
@@ -130,6 +136,7 @@ static void test_refused(void **state)
         {"\"chunk_tokens\":128", "\"chunk_tokens\":100", "chunk_tokens", NULL},
         {"\"16\":{\"skinny_max_m\":96}", "\"16\":{\"skinny_max_m\":95}", "95", NULL},
         {"\"16\":{\"skinny_max_m\":96}", "\"16\":{}", "skinny_max_m", NULL},
+        {"\"16\":{\"skinny_max_m\":96}", "\"pdl\":1,\"16\":{\"skinny_max_m\":96}", "pdl", NULL},
         {"\"gemm\":[],", "", "gemm", NULL},
         {"\"lt\":[130200,130400]", "\"lt\":[130200]", "deny.lt", NULL},
         /* provenance */

@@ -192,6 +192,7 @@ struct CUstream_st {
     bool bad_capture = false;
     CUgraph_st *graph = nullptr;
     bool origin = false;
+    bool after_kernel = false; // what was submitted last, and nobody has waited for it
     std::vector<int> tail;
 };
 
@@ -238,10 +239,14 @@ template <class P> static void run_until(P done)
 }
 static void drain(CUstream_st *s)
 {
+    s->after_kernel = false;
     run_until([&] { return s->q.empty(); });
 }
 static void drain_all()
 {
+    for (auto *s : streams)
+        s->after_kernel = false;
+    default_stream.after_kernel = false;
     run_until([&] {
         for (auto *s : streams)
             if (!s->q.empty())
@@ -255,6 +260,7 @@ void enqueue(cudaStream_t stream, const char *kind, std::function<void()> fn)
 {
     API_LOCK;
     CUstream_st *s = real(stream);
+    s->after_kernel = strcmp(kind, "kernel") == 0 || (s->after_kernel && !strcmp(kind, "event"));
     auto guarded = [fn = std::move(fn)] {
         DeviceAccess open;
         fn();
@@ -303,6 +309,7 @@ void submit_kernel(cudaStream_t s, const LaunchDesc &d, void (*thunk)(const void
     std::shared_ptr<void> copy(::operator new(size), [](void *p) { ::operator delete(p); });
     std::memcpy(copy.get(), closure, size);
     LaunchDesc dd = d;
+    dd.overlaps = d.early && real(s)->after_kernel;
     enqueue(s, "kernel", [dd, thunk, copy] {
         if (faults.break_after && --kernels_left == 0)
             sticky = cudaErrorIllegalAddress;
@@ -782,6 +789,7 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode)
         return err(cudaErrorStreamCaptureUnsupported);
     s->graph = new CUgraph_st;
     s->origin = true;
+    s->after_kernel = false;
     s->tail.clear();
     s->bad_capture = false;
     return cudaSuccess;

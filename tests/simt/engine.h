@@ -36,6 +36,7 @@ struct Thread : ThreadView { // ThreadView first: `self` points here
     unsigned char *stack;
     uint32_t linear, warp;
     State state;
+    bool waited; /* for the kernels before its own; true unless that was launched early */
     Kind kind;
     uint32_t mask;
     WarpFn fn;

@@ -50,6 +50,14 @@ unsigned current_thread_id()
 {
     return static_cast<Thread *>(self)->linear;
 }
+bool current_waited()
+{
+    return static_cast<Thread *>(self)->waited;
+}
+void wait_earlier()
+{
+    static_cast<Thread *>(self)->waited = true;
+}
 
 /* --- context switch */
 #if defined(__x86_64__)
@@ -298,6 +306,9 @@ static void thread_exits(Engine *e, Thread *t)
 {
     t->state = DONE;
     e->live--;
+    if (!t->waited && !e->failed)
+        fail_block(e, "was launched early, and a thread ends that has not waited for the kernels "
+                      "before: gpu_wait_earlier");
     if (!t->copies.empty())
         t->copies.clear();
     Warp &w = e->warps[t->warp];
@@ -391,13 +402,14 @@ static bool run_block(Engine *e, uint3 b)
         t.linear = (unsigned)i;
         t.warp = (unsigned)i >> 5;
         t.state = NEW;
+        t.waited = !d.early;
         t.group = 0;
         t.copies.clear();
     }
     e->mix = e->sched == 2 ? std::array<uint64_t, 4>{0, 2, 16, 256}[rng_next(e->rng) & 3] : 0;
     for_threads(e, n, [&](int i) { push_ready(e, &e->threads[i]); });
     if (simt_race_block_begin)
-        simt_race_block_begin(e->launch_id, e->block_id, e->view.dyn_smem, d.smem);
+        simt_race_block_begin(e->launch_id, e->block_id, e->view.dyn_smem, d.smem, d.overlaps);
     blk = &e->view;
     while (Thread *t = pop_ready(e))
         switch_to(e, nullptr, t, false);

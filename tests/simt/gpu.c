@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "kernels/base/mem.h"
+#include "kernels/cuda/cuda.h"
 #include "tests/support/test.h"
 
 enum { BUFFERS_MAX = 256 };
@@ -21,8 +22,15 @@ int gpu_open(void **state)
     if (backend_cuda.open(&o, &gpu.dev) != OK)
         return 1;
     gpu.q = backend_cuda.queue(gpu.dev);
+    gpu_early(gpu.q);
     backend_cuda.step(gpu.q, true);
     return 0;
+}
+
+void gpu_early(struct queue *q)
+{
+    if (!simt_real()) /* it is no sm_90, but knows what that does */
+        ((struct cuda_queue *)q)->early = true;
 }
 
 int gpu_close(void **state)

@@ -15,6 +15,8 @@ extern struct gpu gpu; /* of the running test */
 
 int gpu_open(void **state); /* set-up of a program's tests */
 int gpu_close(void **state);
+/* On the emulator: kernels that can are launched early, as on sm_90. gpu_open does it. */
+void gpu_early(struct queue *q);
 
 void *gpu_empty(size_t bytes);                /* uninitialised: NaN in every float format */
 void *gpu_up(const void *host, size_t bytes); /* a copy on the device; NULL for NULL */

@@ -30,12 +30,13 @@ std::string fn_name(const void *kernel);
 void reset_error_for_tests();
 void set_access(bool on);     /* of the host to device memory */
 unsigned current_thread_id(); // linear thread id in its block
+bool current_waited();        // or nothing had to be waited for
 } // namespace simt
 
 // Race checker hooks (race.cc); weak, absent unless linked in.
 extern "C" {
 __attribute__((weak)) void simt_race_block_begin(uint64_t launch, uint64_t block, const void *dyn,
-                                                 size_t dyn_bytes);
+                                                 size_t dyn_bytes, bool overlaps);
 __attribute__((weak)) void simt_race_barrier(unsigned thread, uint32_t block_epoch);
 __attribute__((weak)) void simt_race_warp_sync(unsigned thread, uint32_t warp_epoch);
 __attribute__((weak)) void simt_race_arrived(const void *ticket, bool last);

@@ -7,6 +7,9 @@
  *     between;
  *   - in different blocks: always (atomics excepted), unless the later one is the last to take a
  *     ticket (gpu_last_block) that the earlier one took behind a __syncthreads after its access.
+ * A kernel that was launched early (gpu_launch_early) follows the kernels before it only from
+ * gpu_wait_earlier on: before that, what a thread touches races with them, as far back as to the
+ * last launch before which there was no kernel, or that was not early.
  * Only the last write and the last two reads of a byte are remembered, so a race can be
  * missed.  Named barriers, partial-mask collectives and release/acquire flags are not counted
  * as ordering: kernels that rely on them can raise false alarms.
@@ -42,7 +45,7 @@ struct Page {
     Cell c[256];
 };
 std::unordered_map<uintptr_t, Page *> shadow;
-uint64_t gen, launch_first;
+uint64_t gen, launch_first, chain_first; // first block of this launch, of those it overlaps
 uint64_t last_launch = ~0ull;
 uint32_t be[1024], we[1024];
 const unsigned char *dyn_lo, *dyn_hi;
@@ -91,8 +94,10 @@ std::unordered_map<uint64_t, uint32_t> joined;
 
 bool ordered(const Rec &a, const Rec &b, bool shared)
 { // a happened earlier in this emulation: is it before b on any GPU?
-    if (!a.block || a.block < launch_first)
+    if (!a.block)
         return true;
+    if (a.block < launch_first)
+        return shared || a.block < chain_first || simt::current_waited();
     if (a.block != b.block) {
         auto j = joined.find(a.block);
         return shared || (j != joined.end() && a.be < j->second); // its own shared memory
@@ -114,8 +119,11 @@ void race(const char *kind, const Rec &a, const Rec &b, uintptr_t p)
         return;
     std::snprintf(m, sizeof m,
                   "simt: race (%s, %s memory%s): thread %u at %s, then thread %u at %s\n", kind,
-                  mem, a.block != b.block ? ", two blocks" : "", a.thread, sym(a).c_str(), b.thread,
-                  sym(b).c_str());
+                  mem,
+                  a.block < launch_first ? ", two kernels"
+                  : a.block != b.block   ? ", two blocks"
+                                         : "",
+                  a.thread, sym(a).c_str(), b.thread, sym(b).c_str());
     std::fputs(m, stderr);
 }
 // Stacks and constants are skipped; static __shared__ (thread_local) is not.
@@ -192,12 +200,14 @@ struct AtExit {
 } // namespace
 
 extern "C" {
-void simt_race_block_begin(uint64_t launch, uint64_t, const void *dyn, size_t bytes)
+void simt_race_block_begin(uint64_t launch, uint64_t, const void *dyn, size_t bytes, bool overlaps)
 {
     gen++;
     if (launch != last_launch) {
         last_launch = launch;
         launch_first = gen;
+        if (!overlaps)
+            chain_first = gen;
     }
     joined.clear();
     std::memset(be, 0, sizeof be);

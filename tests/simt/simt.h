@@ -161,7 +161,10 @@ struct LaunchDesc {
     const void *fn;
     dim3 grid, block;
     size_t smem;
+    bool early; /* it may begin before the kernel before it has ended: gpu_launch_early */
+    bool overlaps = false; /* and there is one: nothing else came between */
 };
+void wait_earlier();
 void run_grid(const LaunchDesc &d, void (*thunk)(const void *), const void *closure);
 void submit_kernel(cudaStream_t s, const LaunchDesc &d, void (*thunk)(const void *),
                    const void *closure, size_t closure_size, void (*destroy)(void *));

@@ -379,7 +379,7 @@ static void test_scratch(void **state)
 static int open_queue(void **state)
 {
     (void)state;
-    q = (struct cuda_queue){.cc = 80, .sms = 4, .smem_max = 101376};
+    q = (struct cuda_queue){.cc = 80, .sms = 4, .smem_max = 101376, .early = !simt_real()};
     seed = 1;
     product_plan(&q, 64, 64);
     return product_queue_open(&q, 4 << 20);

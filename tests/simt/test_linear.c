@@ -304,7 +304,7 @@ static void test_scratch(void **state)
 static int open_queue(void **state)
 {
     (void)state;
-    q = (struct cuda_queue){.cc = 80, .sms = 4, .smem_max = 99 << 10};
+    q = (struct cuda_queue){.cc = 80, .sms = 4, .smem_max = 99 << 10, .early = !simt_real()};
     product_seed = 1;
     product_find_types();
     product_plan(&q, 64, 64);

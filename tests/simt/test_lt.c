@@ -37,7 +37,8 @@ static int open_queue(void **state)
 {
     (void)state;
     simt_cublaslt = (struct simt_cublaslt){.workspace = small.workspace};
-    q = (struct cuda_queue){.cc = 80, .sms = 4, .smem_max = 99 << 10, .limits = &small};
+    q = (struct cuda_queue){
+        .cc = 80, .sms = 4, .smem_max = 99 << 10, .limits = &small, .early = true};
     product_plan(&q, HALF_ROWS - 1, BLOCK_ROWS - 1);
     product_seed = 1;
     warnings = 0;

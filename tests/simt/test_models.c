@@ -72,6 +72,8 @@ static void open_model(struct setup *u, const struct step_options *from, const s
     if (step_open(&u->s, &o) != OK)
         fail_msg("%s: %s", u->name, fail_text());
     u->n_vocab = u->s.m->net.hp.n_vocab;
+    if (b == &backend_cuda)
+        gpu_early(backend_cuda.queue(u->s.dev));
 }
 
 static void run(struct setup *u, const struct step_seq *seq, int n, float *logits)

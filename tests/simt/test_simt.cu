@@ -167,8 +167,23 @@ static std::vector<int> get(int n)
     return h;
 }
 
+/* Launched early: a thread that never waits for the kernels before is found. */
+__global__ void k_early(int *out, int waits)
+{
+    if (static_cast<int>(threadIdx.x) < waits)
+        gpu_wait_earlier();
+    out[threadIdx.x] = 1;
+}
+
 static void test_wrong_kernels(void **)
 {
+    assert_true(reports("gpu_wait_earlier", [] {
+        gpu_launch_early({nullptr, true}, k_early, 2, 64, 0, ints, 63);
+    }));
+    assert_false(reports("gpu_wait_earlier", [] {
+        gpu_launch_early({nullptr, true}, k_early, 2, 64, 0, ints, 64);
+        gpu_launch(k_early, 1, 64, 0, nullptr, ints, 0);
+    }));
     assert_true(reports("divergent", [] { gpu_launch(k_divergent_sync, 1, 64, 0, nullptr); }));
     assert_true(reports("deadlock", [] { gpu_launch(k_missing_thread, 1, 32, 0, nullptr); }));
     assert_true(reports("does not take part",

@@ -309,6 +309,8 @@ void cp_async(void *smem, const void *gmem, int bytes, int src_bytes)
     else {
         if (simt_race_access)
             simt_race_access(smem, (size_t)bytes, 1, "cp.async");
+        if (simt_race_access && !t->waited && src_bytes > 0) /* what it reads may still change */
+            simt_race_access(gmem, (size_t)src_bytes, 0, "cp.async before gpu_wait_earlier");
         t->copies.push_back(c);
     }
 }
