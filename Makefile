@@ -308,27 +308,47 @@ GPU_PROGRAMS := $(notdir $(basename $(GPU_SRC)))
 GPU_TESTS := $(filter-out test_simt test_lt test_faults,$(notdir $(basename $(SIMT_TESTS))))
 GPU_HELP := tests/gpu/measure.c tests/gpu/lt_peak.c
 GPU_LDFLAGS := -s -Wl,--disable-new-dtags,-rpath,'$$ORIGIN:$$ORIGIN/..'
-GPU_ALL := $(G)/inferd $(GPU_PROGRAMS:%=$(G)/%) $(GPU_TESTS:%=$(G)/tests/%)
+GPU_ALL := $(G)/inferd $(G)/measures $(G)/testing
+GPU_SCRIPTS := $(GPU_PROGRAMS:%=$(G)/%) $(GPU_TESTS:%=$(G)/tests/%)
 ifdef CUDA
 $(G)/inferd: $(MAIN) $(CUDA_OBJ) $(LIB)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(LDFLAGS) $(GPU_LDFLAGS) -o $@ $^ $(LDLIBS) $(CUDA_LDLIBS)
-$(GPU_PROGRAMS:%=$(G)/%): $(G)/%: $(K)/tests/gpu/%.o $(patsubst %.c,$(K)/%.o,$(GPU_HELP)) $(CUDA_OBJ) $(LIB)
+# The programs that measure, and the emulated tests' programs, unchanged, without the emulator: all of each kind in
+# one, which has the kernels once, and a script of each name.
+GPU_MEASURE := $(GPU_PROGRAMS:%=$(K)/tests/gpu/main_%.o) $(patsubst %.c,$(K)/%.o,$(GPU_HELP))
+GPU_TESTING := $(GPU_TESTS:%=$(K)/tests/gpu/main_%.o) $(K)/tests/gpu/real.o \
+               $(patsubst %.c,$(K)/%.o,$(filter tests/simt/%,$(SIMT_SRC:%.cc=)))
+$(K)/tests/gpu/measures.o: CFLAGS += '-DNAMES=$(foreach t,$(GPU_PROGRAMS),PROGRAM($t))'
+$(K)/tests/gpu/tests.o: CFLAGS += '-DNAMES=$(foreach t,$(GPU_TESTS),TEST($t))'
+$(K)/tests/gpu/measures.o $(K)/tests/gpu/tests.o: tests/gpu/multi.c Makefile
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) -c -o $@ $<
+$(K)/tests/gpu/main_gpu_%.o: $(K)/tests/gpu/gpu_%.o
+	$(Q)objcopy --redefine-sym main=main_gpu_$* $< $@
+$(K)/tests/gpu/main_test_%.o: $(K)/tests/simt/test_%.o
+	@mkdir -p $(@D)
+	$(Q)objcopy --redefine-sym main=main_test_$* $< $@
+$(G)/measures: $(K)/tests/gpu/measures.o $(GPU_MEASURE) $(CUDA_OBJ) $(LIB)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(LDFLAGS) $(GPU_LDFLAGS) -o $@ $^ $(LDLIBS) $(CUDA_LDLIBS)
-# The emulated tests' programs, unchanged, without the emulator.
-$(GPU_TESTS:%=$(G)/tests/%): $(G)/tests/%: $(K)/tests/simt/%.o $(K)/tests/gpu/real.o $(CUDA_OBJ) $(SUPPORT) $(LIB) \
-    $(patsubst %.c,$(K)/%.o,$(filter tests/simt/%,$(SIMT_SRC:%.cc=)))
+$(G)/testing: $(K)/tests/gpu/tests.o $(GPU_TESTING) $(CUDA_OBJ) $(SUPPORT) $(LIB)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(LDFLAGS) $(GPU_LDFLAGS) -Wl,--wrap=cudaMalloc -o $@ $(filter %.o,$^) $(SUPPORT) $(LIB) -lcmocka \
 	    $(LDLIBS) $(CUDA_LDLIBS)
+$(GPU_PROGRAMS:%=$(G)/%): $(G)/measures
+	$(Q)printf '#!/bin/sh\nexec "$${0%%/*}/measures" $(@F) "$$@"\n' >$@; chmod +x $@
+$(GPU_TESTS:%=$(G)/tests/%): $(G)/testing
+	@mkdir -p $(@D)
+	$(Q)printf '#!/bin/sh\nexec "$${0%%/*}/../testing" $(@F)\n' >$@; chmod +x $@
 endif
 $(G)/wrappers.txt: build/simt/plain/tests/gpu/gpu_wrappers
 	@mkdir -p $(@D)
 	$(Q)$< >$@
 
 gpu-bundle:
-	$(Q)$(MAKE) --no-print-directory $(PARALLEL) CUDA=1 CUDA_ARCH="$(GPU_ARCH)" $(GPU_ALL) $(G)/wrappers.txt
+	$(Q)$(MAKE) --no-print-directory $(PARALLEL) CUDA=1 CUDA_ARCH="$(GPU_ARCH)" $(GPU_ALL) $(GPU_SCRIPTS) \
+	    $(G)/wrappers.txt
 	$(Q)tests/gpu/bundle.sh $(G) $(GPU_ALL)
 
 # Uses what was carried here; PHASES=1,4 for some of it, OUT=folder for the results.

@@ -5,7 +5,7 @@
 set -euo pipefail
 folder=$1
 shift
-readonly MOST=$((30 << 20)) ALL=$((60 << 20)) glibc='/(ld-linux[^/]*|lib(c|m|dl|rt|pthread|resolv))\.so\.[0-9]+$'
+readonly MOST=$((30 << 20)) glibc='/(ld-linux[^/]*|lib(c|m|dl|rt|pthread|resolv))\.so\.[0-9]+$'
 
 # needed PROGRAM: the files of its libraries, glibc's left out.
 needed() {
@@ -27,8 +27,7 @@ small() {
     [ "$2" -le "$3" ] || { echo "error: $1: $2 bytes, at most $3 are wanted" >&2; exit 1; }
 }
 one=$(du -cbL "$1" "$folder"/*.so.* | tail -n 1 | cut -f1) all=$(du -sb "$folder" | cut -f1)
-small "$1 and its libraries" "$one" $MOST
-small "$folder" "$all" $ALL
+small "$folder" "$all" $MOST
 
 if [ "$(id -u)" = 0 ]; then # a root with glibc and the folder alone; without /proc $ORIGIN must be told
     root=$(mktemp -d)

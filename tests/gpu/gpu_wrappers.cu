@@ -378,7 +378,7 @@ static const struct {
 };
 /* clang-format on */
 
-int main()
+int main(int, char **)
 {
     cudaDeviceProp prop;
     uint32_t *in, *out;
