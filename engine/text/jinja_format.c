@@ -468,6 +468,24 @@ static void put_field(struct jinja *j, struct format *f, struct jval field, int 
     }
 }
 
+/* Behind the brace that ends the field. An index is whatever stands between its brackets; only
+ * what follows the name may have fields in it. */
+static size_t field_end(struct jinja *j, const char *p, size_t n, size_t at)
+{
+    bool name = true;
+    for (int open = 1; open > 0; at++) {
+        const char *close = at < n && name && p[at] == '[' ? memchr(p + at, ']', n - at) : NULL;
+        at = close ? (size_t)(close - p) : at;
+        if (at >= n)
+            jinja_raise(j, "expected '}' before end of string");
+        if (name && p[at] == '{')
+            jinja_raise(j, "unexpected '{' in field name");
+        name = name && p[at] != ':' && p[at] != '!';
+        open += (p[at] == '{') - (p[at] == '}');
+    }
+    return at;
+}
+
 static void put_format(struct jinja *j, struct format *f, struct jval fmt, int depth)
 {
     const char *p = fmt.s->p;
@@ -484,11 +502,7 @@ static void put_format(struct jinja *j, struct format *f, struct jval fmt, int d
         if (c == '}')
             jinja_raise(j, "Single '}' encountered in format string");
         size_t from = ++at;
-        int open = 1;
-        for (; at < n && open; at++)
-            open += (p[at] == '{') - (p[at] == '}');
-        if (open)
-            jinja_raise(j, "expected '}' before end of string");
+        at = field_end(j, p, n, at);
         put_field(j, f, js_sub(j, fmt, from, at - 1), depth);
     }
 }

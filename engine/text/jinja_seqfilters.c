@@ -252,7 +252,11 @@ FILTER(filter_last)
     if (v.type == JV_GEN)
         jinja_raise(j, "'generator' object is not reversible");
     const struct jlist *l = jv_items(j, v);
-    return l->n ? l->v[l->n - 1] : jv_undefined_hint(j, "No last item, sequence was empty.");
+    if (!l->n)
+        return jv_undefined_hint(j, "No last item, sequence was empty.");
+    struct jval last = l->v[l->n - 1];
+    last.markup = last.markup || (v.type == JV_STR && v.markup); /* Python takes it by its index */
+    return last;
 }
 
 FILTER(filter_length)
