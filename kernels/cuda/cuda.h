@@ -54,6 +54,8 @@ struct cuda_queue {
     bool strict;        /* a wrong kernel is not replaced */
     int activations;    /* 8: products may round x to e4m3 where W is f8_e4m3; 0: they may not */
     bool deterministic; /* a row's bits may not depend on the number of rows */
+    const void **flat;  /* device: f8_e4m3 weights whose rows have one scale each */
+    int n_flat;
 };
 
 /* OK, or ERR_DEVICE with the op's name and what the runtime says. */
@@ -73,6 +75,9 @@ enum status cuda_kernels_fit(const struct cuda_queue *q);
 OP_LIST(CUDA_DECLARE)
 #undef CUDA_DECLARE
 
+/* Keeps in mind that all rows of this weight have one scale each. */
+void cuda_note_flat(struct cuda_queue *q, const void *w);
+
 /* Rows [first, first + m) of x as bytes with a scale each (quant_rows.cu): x is about scale * q. */
 enum quant_kind { QUANT_E4M3, QUANT_S8 };
 struct quant_rows {
@@ -84,6 +89,7 @@ struct quant_rows {
     float *scale;        /* device, [m] */
     const int32_t *live; /* as the op has it: rows of the op that are live; or NULL */
     int first, m;
+    int pad; /* rows of zeros behind them */
 };
 enum status cuda_quant_rows(const struct cuda_queue *q, const struct quant_rows *a);
 

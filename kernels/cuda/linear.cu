@@ -346,6 +346,11 @@ static enum status run_skinny(const cuda_queue *q, const linear_op *a)
 /* In e4m3 where that may be, by cuBLASLt where that is chosen, else by the skinny kernel. */
 static enum status multiply(cuda_queue *q, const linear_op *a)
 {
+    if (linear_wants_lt(q, a) && linear_wants_fp8(q, a)) {
+        const enum status s = linear_by_fp8(q, a);
+        if (s != ERR_UNSUPPORTED)
+            return s;
+    }
     if (q->activations == 8) {
         const enum status s = linear_by_w8a8(q, a);
         if (s != ERR_UNSUPPORTED)

@@ -648,5 +648,8 @@ bool linear_wants_lt(const cuda_queue *q, const linear_op *a);
 /* The launch that the GPU's configuration has for it; lt: cuBLASLt may take it. */
 gpu_params linear_launch_of(const cuda_queue *q, const linear_op *a, bool lt);
 enum status linear_by_lt(cuda_queue *q, const linear_op *a);
+/* linear_fp8.cu: the same, with x and W in fp8. */
+bool linear_wants_fp8(const cuda_queue *q, const linear_op *a);
+enum status linear_by_fp8(cuda_queue *q, const linear_op *a);
 
 #endif

@@ -177,6 +177,9 @@ static bool describe(const struct lt *lt, struct lt_shape *s)
     if (!set_desc(lt, s->desc, LT_DESC_TRANSA, &t, sizeof t) ||
         !set_desc(lt, s->desc, LT_DESC_TRANSB, &n, sizeof n))
         return false;
+    int8_t fast = 1; /* sums of fp8 products in the tensor cores' own precision */
+    if (k->type == CUDA_R_8F_E4M3 && !set_desc(lt, s->desc, LT_DESC_FAST_ACCUM, &fast, sizeof fast))
+        return false;
     if (k->bias && (!set_desc(lt, s->desc, LT_DESC_EPILOGUE, &bias, sizeof bias) ||
                     !set_desc(lt, s->desc, LT_DESC_BIAS_DATA_TYPE, &f32, sizeof f32)))
         return false;

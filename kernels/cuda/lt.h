@@ -46,7 +46,8 @@ void lt_prefer(struct lt *lt, const struct gpu_config *c);
 /* y[i, j] = factor * sum over c of w[j, c] x[i, c] (+ bias[j]) (+ y[i, j] with `add`). Strides
  * count elements. */
 struct lt_product {
-    cudaDataType type; /* of w and x: CUDA_R_16BF, CUDA_R_16F */
+    cudaDataType type; /* of w and x: CUDA_R_16BF, CUDA_R_16F, or CUDA_R_8F_E4M3,
+                            whose sizes and strides are multiples of 16 */
     int64_t m, n, k;
     const void *w, *x;
     int64_t w_stride, x_stride, y_stride;

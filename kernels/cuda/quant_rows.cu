@@ -8,7 +8,7 @@
  *
  * Numbers: top = max |x| of the row, scale = top / most, q = x * (most / top) rounded to nearest
  * even, where most is 448 for e4m3 and 127 for int8. A row whose top is below 2^-100, and one that
- * is not live, is zeros with scale 0. A row's bytes depend on that row alone. */
+ * is not live or beyond M, is zeros with scale 0. A row's bytes depend on that row alone. */
 #include "kernels/cuda/linear_x.cuh"
 
 #include "kernels/cuda/common.cuh"
@@ -63,7 +63,7 @@ enum status cuda_quant_rows(const struct cuda_queue *q, const struct quant_rows 
         return fail(ERR_INTERNAL, "quant_rows: %lld columns in rows of %lld bytes", (long long)a->k,
                     (long long)a->width);
     return cuda_check(
-        gpu_launch(a->kind == QUANT_E4M3 ? quant_row<QUANT_E4M3> : quant_row<QUANT_S8>, a->m,
-                   THREADS, THREADS / 32 * sizeof(float), q->stream, *a),
+        gpu_launch(a->kind == QUANT_E4M3 ? quant_row<QUANT_E4M3> : quant_row<QUANT_S8>,
+                   a->m + a->pad, THREADS, THREADS / 32 * sizeof(float), q->stream, *a),
         "quant_rows");
 }

@@ -112,6 +112,20 @@ static double cost_lt(const struct gpu_config *c, const struct gpu_shape *s, boo
     return t;
 }
 
+double gpu_cost_fp8(const struct gpu_config *c, const struct gpu_shape *s)
+{
+    const struct gpu_eff *e = &c->eff[GPU_LT_FP8], *d = &c->eff[GPU_DEQUANT];
+    double numbers = (double)s->n * (double)s->k, rows = (double)up(s->m, 64) * 64;
+    double rate = c->ceil.read_gbs * GB_US;
+    if (c->ceil.fp8_tflops <= 0)
+        return INFINITY;
+    double made = weight_bytes(s->w, s->n, s->k) + numbers + 5 * (double)s->m * (double)s->k +
+                  8 * (double)s->m * (double)s->n;
+    return fmax((numbers + io_bytes(s)) / (rate * e->bw),
+                2 * rows * numbers / (c->ceil.fp8_tflops * TERA_US * e->fl)) +
+           e->t0_us + made / (rate * d->bw) + 3 * d->t0_us;
+}
+
 static double cost_plain(const struct gpu_config *c, const struct gpu_shape *s)
 {
     const struct gpu_eff *e = &c->eff[GPU_PLAIN];

@@ -23,6 +23,9 @@ struct gpu_shape {
 
 /* Microseconds. */
 double gpu_cost(const struct gpu_config *c, const struct gpu_shape *s, const struct gpu_params *p);
+/* cuBLASLt with weights and activations in fp8, both made on the way; infinite where a GPU has no
+ * such unit. */
+double gpu_cost_fp8(const struct gpu_config *c, const struct gpu_shape *s);
 /* No launch can be faster: its bytes at the memory's rate, its products at the best unit's. */
 double gpu_bound(const struct gpu_config *c, const struct gpu_shape *s);
 

@@ -11,6 +11,7 @@
 #include "tests/support/test.h"
 
 uint32_t product_seed;
+bool product_flat;
 enum dtype product_types[N_DTYPE];
 int product_n_types;
 
@@ -76,7 +77,7 @@ int product_queue_close(struct cuda_queue *q)
 }
 
 /* A weight of random blocks. Types without an encoder get random bytes; with bit 6 of each cleared
- * no scale is infinite or NaN; noise makes no e4m3 of 127, which is no number. */
+ * no scale is infinite or NaN; no e4m3 is 127, which is no number. */
 static uint8_t *weight(enum dtype t, int64_t n, int64_t k)
 {
     const struct dtype_info *type = dtype_info(t);
@@ -97,7 +98,10 @@ static uint8_t *weight(enum dtype t, int64_t n, int64_t k)
             w[b + (size_t)i] = (uint8_t)(gpu_is_floats(t) ? code : code & 0xbf);
         }
         float d = noise() * 0.1f;
-        if (gpu_is_floats(t))
+        size_t begin = b % dtype_row_bytes(t, k);
+        if (gpu_is_floats(t) && product_flat && begin != 0)
+            memcpy(w + b, w + b - begin, sizeof d);
+        else if (gpu_is_floats(t))
             memcpy(w + b, &d, sizeof d);
     }
     return w;

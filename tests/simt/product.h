@@ -33,6 +33,9 @@ void product_plan(struct cuda_queue *q, int half_max, int block_max);
 int product_queue_open(struct cuda_queue *q, size_t scratch_bytes);
 int product_queue_close(struct cuda_queue *q);
 
+/* While it is set, blocks of a row of codes of floats have one scale. */
+extern bool product_flat;
+
 /* Random operands, some of them large; outputs NaN. Odd m: the weight has a factor. m no
  * multiple of 3: something is added, which is y where m % 3 is 1 and all rows are live. */
 void product_open(struct product *o, enum dtype t, struct shape s);

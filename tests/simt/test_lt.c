@@ -14,6 +14,7 @@
 #include "kernels/base/mem.h"
 #include "kernels/cpu/naive.h"
 #include "kernels/cuda/panel.h"
+#include "kernels/quant/f8_e4m3.h"
 #include "tests/simt/cublaslt.h"
 #include "tests/simt/gpu.h"
 #include "tests/simt/product.h"
@@ -124,6 +125,81 @@ static void check_formats(int cc)
             }
             product_close(&o);
         }
+}
+
+/* y = x W^T with x rounded to e4m3 by rows, in double. */
+static void near_fp8(struct product *o)
+{
+    int n = o->s.n, k = o->s.k, live = o->s.live ? o->s.live : o->s.m;
+    float *x = xmalloc((size_t)k * 4), *w = xmalloc((size_t)k * 4);
+    for (int r = 0; r < live; r++) {
+        float top = 0;
+        for (int i = 0; i < k; i++)
+            top = fmaxf(top, fabsf(o->x[r * k + i]));
+        for (int i = 0; i < k; i++)
+            x[i] = f8_e4m3_value(f8_e4m3_code(o->x[r * k + i] * (448 / top))) * (top / 448);
+        for (int c = 0; c < n; c++) {
+            double sum = 0, size = 0;
+            dtype_decode(DT_F8_E4M3, tensor_row(&o->naive.w, c), w, k);
+            for (int i = 0; i < k; i++) {
+                sum += (double)x[i] * (double)w[i];
+                size += fabs((double)x[i] * (double)w[i]);
+            }
+            double by = o->naive.w.q ? (double)o->naive.w.q->global : 1;
+            double more = o->naive.add.data ? (double)o->add[r * n + c] : 0;
+            double want = sum * by + (double)o->bias[c] + more, got = (double)o->got[r * n + c];
+            if (!(fabs(got - want) <= 1e-5 * (size * by + fabs(want))))
+                fail_msg("fp8 %d x %d x %d: y[%d][%d] is %.9g, not %.9g", o->s.m, n, k, r, c, got,
+                         want);
+        }
+    }
+    xfree(x);
+    xfree(w);
+}
+
+/* Weights and activations in fp8: where it is allowed, the weight has one scale a row, the GPU has
+ * the unit, and it is the faster way; else as ever. */
+static void test_fp8(void **state)
+{
+    static const struct shape shapes[] = {
+        {9, 33, 128, 0}, {17, 40, 192, 11}, {64, 16, 64, 0}, {150, 70, 320, 0}};
+    static const struct gpu_config *before;
+    static struct gpu_config c;
+    (void)state;
+    q.cc = 89;
+    before = q.plan.config;
+    c = *before;
+    c.ceil.fp8_tflops = 1e6;
+    c.ceil.read_gbs = 1e6;
+    c.ceil.bf16_tflops = 1e-3;
+    for (size_t j = 0; j < 2 * sizeof shapes / sizeof *shapes; j++) {
+        struct product o = {0};
+        product_flat = true;
+        product_open(&o, DT_F8_E4M3, shapes[j / 2]);
+        product_flat = false;
+        if (j % 2)
+            q.scratch_bytes = q.limits->workspace + q.limits->tile + (96 << 10);
+        q.n_flat = 0;
+        cuda_note_flat(&q, o.cuda.w.data);
+        for (int way = 0; way < 5; way++) {
+            q.activations = way == 1 ? 0 : 8;
+            q.cc = way == 2 ? 86 : 89;
+            q.n_flat = way != 3;
+            q.plan.config = way == 4 ? before : &c;
+            gpu_plan_reset(&q.plan);
+            simt_cublaslt.type = -1;
+            product_run(&q, &o);
+            assert_int_equal(simt_cublaslt.type == CUDA_R_8F_E4M3, way == 0);
+            if (way == 0)
+                near_fp8(&o);
+        }
+        product_close(&o);
+        q.scratch_bytes = small.scratch;
+    }
+    xfree((void *)q.flat);
+    q.flat = NULL;
+    q.n_flat = 0;
+    q.activations = 0;
 }
 
 static void test_formats(void **state)
@@ -520,6 +596,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_formats, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_formats_75, open_queue, close_queue),
+        cmocka_unit_test_setup_teardown(test_fp8, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_cross_over, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_pieces, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_fused, open_queue, close_queue),

@@ -1,0 +1,226 @@
+/* linear_fp8.cu - y = x W^T for many rows, W and x in e4m3, by cuBLASLt: where the user allows that
+ * activations lose precision, W has one scale a row, and the GPU multiplies fp8 (from sm_89 on).
+ *
+ * Shapes: x [M, K] f32 -> e4m3 with a scale a row (quant_rows.cu); W in panels -> rows of e4m3, as
+ * many as stay in L2. Rows of both are padded to 64 columns, their numbers to 16. The library is
+ * asked for plain products, since only Hopper's has scales by rows; what it gives is scaled,
+ * shifted and added to on its way to y.
+ * Bytes: 5 for each number of x, 4 for a weight (from L2 but one), 12 for a number of y.
+ * Expected (not measured): 1.6 times the rate of bf16 from 512 rows on, on Hopper and Ada's
+ * workstation parts; GeForce has the fp8 rate of sums in f32, which is less.
+ *
+ * Numbers: weights are what they are; x loses all but 4 bits of its numbers, 2^-4 of each at most,
+ * and what is below 2^-18 of its row's largest. Sums in the precision of the tensor cores. */
+#include "kernels/cuda/linear_floats.cuh"
+
+#include "kernels/cuda/cuda.h"
+
+extern "C" {
+#include "kernels/cuda/lt.h"
+}
+
+enum { FP8_THREADS = 256, FP8_PAD = 16, FP8_CC = 89 };
+
+struct fp8_args {
+    const uint8_t *w; /* panels */
+    uint8_t *to;      /* [16 tiles, 64 chunks] */
+    float *scale;     /* [16 tiles] */
+    int chunks, first, tiles;
+};
+
+/* Four codes as panel.c lays them out, to their own order. */
+GPU_FN uint32_t fp8_codes(uint32_t w)
+{
+    const uint32_t one = (w >> 8 & 0x00800080u) | (w >> 7 & 0x007f007fu);
+    const uint32_t two = (w >> 7 & 0x00800080u) | (w & 0x007f007fu);
+    return __byte_perm(one, two, 0x6420);
+}
+
+/* A warp makes 16 x 64: lane 4 g + t has 16 columns of rows g and g + 8. */
+__global__ void __launch_bounds__(FP8_THREADS) fp8_weights(fp8_args a)
+{
+    using F = linear_floats<8>;
+    const int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
+    const int64_t at = (static_cast<int64_t>(blockIdx.x) * FP8_THREADS + threadIdx.x) >> 5;
+    const int64_t tile = at / a.chunks, chunk = at % a.chunks, width = a.chunks * 64;
+    if (tile >= a.tiles)
+        return;
+    const uint8_t *from = a.w + ((a.first + tile) * a.chunks + chunk) * F::TILE;
+    const uint4 x = reinterpret_cast<const uint4 *>(from)[lane];
+    const uint4 y = reinterpret_cast<const uint4 *>(from)[32 + lane];
+    uint8_t *to = a.to + (tile * 16 + g) * width + chunk * 64 + 16 * t;
+    *reinterpret_cast<uint4 *>(to) =
+        make_uint4(fp8_codes(x.x), fp8_codes(x.y), fp8_codes(y.x), fp8_codes(y.y));
+    *reinterpret_cast<uint4 *>(to + 8 * width) =
+        make_uint4(fp8_codes(x.z), fp8_codes(x.w), fp8_codes(y.z), fp8_codes(y.w));
+    if (chunk != 0 || t != 0)
+        return;
+    const float2 d = reinterpret_cast<const float2 *>(from + F::AT)[g];
+    a.scale[tile * 16 + g] = d.x;
+    a.scale[tile * 16 + g + 8] = d.y;
+}
+
+struct fp8_end {
+    const float *sums, *row, *col; /* [m, sums_stride]; scales of x, of W */
+    const float *bias, *add;       /* or NULL */
+    float *y;
+    int64_t n, sums_stride, stride, add_stride;
+    float factor;
+};
+
+/* Grid: rows, columns. */
+__global__ void __launch_bounds__(FP8_THREADS) fp8_finish(fp8_end a)
+{
+    const int64_t row = blockIdx.x;
+    const int64_t col = static_cast<int64_t>(blockIdx.y) * FP8_THREADS + threadIdx.x;
+    if (col >= a.n)
+        return;
+    float v = a.sums[row * a.sums_stride + col] * a.row[row] * a.col[col] * a.factor;
+    v = a.bias ? v + a.bias[col] : v;
+    a.y[row * a.stride + col] = a.add ? v + a.add[row * a.add_stride + col] : v;
+}
+
+/* --- host */
+
+struct fp8_plan {
+    int64_t width, rows, tiles; /* bytes of a row; rows of x, tiles of W that go through at once */
+    char *workspace;
+    uint8_t *w, *x;
+    float *w_scale, *x_scale, *normed, *sums; /* normed: NULL where there is no norm */
+};
+
+static int64_t fp8_up(int64_t n, int64_t to)
+{
+    return (n + to - 1) / to * to;
+}
+
+/* False: the scratch holds too little of so wide a matrix. */
+static bool fp8_make_plan(const cuda_queue *q, const linear_op *a, fp8_plan *p)
+{
+    const struct lt_limits *l = q->limits;
+    const int64_t m = a->x.shape[0], k = a->x.shape[1];
+    const int64_t tiles = fp8_up(a->w.shape[0], PANEL_ROWS) / PANEL_ROWS;
+    p->width = cuda_panel_chunks(k) * PANEL_COLS;
+    const int64_t fit = static_cast<int64_t>(l->tile) / (p->width * PANEL_ROWS);
+    if (fit == 0)
+        return false;
+    const int64_t passes = (tiles + fit - 1) / fit;
+    p->tiles = (tiles + passes - 1) / passes;
+    const int64_t cols = p->tiles * PANEL_ROWS, number = sizeof(float);
+    const int64_t fixed = l->workspace + l->tile + fp8_up(cols * number, 256) + 1024;
+    const int64_t row = p->width + (a->norm ? k : 0) * number + (cols + 1) * number;
+    const int64_t left = static_cast<int64_t>(q->scratch_bytes) - fixed;
+    const int64_t most = left < 0 ? 0 : left / row / 64 * 64;
+    p->rows = fp8_up(m, 64) <= most ? m : most;
+    if (p->rows == 0)
+        return false;
+    const int64_t padded = fp8_up(p->rows, 64);
+    p->workspace = static_cast<char *>(q->scratch);
+    p->w = reinterpret_cast<uint8_t *>(p->workspace + l->workspace);
+    p->w_scale = reinterpret_cast<float *>(p->w + l->tile);
+    p->x = reinterpret_cast<uint8_t *>(p->w_scale) + fp8_up(cols * number, 256);
+    p->x_scale = reinterpret_cast<float *>(p->x + padded * p->width);
+    p->sums = p->x_scale + padded;
+    p->normed = a->norm ? p->sums + padded * cols : nullptr;
+    return true;
+}
+
+/* Rows [first, first + m) of x. */
+static enum status fp8_inputs(cuda_queue *q, const linear_op *a, const fp8_plan *p, int64_t first,
+                              int m)
+{
+    quant_rows r = {};
+    r.kind = QUANT_E4M3;
+    r.x = static_cast<const char *>(tensor_row(&a->x, first));
+    r.stride = a->x.stride[0];
+    r.up = a->up;
+    r.k = a->x.shape[1];
+    r.width = p->width;
+    r.q = p->x;
+    r.scale = p->x_scale;
+    r.live = a->live;
+    r.first = static_cast<int>(first);
+    r.m = m;
+    r.pad = static_cast<int>(fp8_up(p->rows, FP8_PAD) - m);
+    if (a->norm) { /* rows that are not live, too: they are there */
+        struct op_rmsnorm norm = {};
+        norm.x = tensor_rows(a->x, first, m);
+        norm.weight = tensor_1d(const_cast<float *>(a->norm), DT_F32, r.k);
+        norm.y = tensor_2d(p->normed, DT_F32, m, r.k);
+        norm.eps = a->eps;
+        TRY(cuda_rmsnorm(q, &norm));
+        r.x = reinterpret_cast<const char *>(p->normed);
+        r.stride = r.k * static_cast<int64_t>(sizeof(float));
+    }
+    return cuda_quant_rows(q, &r);
+}
+
+/* The same rows of y, columns [at, at + n). */
+static enum status fp8_part(cuda_queue *q, const linear_op *a, const fp8_plan *p, int64_t first,
+                            int m, int64_t at)
+{
+    const int64_t left = a->w.shape[0] - at, number = sizeof(float);
+    const int64_t n = left < p->tiles * PANEL_ROWS ? left : p->tiles * PANEL_ROWS;
+    const int tiles = static_cast<int>(fp8_up(n, PANEL_ROWS) / PANEL_ROWS);
+    const int chunks = static_cast<int>(p->width / PANEL_COLS);
+    const fp8_args w = {static_cast<const uint8_t *>(a->w.data), p->w, p->w_scale, chunks,
+                        static_cast<int>(at / PANEL_ROWS),       tiles};
+    const int64_t warps = static_cast<int64_t>(tiles) * chunks;
+    TRY(cuda_check(gpu_launch(fp8_weights, (warps * 32 + FP8_THREADS - 1) / FP8_THREADS,
+                              FP8_THREADS, 0, q->stream, w),
+                   "linear"));
+    lt_product o = {};
+    o.type = CUDA_R_8F_E4M3;
+    /* The same size each time: the library refuses all or none, and then nothing is in y yet. */
+    o.m = fp8_up(p->rows, FP8_PAD);
+    o.n = p->tiles * PANEL_ROWS;
+    o.k = o.w_stride = o.x_stride = p->width;
+    o.w = p->w;
+    o.x = p->x;
+    o.y = p->sums;
+    o.y_stride = o.n;
+    o.factor = 1;
+    TRY(lt_multiply(q->lt, &o, p->workspace, q->limits->workspace, q->stream));
+    fp8_end e = {};
+    e.sums = p->sums;
+    e.row = p->x_scale;
+    e.col = p->w_scale;
+    e.bias = a->bias.data ? static_cast<const float *>(a->bias.data) + at : nullptr;
+    e.add = a->add.data ? static_cast<const float *>(tensor_row(&a->add, first)) + at : nullptr;
+    e.y = static_cast<float *>(tensor_row(&a->y, first)) + at;
+    e.n = n;
+    e.sums_stride = o.n;
+    e.stride = a->y.stride[0] / number;
+    e.add_stride = a->add.stride[0] / number;
+    e.factor = linear_factor(&a->w);
+    const dim3 grid(m, (n + FP8_THREADS - 1) / FP8_THREADS);
+    return cuda_check(gpu_launch(fp8_finish, grid, FP8_THREADS, 0, q->stream, e), "linear");
+}
+
+bool linear_wants_fp8(const cuda_queue *q, const linear_op *a)
+{
+    bool flat = false;
+    if (q->activations != 8 || q->cc < FP8_CC || q->plan.forced || a->w.dtype != DT_F8_E4M3)
+        return false;
+    for (int i = 0; i < q->n_flat && !flat; i++)
+        flat = q->flat[i] == a->w.data;
+    const gpu_shape s = {DT_F8_E4M3, a->x.shape[0], a->w.shape[0], a->w.shape[1]};
+    gpu_params p = linear_launch_of(q, a, true);
+    gpu_choose_w8a8(q->plan.config, &s, true, &p); /* where that is faster than p */
+    return flat && gpu_cost_fp8(q->plan.config, &s) < gpu_cost(q->plan.config, &s, &p);
+}
+
+enum status linear_by_fp8(cuda_queue *q, const linear_op *a)
+{
+    fp8_plan p;
+    if (!fp8_make_plan(q, a, &p))
+        return ERR_UNSUPPORTED;
+    const int64_t m = a->x.shape[0], n = a->w.shape[0];
+    for (int64_t first = 0; first < m; first += p.rows) {
+        const int rows = static_cast<int>(m - first < p.rows ? m - first : p.rows);
+        TRY(fp8_inputs(q, a, &p, first, rows));
+        for (int64_t at = 0; at < n; at += p.tiles * PANEL_ROWS)
+            TRY(fp8_part(q, a, &p, first, rows, at));
+    }
+    return OK;
+}
