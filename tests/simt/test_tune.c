@@ -392,7 +392,7 @@ static void test_cache_is_rebuilt(void **state)
             assert_non_null(strstr(info.gpu->refused, cached));
         else
             assert_string_equal(info.gpu->refused, "");
-        assert_int_equal(info.gpu->how, i ? GPU_CACHE : GPU_NEAR);
+        assert_int_equal(info.gpu->how == GPU_CACHE, i);
         backend_cuda.close(dev);
         if (i == 0)
             assert_int_equal(tune("0.01", to_cache), 0);
