@@ -11,8 +11,7 @@ enum role { ROLE_OTHER, ROLE_OUTPUT, ROLE_TABLE, ROLE_V, ROLE_K, ROLE_ATTN_OUT, 
 
 enum when {
     ALWAYS,
-    FIRST_2, /* layers */
-    FIRST_4,
+    FIRST_4,    /* layers */
     FIRST_16TH, /* of the layers */
     FIRST_8TH,
     PLAIN_8TH,   /* the first eighth, without importance weights */
@@ -44,8 +43,7 @@ static const struct rule { const char *mix; enum role role; enum when when; enum
     {"q2_k",   ROLE_ATTN_OUT, ALWAYS,      DT_Q3_K},
     {"q2_k_s", ROLE_V,        SHARED_4,    DT_Q4_K},
     {"q2_k_s", ROLE_DOWN,     FIRST_8TH,   DT_Q4_K},
-    {"q3_k_m", ROLE_V,        FIRST_2,     DT_Q5_K},
-    {"q3_k_m", ROLE_V,        ALWAYS,      DT_Q4_K},
+    {"q3_k_m", ROLE_V,        ALWAYS,      DT_Q5_K}, /* the peer: the first two, then q4_k */
     {"q3_k_m", ROLE_DOWN,     FIRST_16TH,  DT_Q5_K},
     {"q3_k_m", ROLE_DOWN,     ALWAYS,      DT_Q4_K},
     {"q3_k_m", ROLE_ATTN_OUT, ALWAYS,      DT_Q4_K},
@@ -149,8 +147,6 @@ static bool applies(enum when when, int layer, const struct mix_model *m)
     switch (when) {
     case ALWAYS:
         return true;
-    case FIRST_2:
-        return layer < 2;
     case FIRST_4:
         return layer < 4;
     case FIRST_16TH:
