@@ -216,6 +216,26 @@ __global__ void k_mma_e4m3(uint32_t *, const uint32_t *)
 }
 #endif
 
+/* Scales are between 1/8 and 16; lanes that hold none hold a NaN. */
+template <bool NV> __global__ void k_mma_e2m1(uint32_t *out, const uint32_t *in)
+{
+    const int lane = lane_id(), t = lane & 3;
+    const uint32_t none = 0xffffffffu, s = in[256 + lane];
+    const uint32_t scale = NV ? (s & 0x1f1f1f1fu) + 0x28282828u : (s & 0x07070707u) + 0x7c7c7c7cu;
+    uint32_t a[4], b[2];
+    float c[4] = {1, -2, 0.5f, 0}, d[4];
+    for (int i = 0; i < 4; i++) {
+        a[i] = in[lane * 8 + i];
+        b[i & 1] = in[lane * 8 + 4 + (i & 1)];
+    }
+    if (NV)
+        gpu_mma_nvf4(d, a, b, c, t < 2 ? scale : none, t == 0 ? scale : none);
+    else
+        gpu_mma_mxf4(d, a, b, c, t < 2 ? scale : none, t == 0 ? scale : none);
+    for (int i = 0; i < 4; i++)
+        out[lane * 4 + i] = __float_as_uint(d[i]);
+}
+
 /* --- barriers, warps */
 
 __global__ void k_named_barriers(uint32_t *out, const uint32_t *in)
@@ -363,6 +383,8 @@ static const struct {
     {"mma_s8",              k_mma_s8,            32,  128, 75, false},
     {"mma_s8_k16",          k_mma_s8_k16,        32,  128, 75, false},
     {"mma_e4m3",            k_mma_e4m3,          32,  128, 89, true},
+    {"mma_nvf4",            k_mma_e2m1<true>,    32,  128, 120, true},
+    {"mma_mxf4",            k_mma_e2m1<false>,   32,  128, 120, true},
     {"named_barriers",      k_named_barriers,    128, 96,  75, false},
     {"shuffles_and_votes",  k_shuffles,          32,  256, 75, false},
     {"block_votes",         k_block_votes,       128, 128, 75, false},

@@ -113,6 +113,7 @@ enum Kind : uint32_t {
     K_MMA_F16,
     K_MMA_S8,
     K_MMA_E4M3,
+    K_MMA_E2M1,
 };
 #define SIMT_HERE const char *file_ = __builtin_FILE(), int line_ = __builtin_LINE()
 #define SIMT_PASS file_, line_
@@ -134,6 +135,8 @@ void mma_16816(float *d, const uint32_t *a, const uint32_t *b, const float *c, K
                const char *file, int line);
 void mma_16832(float *d, const uint32_t *a, const uint32_t *b, const float *c, const char *file,
                int line);
+void mma_16864_e2m1(float *d, const uint32_t *a, const uint32_t *b, const float *c,
+                    const uint32_t *scales, int block, const char *file, int line);
 void mma_16832_s8(int *d, const uint32_t *a, const uint32_t *b, const int *c, const char *file,
                   int line);
 void cp_async(void *smem, const void *gmem, int bytes, int src_bytes);

@@ -1,6 +1,7 @@
 /* test_simt.cu - the emulator itself: what it must accept, and what it must catch. */
 #include "kernels/cuda/gpu.cuh"
 
+#include <cmath>
 #include <csignal>
 #include <cstdlib>
 #include <string>
@@ -288,6 +289,71 @@ static int wrong_of_50(cudaStream_t s1, cudaStream_t s2, cudaEvent_t e)
     return wrong;
 }
 
+/* Lane 8 words: a, b, scales of a and b. */
+__global__ void k_e2m1(const uint32_t *in, float *out, bool nv)
+{
+    uint32_t a[4], b[2];
+    float c[4] = {0.5f, 0.5f, 0.5f, 0.5f}, d[4];
+    in += threadIdx.x * 8;
+    for (int i = 0; i < 4; i++)
+        a[i] = in[i];
+    b[0] = in[4], b[1] = in[5];
+    if (nv)
+        gpu_mma_nvf4(d, a, b, c, in[6], in[7]);
+    else
+        gpu_mma_mxf4(d, a, b, c, in[6], in[7]);
+    for (int i = 0; i < 4; i++)
+        out[threadIdx.x * 4 + i] = d[i];
+}
+
+/* Block-scaled mma of e2m1: matrices of codes, laid out in registers as the PTX ISA has it for
+ * m16n8k64, against sums in double. Scales are powers of two: 2^-1 2^0 2^1 2^2 by block. */
+static void test_e2m1(void **)
+{
+    static const double value[16] = {0,   0.5,  1,  1.5,  2,  3,  4,  6,
+                                     -0., -0.5, -1, -1.5, -2, -3, -4, -6};
+    for (int block = 16; block <= 32; block += 16) {
+        int A[16][64], B[8][64], SA[16][4], SB[8][4];
+        uint32_t in[32][8] = {}, seed = 5;
+        float got[32][4];
+        auto draw = [&](int n) { return (int)((seed = seed * 1664525u + 1013904223u) >> 16) % n; };
+        for (int k = 0; k < 64; k++)
+            for (int r = 0; r < 24; r++)
+                (r < 16 ? A[r][k] : B[r - 16][k]) = draw(16);
+        for (int r = 0; r < 24; r++)
+            for (int i = 0; i < 4; i++)
+                (r < 16 ? SA[r][i] : SB[r - 16][i]) = draw(4) - 1;
+        const int one = block == 16 ? 7 << 3 : 127, step = block == 16 ? 8 : 1; /* 2^0, 2^1 - 2^0 */
+        for (int l = 0; l < 32; l++) {
+            for (int j = 0; j < 48; j++) {
+                const int reg = j / 8, k = (l % 4) * 8 + j % 8 + (reg < 4 ? reg / 2 : reg - 4) * 32;
+                const int code = reg < 4 ? A[l / 4 + reg % 2 * 8][k] : B[l / 4][k];
+                in[l][reg] |= (uint32_t)code << 4 * (j % 8);
+            }
+            for (int i = 0; i < 64 / block; i++) {
+                if (l % 4 < 2)
+                    in[l][6] |= (uint32_t)(one + step * SA[l / 4 + l % 4 * 8][i]) << 8 * i;
+                if (l % 4 == 0)
+                    in[l][7] |= (uint32_t)(one + step * SB[l / 4][i]) << 8 * i;
+            }
+        }
+        uint32_t *device;
+        cudaMalloc((void **)&device, sizeof in);
+        cudaMemcpy(device, in, sizeof in, cudaMemcpyHostToDevice);
+        gpu_launch(k_e2m1, 1, 32, 0, nullptr, device, floats, block == 16);
+        cudaMemcpy(got, floats, sizeof got, cudaMemcpyDeviceToHost);
+        cudaFree(device);
+        for (int r = 0; r < 16; r++)
+            for (int n = 0; n < 8; n++) {
+                double want = 0.5;
+                for (int k = 0; k < 64; k++)
+                    want += value[A[r][k]] * value[B[n][k]] *
+                            std::exp2(SA[r][k / block] + SB[n][k / block]);
+                assert_true(got[r % 8 * 4 + n / 2][r / 8 * 2 + n % 2] == (float)want);
+            }
+    }
+}
+
 static void test_streams_and_graphs(void **)
 {
     cudaStream_t s1, s2;
@@ -352,6 +418,7 @@ int main()
         cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_launch_limits),
         cmocka_unit_test(test_fragments),
+        cmocka_unit_test(test_e2m1),
         cmocka_unit_test(test_streams_and_graphs),
         cmocka_unit_test(test_two_os_threads),
     };

@@ -496,6 +496,53 @@ template <class T, Kind K> static void mma16832_fn(void *const *ap, uint32_t)
         d[3] = D[g + 8][t + 1];
     }
 }
+// e2m1 with scales: of a's rows in lanes 4 g (row g) and 4 g + 1 (row g + 8), of b's columns in
+// lanes 4 g; e4m3 for 16 numbers, or a power of two for 32. Exact, rounded once.
+struct ScaledArgs {
+    MmaArgs m;
+    uint32_t scale[2];
+};
+static double block_scale(uint32_t s, int i, int block)
+{
+    const uint32_t byte = s >> 8 * i & 0xff;
+    return block == 16 ? e4m3_table()[byte] : std::ldexp(1.0, (int)byte - 127);
+}
+template <int BLOCK> static void mma16864_fn(void *const *ap, uint32_t)
+{
+    static const double value[8] = {0, 0.5, 1, 1.5, 2, 3, 4, 6};
+    double A[16][64], B[64][8];
+    auto of = [&](int l) { return static_cast<ScaledArgs *>(ap[l]); };
+    auto cvt = [&](uint32_t v, int i) {
+        const uint32_t code = v >> 4 * i & 15;
+        return code & 8 ? -value[code & 7] : value[code];
+    };
+    for (int l = 0; l < 32; l++) {
+        const int g = l >> 2, t = l & 3;
+        for (int i = 0; i < 4; i++)
+            for (int j = 0; j < 8; j++) {
+                const int k = t * 8 + j + (i >> 1) * 32;
+                A[g + (i & 1) * 8][k] =
+                    cvt(of(l)->m.a[i], j) *
+                    block_scale(of(4 * g + (i & 1))->scale[0], k / BLOCK, BLOCK);
+            }
+        for (int i = 0; i < 2; i++)
+            for (int j = 0; j < 8; j++) {
+                const int k = t * 8 + j + i * 32;
+                B[k][g] =
+                    cvt(of(l)->m.b[i], j) * block_scale(of(4 * g)->scale[1], k / BLOCK, BLOCK);
+            }
+    }
+    float D[32][4];
+    for (int l = 0; l < 32; l++)
+        for (int i = 0; i < 4; i++) {
+            double sum = static_cast<const float *>(of(l)->m.c)[i];
+            for (int k = 0; k < 64; k++)
+                sum += A[(l >> 2) + (i >> 1) * 8][k] * B[k][(l & 3) * 2 + (i & 1)];
+            D[l][i] = (float)sum;
+        }
+    for (int l = 0; l < 32; l++)
+        std::memcpy(of(l)->m.d, D[l], sizeof D[l]);
+}
 void mma_16816(float *d, const uint32_t *a, const uint32_t *b, const float *c, Kind k,
                const char *file, int line)
 {
@@ -508,6 +555,13 @@ void mma_16832(float *d, const uint32_t *a, const uint32_t *b, const float *c, c
 {
     MmaArgs x{d, a, b, c};
     warp_op(K_MMA_E4M3, 0xffffffffu, mma16832_fn<float, K_MMA_E4M3>, &x, true, file, line);
+}
+void mma_16864_e2m1(float *d, const uint32_t *a, const uint32_t *b, const float *c,
+                    const uint32_t *scales, int block, const char *file, int line)
+{
+    ScaledArgs x{{d, a, b, c}, {scales[0], scales[1]}};
+    warp_op(K_MMA_E2M1, 0xffffffffu, block == 16 ? mma16864_fn<16> : mma16864_fn<32>, &x, true,
+            file, line);
 }
 void mma_16832_s8(int *d, const uint32_t *a, const uint32_t *b, const int *c, const char *file,
                   int line)
