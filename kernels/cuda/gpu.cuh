@@ -286,20 +286,20 @@ GPU_FN void gpu_mma_e4m3(float (&)[4], const uint32_t (&)[4], const uint32_t (&)
 }
 #endif
 
-/* a 16 x 64, b 64 x 8 of e2m1, eight in a register, the least bits first. Scales: of a's rows in
+/* a 16 x 64, b 64 x 8 of e2m1, eight in a register, the least bits first. scales: of a's rows in
  * lanes 4 g (row g) and 4 g + 1 (row g + 8), of b's columns in lanes 4 g. nvf4: four e4m3, one for
  * 16 numbers; mxf4: two exponents of two in the low half, one for 32. sm_120's family alone. */
 #if defined(__CUDA_ARCH_FAMILY_SPECIFIC__) && __CUDA_ARCH_FAMILY_SPECIFIC__ >= 1200
 #define GPU_MMA_E2M1(name, kind)                                                                   \
     GPU_FN void name(float(&d)[4], const uint32_t(&a)[4], const uint32_t(&b)[2],                   \
-                     const float(&c)[4], uint32_t a_scale, uint32_t b_scale)                       \
+                     const float(&c)[4], const uint32_t(&scales)[2])                               \
     {                                                                                              \
         asm volatile("mma.sync.aligned.m16n8k64.row.col.kind::mxf4nvf4.block_scale." kind " "      \
                      "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%10,%11,%12,%13}, "                  \
                      "{%14}, {%16,%16}, {%15}, {%16,%16};"                                         \
                      : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])                              \
                      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]),           \
-                       "f"(c[0]), "f"(c[1]), "f"(c[2]), "f"(c[3]), "r"(a_scale), "r"(b_scale),     \
+                       "f"(c[0]), "f"(c[1]), "f"(c[2]), "f"(c[3]), "r"(scales[0]), "r"(scales[1]), \
                        "h"(static_cast<uint16_t>(0)));                                             \
     }
 GPU_MMA_E2M1(gpu_mma_nvf4, "scale_vec::4X.f32.e2m1.e2m1.f32.ue4m3")
@@ -307,12 +307,12 @@ GPU_MMA_E2M1(gpu_mma_mxf4, "scale_vec::2X.f32.e2m1.e2m1.f32.ue8m0")
 #undef GPU_MMA_E2M1
 #else
 GPU_FN void gpu_mma_nvf4(float (&)[4], const uint32_t (&)[4], const uint32_t (&)[2],
-                         const float (&)[4], uint32_t, uint32_t)
+                         const float (&)[4], const uint32_t (&)[2])
 {
     __trap();
 }
 GPU_FN void gpu_mma_mxf4(float (&)[4], const uint32_t (&)[4], const uint32_t (&)[2],
-                         const float (&)[4], uint32_t, uint32_t)
+                         const float (&)[4], const uint32_t (&)[2])
 {
     __trap();
 }
@@ -449,15 +449,13 @@ GPU_FN void gpu_mma_e4m3(float (&d)[4], const uint32_t (&a)[4], const uint32_t (
     simt::mma_16832(d, a, b, c, SIMT_PASS);
 }
 GPU_FN void gpu_mma_nvf4(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
-                         const float (&c)[4], uint32_t a_scale, uint32_t b_scale, SIMT_HERE)
+                         const float (&c)[4], const uint32_t (&scales)[2], SIMT_HERE)
 {
-    const uint32_t scales[2] = {a_scale, b_scale};
     simt::mma_16864_e2m1(d, a, b, c, scales, 16, SIMT_PASS);
 }
 GPU_FN void gpu_mma_mxf4(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
-                         const float (&c)[4], uint32_t a_scale, uint32_t b_scale, SIMT_HERE)
+                         const float (&c)[4], const uint32_t (&scales)[2], SIMT_HERE)
 {
-    const uint32_t scales[2] = {a_scale, b_scale};
     simt::mma_16864_e2m1(d, a, b, c, scales, 32, SIMT_PASS);
 }
 GPU_FN int gpu_opaque(int v)

@@ -222,6 +222,7 @@ template <bool NV> __global__ void k_mma_e2m1(uint32_t *out, const uint32_t *in)
     const int lane = lane_id(), t = lane & 3;
     const uint32_t none = 0xffffffffu, s = in[256 + lane];
     const uint32_t scale = NV ? (s & 0x1f1f1f1fu) + 0x28282828u : (s & 0x07070707u) + 0x7c7c7c7cu;
+    const uint32_t scales[2] = {t < 2 ? scale : none, t == 0 ? scale : none};
     uint32_t a[4], b[2];
     float c[4] = {1, -2, 0.5f, 0}, d[4];
     for (int i = 0; i < 4; i++) {
@@ -229,9 +230,9 @@ template <bool NV> __global__ void k_mma_e2m1(uint32_t *out, const uint32_t *in)
         b[i & 1] = in[lane * 8 + 4 + (i & 1)];
     }
     if (NV)
-        gpu_mma_nvf4(d, a, b, c, t < 2 ? scale : none, t == 0 ? scale : none);
+        gpu_mma_nvf4(d, a, b, c, scales);
     else
-        gpu_mma_mxf4(d, a, b, c, t < 2 ? scale : none, t == 0 ? scale : none);
+        gpu_mma_mxf4(d, a, b, c, scales);
     for (int i = 0; i < 4; i++)
         out[lane * 4 + i] = __float_as_uint(d[i]);
 }

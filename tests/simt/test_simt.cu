@@ -298,10 +298,11 @@ __global__ void k_e2m1(const uint32_t *in, float *out, bool nv)
     for (int i = 0; i < 4; i++)
         a[i] = in[i];
     b[0] = in[4], b[1] = in[5];
+    const uint32_t scales[2] = {in[6], in[7]};
     if (nv)
-        gpu_mma_nvf4(d, a, b, c, in[6], in[7]);
+        gpu_mma_nvf4(d, a, b, c, scales);
     else
-        gpu_mma_mxf4(d, a, b, c, in[6], in[7]);
+        gpu_mma_mxf4(d, a, b, c, scales);
     for (int i = 0; i < 4; i++)
         out[threadIdx.x * 4 + i] = d[i];
 }
