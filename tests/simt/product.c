@@ -244,6 +244,8 @@ void product_norm(struct cuda_queue *q, enum dtype t, struct shape s)
     struct tensor h = x;
     h.data = to_device(o.x, in);
     struct op_rmsnorm first = {x, weight, h, 1e-5f, o.cuda.live};
+    if (product_flat)
+        cuda_note_flat(q, o.cuda.w.data);
     assert_int_equal(cuda_rmsnorm(q, &first), OK);
     o.cuda.x = h;
     o.cuda.add.data = NULL;

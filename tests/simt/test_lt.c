@@ -196,6 +196,16 @@ static void test_fp8(void **state)
         product_close(&o);
         q.scratch_bytes = small.scratch;
     }
+    q.activations = 8;
+    q.cc = 89;
+    q.n_flat = 0;
+    q.plan.config = &c;
+    gpu_plan_reset(&q.plan);
+    product_flat = true;
+    simt_cublaslt.type = -1;
+    product_norm(&q, DT_F8_E4M3, shapes[1]);
+    assert_int_equal(simt_cublaslt.type, CUDA_R_8F_E4M3);
+    product_flat = false;
     xfree((void *)q.flat);
     q.flat = NULL;
     q.n_flat = 0;
