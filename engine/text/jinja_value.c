@@ -339,7 +339,7 @@ static int text_compare(struct jinja *j, const struct jstr *a, const struct jstr
     size_t n = a->n < b->n ? a->n : b->n;
     jinja_charge(j, n / 64);
     int c = n ? memcmp(a->p, b->p, n) : 0; /* UTF-8 sorts as its code points do */
-    return c ? c : (a->n > b->n) - (a->n < b->n);
+    return c ? (c > 0) - (c < 0) : (a->n > b->n) - (a->n < b->n); /* never JV_UNORDERED */
 }
 
 int jv_compare(struct jinja *j, struct jval a, struct jval b, const char *op)

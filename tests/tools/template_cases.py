@@ -532,6 +532,7 @@ s|center(21)
 '{:5}|{:>5}'.format(true, none)
 '{0[}}k]}|{0[{k]}|{0[k]!r:>4}'.format({'}}k': 1, '{k': 2, 'k': 'v'})
 '{0[}k]}'.format({})
+[['items', 'k']|max, ['k', 'items']|min, 'i' < 'k', 'k' > 'i', 'k' <= 'i', ['k', 'i', 'm']|sort]
 '{0{}'.format(1)
 '{a[}'.format(a=1)
 '{0[:]}|{0[!]}|{0[:]:3}|'.format({':': 1, '!': 2})
