@@ -187,7 +187,7 @@ void memory_fetch(const void *p, size_t bytes)
 {
     const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), at = (uintptr_t)p;
     const uintptr_t first = at / page * page;
-    madvise((void *)first, bytes + (at - first), 22); /* MADV_POPULATE_READ, Linux 5.14 */
+    madvise((void *)first, bytes + (at - first), MADV_POPULATE_READ); /* Linux 5.14 */
 }
 
 void file_map_close(struct file_map *m)

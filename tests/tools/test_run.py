@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """run.py against made-up programs: what fails, crashes, hangs, leaks or skips is counted as that.
 
-And the fuzz driver against a target with a planted bug: it is found, kept, and found again.
+And the fuzz driver against a target with planted bugs: one is found, kept, and found again; an
+input that takes more memory than its size allows is another.
 """
 
 import os
@@ -23,11 +24,15 @@ TARGET = '''
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include "kernels/base/mem.h"
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
     if (n > 3 && memcmp(p, "bu", 2) == 0 && p[2] == 'h')
         abort();
+    if (n > 3 && memcmp(p, "much", 4) == 0)
+        for (int i = 0; i < 100; i++)
+            xfree(xmalloc(1 << 20));
     return 0;
 }
 '''
@@ -110,8 +115,9 @@ class Run(unittest.TestCase):
                 f.write(text)
         with open(source, 'w', encoding='utf-8') as f:
             f.write(TARGET)
-        driver = os.path.join(ROOT, 'tests', 'fuzz', 'driver.c')
-        command = ['cc', '-O1', '-D_GNU_SOURCE', '-o', program, source, driver]
+        parts = ['tests/fuzz/driver.c', *(f'kernels/base/{x}.c' for x in ('mem', 'log', 'status', 'clock'))]
+        parts = [os.path.join(ROOT, part) for part in parts]
+        command = ['cc', '-O1', '-D_GNU_SOURCE', '-I', ROOT, '-o', program, source, *parts]
         subprocess.run(command, check=True)
 
         def run(*args):
@@ -123,6 +129,11 @@ class Run(unittest.TestCase):
         self.assertIn('seed 1', got.stdout)
         self.assertIn('build/crash-fuzz_t', got.stderr)
         self.assertNotEqual(run('-seconds=0', 'build/crash-fuzz_t').returncode, 0)
+        with open(os.path.join(self.folder, 'greedy'), 'w', encoding='utf-8') as f:
+            f.write('much')
+        got = run('-seconds=0', 'greedy')
+        self.assertNotEqual(got.returncode, 0)
+        self.assertIn('an input of 4 bytes took', got.stderr)
 
 
 if __name__ == '__main__':
