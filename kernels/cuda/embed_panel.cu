@@ -21,6 +21,10 @@ GPU_FN int number_at(const panel_format &f, const uint8_t *tile, int r, int c)
     const int lane = r % 8 * 4 + in % 16 / 4, reg = r / 8 + in / 16 * 2;
     if (f.bits == 8)
         return static_cast<int8_t>(tile[(group * 32 + lane) * 16 + reg * 4 + byte]);
+    if (cuda_panel_fp4(f.scales)) {
+        const uint8_t two = tile[(group * 32 + lane) * 8 + reg % 2 * 4 + reg / 2 * 2 + byte / 2];
+        return fp4_value(two >> byte % 2 * 4 & 15);
+    }
     int v = tile[(group * 32 + lane) * 8 + reg / 2 * 4 + byte] >> reg % 2 * 4 & 15;
     if (f.bits == 5)
         v |= (tile[512 + lane * 4 + byte] >> (group * 4 + reg) & 1) << 4;
@@ -44,6 +48,13 @@ GPU_FN void scales_at(const panel_format &f, const uint8_t *s, int r, int group,
     } else if (f.scales == PANEL_K) {
         d[0] = d[1] = __fmul_rn(half_at(s + 64 + (g * 4 + pair) * 2), small[pair]);
         m = -__fmul_rn(half_at(s + 64 + (g * 4 + 2 + pair) * 2), small[2 + pair]);
+    } else if (cuda_panel_fp4(f.scales)) {
+        const uint8_t *tile = s - 512;
+        const linear_scale v = f.scales == PANEL_E8
+                                   ? linear_ints<4, false, PANEL_E8>::scales(tile, group, g)
+                                   : linear_ints<4, false, PANEL_E4>::scales(tile, group, g);
+        d[0] = pair ? v.d.y : v.d.x;
+        d[1] = pair ? v.high.y : v.high.x;
     } else if (f.scales == PANEL_ANY) {
         const panel_any a = reinterpret_cast<const panel_any *>(s)[(group * 8 + g) * 2 + pair];
         d[0] = __fmul_rn(a.d0, a.sc0);

@@ -31,6 +31,7 @@
 extern "C" {
 #include "kernels/gpu/registry.h"
 #include "kernels/cuda/panel.h"
+#include "kernels/quant/mxfp4.h"
 }
 
 enum { LINEAR_WARPS = GPU_WARPS, LINEAR_NT_MAX = 8, LINEAR_OWN_ROWS = 4 };
@@ -134,22 +135,40 @@ GPU_FN float2 linear_f16x2(uint32_t u)
     return __half22float2(*reinterpret_cast<const __half2 *>(&u));
 }
 
+/* Eight codes of e2m1, the first lowest, to int8 of twice their value: four of the low half, four
+ * of the high one. The table holds 0 1 2 3 4 6 8 12 and what makes their negatives of them. */
+GPU_FN void linear_fp4(uint32_t w, uint32_t &low, uint32_t &high)
+{
+    const uint32_t n = w & 0x77777777u, sign = w >> 3 & 0x11111111u;
+    GPU_UNROLL
+    for (int i = 0; i < 2; i++) {
+        const uint32_t at = i ? n >> 16 : n & 0xffffu, s = i ? sign >> 16 : sign & 0xffffu;
+        (i ? high : low) = __byte_perm(0x03020100u, 0x0c080604u, at) ^
+                           (__byte_perm(0xfefcfe00u, 0xf8f0fcf8u, at) & __byte_perm(0xff00u, 0, s));
+    }
+}
+
 /* Scales of rows g and g + 8 in one group of 32 columns. */
 struct linear_scale {
     float2 d, m;
-    int sc[4]; /* PANEL_6: sc0, sc1 of row g, then of g + 8 */
+    float2 high; /* PANEL_E8, PANEL_E4: d of the last 16 columns */
+    int sc[4];   /* PANEL_6: sc0, sc1 of row g, then of g + 8 */
 };
 
 template <int BITS, bool SIGN, panel_scales SCALES> struct linear_ints {
     enum {
         AT = BITS == 8 ? 1024 : 512 + (BITS == 5 ? 128 : 0) + (BITS == 6 ? 256 : 0),
-        SCALE_BYTES = SCALES == PANEL_D   ? 64
-                      : SCALES == PANEL_6 ? 96
-                                          : 128,
+        SCALE_BYTES = SCALES == PANEL_D    ? 64
+                      : SCALES == PANEL_6  ? 96
+                      : SCALES == PANEL_E8 ? 32
+                      : SCALES == PANEL_E4 ? 64
+                                           : 128,
         TILE = AT + SCALE_BYTES,
         X = X_BYTES_INT,
         ROW_SCALE = 0,
-        LOW = SIGN ? 8 - BITS : 0 /* where bit 0 of a number goes in its byte */
+        HALVES = SCALES == PANEL_6 || SCALES == PANEL_E4, /* of a group have their own scales */
+        LOW = SIGN ? 8 - BITS : 0,  /* where bit 0 of a number goes in its byte */
+        TO_F16 = SCALES != PANEL_E8 /* whether f16 has room for what they scale */
     };
 
     GPU_FN void load(uint8_t *to, const linear_args &a, int tile, int chunk)
@@ -170,6 +189,11 @@ template <int BITS, bool SIGN, panel_scales SCALES> struct linear_ints {
         }
         constexpr uint32_t nibbles = (0x0f0f0f0fu << (LOW & 7)) & (0x01010101u * 0xff);
         const uint2 v = reinterpret_cast<const uint2 *>(tile)[group * 32 + lane];
+        if (SCALES == PANEL_E8 || SCALES == PANEL_E4) {
+            linear_fp4(v.x, a[0], a[2]);
+            linear_fp4(v.y, a[1], a[3]);
+            return;
+        }
         a[0] = v.x << (LOW & 7) & nibbles;
         a[1] = v.x >> (4 - LOW) & nibbles;
         a[2] = v.y << (LOW & 7) & nibbles;
@@ -192,12 +216,21 @@ template <int BITS, bool SIGN, panel_scales SCALES> struct linear_ints {
     {
         const uint32_t *s = reinterpret_cast<const uint32_t *>(tile + AT);
         constexpr float unit = 1.0f / (1 << LOW); /* of the integers, exact */
-        linear_scale o = {{0, 0}, {0, 0}, {1, 1, 1, 1}};
+        linear_scale o = {{0, 0}, {0, 0}, {0, 0}, {1, 1, 1, 1}};
         if (SCALES == PANEL_D) {
             o.d = linear_f16x2(s[group * 8 + g]);
         } else if (SCALES == PANEL_DM) {
             o.d = linear_f16x2(s[(group * 8 + g) * 2]);
             o.m = linear_f16x2(s[(group * 8 + g) * 2 + 1]);
+        } else if (SCALES == PANEL_E8) {
+            const uint32_t v = s[g] >> 8 * group;
+            o.d = o.high = make_float2(mxfp4_scale(v & 255), mxfp4_scale(v >> 16 & 255));
+        } else if (SCALES == PANEL_E4) { /* in the middle of an f16: times 2^-8 */
+            const uint32_t v = s[2 * g] >> 16 * group, w = s[2 * g + 1] >> 16 * group;
+            const float2 a = linear_f16x2((v & 0x7fu) << 7 | (v & 0x7f00u) << 15);
+            const float2 b = linear_f16x2((w & 0x7fu) << 7 | (w & 0x7f00u) << 15);
+            o.d = make_float2(a.x * 128, b.x * 128);
+            o.high = make_float2(a.y * 128, b.y * 128);
         } else {
             const uint32_t v = s[group * 8 + g];
             if (SCALES == PANEL_K) {
@@ -227,8 +260,9 @@ template <int BITS, bool SIGN, panel_scales SCALES> struct linear_ints {
         const linear_scale s = scales(tile, group, lane >> 2);
         GPU_UNROLL
         for (int i = 0; i < 4; i++) {
+            const float2 of = SCALES == PANEL_E4 && i >> 1 ? s.high : s.d;
             const float d =
-                __fmul_rn(i & 1 ? s.d.y : s.d.x, static_cast<float>(s.sc[(i & 1) * 2 + (i >> 1)]));
+                __fmul_rn(i & 1 ? of.y : of.x, static_cast<float>(s.sc[(i & 1) * 2 + (i >> 1)]));
             GPU_UNROLL
             for (int b = 0; b < 4; b++)
                 v[i][b] =
@@ -242,7 +276,7 @@ template <int BITS, bool SIGN, panel_scales SCALES> struct linear_ints {
     {
         const int g = lane >> 2, t = lane & 3;
         const int none[4] = {0, 0, 0, 0};
-        GPU_UNROLL_BY((SCALES == PANEL_6 && NT == 8 ? 1 : 2)) /* registers: two would spill */
+        GPU_UNROLL_BY((HALVES && NT == 8 ? 1 : 2)) /* registers: two would spill */
         for (int group = 0; group < 2; group++) {
             uint32_t a[4];
             unpack(tile, lane, group, a);
@@ -253,15 +287,18 @@ template <int BITS, bool SIGN, panel_scales SCALES> struct linear_ints {
                 const uint2 v = reinterpret_cast<const uint2 *>(p)[group * 32 + lane];
                 const uint32_t b[2] = {v.x, v.y};
                 const float2 xd = reinterpret_cast<const float2 *>(p + 512)[group * 4 + t];
-                int c[4];
+                int c[4], c2[4];
                 if (SCALES == PANEL_6) { /* a scale for each 16 columns */
                     const uint32_t lo[4] = {a[0], a[1], 0, 0}, hi[4] = {0, 0, a[2], a[3]};
-                    int c2[4];
                     gpu_mma_s8(c, lo, b, none);
                     gpu_mma_s8(c2, hi, b, none);
                     GPU_UNROLL
                     for (int i = 0; i < 4; i++)
                         c[i] = s.sc[i / 2 * 2] * c[i] + s.sc[i / 2 * 2 + 1] * c2[i];
+                } else if (SCALES == PANEL_E4) { /* likewise, too large for exact sums */
+                    const uint32_t lo[2] = {a[0], a[1]}, hi[2] = {a[2], a[3]};
+                    gpu_mma_s8_k16(c, lo, v.x, none);
+                    gpu_mma_s8_k16(c2, hi, v.y, none);
                 } else {
                     gpu_mma_s8(c, a, b, none);
                 }
@@ -269,6 +306,12 @@ template <int BITS, bool SIGN, panel_scales SCALES> struct linear_ints {
                 for (int i = 0; i < 4; i++)
                     acc[j][i] = fmaf(static_cast<float>(c[i]) * (i & 1 ? xd.y : xd.x),
                                      i < 2 ? s.d.x : s.d.y, acc[j][i]);
+                if (SCALES == PANEL_E4) {
+                    GPU_UNROLL
+                    for (int i = 0; i < 4; i++)
+                        acc[j][i] = fmaf(static_cast<float>(c2[i]) * (i & 1 ? xd.y : xd.x),
+                                         i < 2 ? s.high.x : s.high.y, acc[j][i]);
+                }
                 if (SCALES == PANEL_DM || SCALES == PANEL_K) {
                     const float2 xs = reinterpret_cast<const float2 *>(p + 576)[group * 4 + t];
                     GPU_UNROLL
@@ -290,7 +333,9 @@ template <int BITS, bool SIGN, panel_scales SCALES> struct linear_ints {
     X(DT_Q5_1, 5, false, PANEL_DM)                                                                 \
     X(DT_Q4_K, 4, false, PANEL_K)                                                                  \
     X(DT_Q5_K, 5, false, PANEL_K)                                                                  \
-    X(DT_Q6_K, 6, true,  PANEL_6)
+    X(DT_Q6_K, 6, true,  PANEL_6)                                                                  \
+    X(DT_NVFP4, 4, false, PANEL_E4)                                                                \
+    X(DT_MXFP4, 4, false, PANEL_E8)
 /* clang-format on */
 
 /* Every other block format: int8 with a struct panel_any for each group of a row. */

@@ -126,10 +126,23 @@ struct unpack_args {
     int chunks, first, tiles;
 };
 
+/* sm_75 decodes to f16, which it has, all others to bf16: the other body is left out. */
+template <class T> constexpr bool lt_is_f16 = false;
+template <> constexpr bool lt_is_f16<__half> = true;
+#ifdef __CUDA_ARCH__
+#define LT_UNPACKS_HERE(T) (lt_is_f16<T> == (__CUDA_ARCH__ < 800))
+#else
+#define LT_UNPACKS_HERE(T) true
+#endif
+
 /* A warp decodes one tile of 16 x 64. */
 template <class F, class T>
 __global__ void __launch_bounds__(UNPACK_THREADS) lt_unpack(unpack_args a)
 {
+    if constexpr (!LT_UNPACKS_HERE(T)) {
+        __trap();
+        return;
+    }
     const int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
     const int64_t at = (static_cast<int64_t>(blockIdx.x) * UNPACK_THREADS + threadIdx.x) >> 5;
     const int64_t tile = at / a.chunks, chunk = at % a.chunks, width = a.chunks * 64;
@@ -150,13 +163,22 @@ __global__ void __launch_bounds__(UNPACK_THREADS) lt_unpack(unpack_args a)
 
 typedef void unpack_fn(unpack_args);
 
+/* NULL: f16 has no room for its scales. */
+template <class F> static constexpr unpack_fn *unpack_to_f16()
+{
+    if constexpr (F::TO_F16)
+        return lt_unpack<F, __half>;
+    else
+        return nullptr;
+}
+
 /* clang-format off */
 static const struct {
     enum dtype type;
     unpack_fn *bf16, *f16;
 } formats[] = {
 #define ROW(t, bits, sign, scales)                                                                 \
-    {t, lt_unpack<linear_ints<bits, sign, scales>, __nv_bfloat16>, lt_unpack<linear_ints<bits, sign, scales>, __half>},
+    {t, lt_unpack<linear_ints<bits, sign, scales>, __nv_bfloat16>, unpack_to_f16<linear_ints<bits, sign, scales>>()},
     LINEAR_INTS(ROW)
 #undef ROW
     {DT_F8_E4M3, lt_unpack<linear_floats<8>, __nv_bfloat16>, lt_unpack<linear_floats<8>, __half>},

@@ -6,11 +6,11 @@
  * sum starts at 3 * 2^22 as an integer, whose bits are those of the float of the same value: one
  * subtraction in place of a conversion, which runs at a quarter of the rate, and exact, for a sum
  * is below 32 * 128 * 127 < 2^22. That leaves subtract, times d of x, fma with d of W: 12
- * instructions in 32 lanes for one mma of 16 cycles. q6_K, with a scale for 16 columns, takes mma
- * of half the depth.
+ * instructions in 32 lanes for one mma of 16 cycles. q6_K and NVFP4, with a scale for 16 columns,
+ * take mma of half the depth.
  * Expected (not measured): 55 % of int8's rate for q8_0 and q4_0 on GeForce, 40 % for formats with
- * a minimum, 30 % for q6_K; on data-centre GPUs, whose tensor cores are four times as fast beside
- * the same float units, cuBLASLt on decoded weights wins.
+ * a minimum, 30 % for q6_K and NVFP4; on data-centre GPUs, whose tensor cores are four times as
+ * fast beside the same float units, cuBLASLt on decoded weights wins.
  *
  * Numbers: the naive op's, in its order. A K that the skinny kernel splits is folded here as there:
  * a row has the same bits by either, whatever its company. */
@@ -49,17 +49,21 @@ GPU_FN void mma8_group(const uint8_t *tiles, const uint8_t *x, int group,
             xs = reinterpret_cast<const float2 *>(p + 576)[group * 4 + t];
         GPU_UNROLL
         for (int r = 0; r < WIDE_R; r++) {
-            float f[4];
+            float f[4], f2[4];
             int c[4];
-            if (SCALES == PANEL_6) {
+            if (SCALES == PANEL_6 || SCALES == PANEL_E4) {
                 const uint32_t low[2] = {a[r][0], a[r][1]}, high[2] = {a[r][2], a[r][3]};
                 int c2[4];
                 gpu_mma_s8_k16(c, low, v.x, one);
                 gpu_mma_s8_k16(c2, high, v.y, one);
                 GPU_UNROLL
-                for (int i = 0; i < 4; i++) /* exact: below 2^24 once divided by their unit */
-                    f[i] = fmaf(mma8_float(c2[i]), static_cast<float>(s[r].sc[i / 2 * 2 + 1]),
-                                mma8_float(c[i]) * static_cast<float>(s[r].sc[i / 2 * 2]));
+                for (int i = 0; i < 4; i++) {
+                    f[i] = mma8_float(c[i]);
+                    f2[i] = mma8_float(c2[i]);
+                    if (SCALES == PANEL_6) /* exact: below 2^24 once divided by their unit */
+                        f[i] = fmaf(f2[i], static_cast<float>(s[r].sc[i / 2 * 2 + 1]),
+                                    f[i] * static_cast<float>(s[r].sc[i / 2 * 2]));
+                }
             } else {
                 const uint32_t b[2] = {v.x, v.y};
                 gpu_mma_s8(c, a[r], b, one);
@@ -71,6 +75,9 @@ GPU_FN void mma8_group(const uint8_t *tiles, const uint8_t *x, int group,
             for (int i = 0; i < 4; i++) {
                 float sum =
                     fmaf(f[i] * (i & 1 ? xd.y : xd.x), i < 2 ? s[r].d.x : s[r].d.y, acc[r][j][i]);
+                if (SCALES == PANEL_E4)
+                    sum =
+                        fmaf(f2[i] * (i & 1 ? xd.y : xd.x), i < 2 ? s[r].high.x : s[r].high.y, sum);
                 if (SCALES == PANEL_DM || SCALES == PANEL_K)
                     sum = fmaf(i < 2 ? s[r].m.x : s[r].m.y, i & 1 ? xs.y : xs.x, sum);
                 acc[r][j][i] = sum;

@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-#include "kernels/quant/quant.h"
+#include "kernels/quant/mxfp4.h"
+#include "kernels/quant/nvfp4.h"
 
 /* clang-format off */
 static const struct panel_format formats[] = {
@@ -16,6 +17,8 @@ static const struct panel_format formats[] = {
     {DT_Q4_K,   4,   false, PANEL_K,     512 + 64 + 64},
     {DT_Q5_K,   5,   false, PANEL_K,     512 + 128 + 64 + 64},
     {DT_Q6_K,   6,   true,  PANEL_6,     512 + 256 + 64 + 32},
+    {DT_NVFP4,  4,   false, PANEL_E4,    512 + 64},
+    {DT_MXFP4,  4,   false, PANEL_E8,    512 + 32},
     {DT_F8_E4M3, 8,  false, PANEL_F32,   1024 + 64},
     {DT_NF4,    4,   false, PANEL_F32,   512 + 64},
 };
@@ -62,6 +65,12 @@ static void put_ints(const struct panel_format *f, uint8_t *tile, int row, int c
         or_word(tile + (group * 32 + lane) * 16 + reg * 4, v);
         return;
     }
+    if (cuda_panel_fp4(f->scales)) {
+        uint32_t two = (v | v >> 4) & 0x00ff00ff;
+        or_word(tile + (group * 32 + lane) * 8 + reg % 2 * 4, ((two | two >> 8) & 0xffff)
+                                                                  << reg / 2 * 16);
+        return;
+    }
     or_word(tile + (group * 32 + lane) * 8 + reg / 2 * 4, (v & 0x0f0f0f0f) << reg % 2 * 4);
     if (f->bits == 5)
         or_word(tile + 512 + lane * 4, (v >> 4 & 0x01010101) << (group * 4 + reg));
@@ -106,6 +115,13 @@ static void put_scales(const struct panel_format *f, uint8_t *s, int row, int gr
         small[2 * pair + 1] = block[193 + 2 * in];
         put_pair(s + 64, row, 1, 0, block + 208);
         break;
+    case PANEL_E8:
+        s[(row % 8 * 2 + pair) * 2 + group] = block[0];
+        break;
+    case PANEL_E4:
+        for (int half = 2 * in; half < 2 * in + 2; half++)
+            s[(row % 8 * 2 + pair) * 4 + half] = (uint8_t)nvfp4_e4m3(block[half]);
+        break;
     case PANEL_ANY: /* put_any */
     case PANEL_F32: /* put_floats */
         break;
@@ -123,6 +139,16 @@ static void put_any(uint8_t *s, int row, int group, const struct quant_ints *o)
                           .mn0 = (int8_t)o->mn[0],
                           .mn1 = (int8_t)o->mn[1]};
     memcpy(s + ((size_t)(group * 8 + row % 8) * 2 + (size_t)(row / 8)) * sizeof a, &a, sizeof a);
+}
+
+/* What a panel holds of a group: its integers, or its codes of e2m1. */
+static void numbers(const struct panel_format *f, const struct dtype_info *type,
+                    const uint8_t *block, int in, struct quant_ints *o)
+{
+    type->ints(block, in, o);
+    for (int i = 0; cuda_panel_fp4(f->scales) && i < QUANT_GROUP; i++)
+        o->q[i] =
+            (int8_t)(f->scales == PANEL_E8 ? quant_nibble(block + 1, i) : nvfp4_code(block, in, i));
 }
 
 /* Four integers in two's complement of the format's few bits, byte by byte. */
@@ -169,7 +195,7 @@ static void pack_row(const struct panel_format *f, const struct tensor *w, int64
                 put_floats(f, tile, row, block);
             continue;
         }
-        type->ints(block, in, &o);
+        numbers(f, type, block, in, &o);
         for (int i = 0; i < QUANT_GROUP; i += 4)
             put_ints(f, tile, row, col + i, stored(f, o.q + i));
         if (f->scales == PANEL_ANY)

@@ -12,11 +12,17 @@
  *     5, 6 bits  the same | upper bits: one bit plane (lane's word: bit 4 group + i of byte b), or
  *                for each group one word a lane, bits 2 i, 2 i + 1 of byte b | ...
  *
+ *     fp4        for each group 32 lanes x {row g: columns 4 t ..., 16 + 4 t ...; row g + 8: the
+ *                same}: four codes in 16 bits, the first lowest, so that one byte permutation looks
+ *                four up. Eight codes of a row are one word, as block-scaled mma takes MXFP4
+ *
  * and then what scales them, pairs for rows g, g + 8 side by side:
  *     PANEL_D    f16 d [2 groups][8 g][2]
  *     PANEL_DM   f16 [2 groups][8 g]{d, d, m, m}
  *     PANEL_K    u8  [2 groups][8 g]{scale, scale, min, min} | f16 [8 g]{d, d, dmin, dmin}
  *     PANEL_6    i8  [2 groups][8 g]{sc0, sc1, sc0, sc1} | f16 d [8 g][2]
+ *     PANEL_E8   e8m0 [8 g][2 rows][2 groups]         fp4 only; a row's scales side by side,
+ *     PANEL_E4   e4m3 [8 g][2 rows][4 of 16 columns]  as block-scaled mma wants them
  *     PANEL_ANY  [2 groups][8 g][2] struct panel_any: every other block format, as int8
  *     PANEL_F32  f32 d [8 g][2]: formats whose codes are floats, scaled by 64 columns
  *
@@ -37,10 +43,11 @@
 #include <stdint.h>
 
 #include "kernels/base/status.h"
+#include "kernels/quant/quant.h"
 #include "kernels/tensor.h"
 
 enum { PANEL_ROWS = 16, PANEL_COLS = 64 };
-enum panel_scales { PANEL_D, PANEL_DM, PANEL_K, PANEL_6, PANEL_ANY, PANEL_F32 };
+enum panel_scales { PANEL_D, PANEL_DM, PANEL_K, PANEL_6, PANEL_E8, PANEL_E4, PANEL_ANY, PANEL_F32 };
 
 /* A group of 32 weights of any format (struct quant_ints), low and high its halves of 16:
  *     f = fma((float)(sc0 low + sc1 high) d_x, d0, f)
@@ -58,6 +65,12 @@ struct panel_format {
     enum panel_scales scales;
     int tile_bytes;
 };
+
+/* Codes of e2m1: 0 1 2 3 4 6 8 12 and their negatives, all halved. */
+QUANT_FN bool cuda_panel_fp4(enum panel_scales s)
+{
+    return s == PANEL_E8 || s == PANEL_E4;
+}
 
 /* NULL: this type has no panels (f32, f16, bf16, integers). */
 const struct panel_format *cuda_panel_format(enum dtype t);

@@ -9,6 +9,8 @@
 extern "C" {
 #include "kernels/cuda/pack.h"
 #include "kernels/cuda/panel.h"
+#include "kernels/quant/mxfp4.h"
+#include "kernels/quant/nvfp4.h"
 #include "kernels/quant/q4_0.h"
 #include "kernels/quant/q4_1.h"
 #include "kernels/quant/q4_k.h"
@@ -22,16 +24,31 @@ extern "C" {
 enum { THREADS = 256 };
 
 struct make_args {
+    enum dtype type;
     const uint8_t *raw;
     uint8_t *out;
     int64_t row_bytes, k, tiles;
     int rows, chunks, tile_bytes;
 };
 
-/* Formats: integer i of a group of a block. */
-#define FORMAT(Name, X, bits, scales, call)                                                        \
-    struct Name {                                                                                  \
-        enum { BLOCK = X##_BLOCK, BYTES = X##_BYTES, BITS = bits };                                \
+/* Formats: bits, scales, and integer i of a group of a block, or its code of e2m1. */
+/* clang-format off */
+#define FORMATS(X)                                                                                 \
+    X(Q8_0, 8, PANEL_D, q8_0_at(b, i))                                                             \
+    X(Q4_0, 4, PANEL_D, q4_0_at(b, i))                                                             \
+    X(Q4_1, 4, PANEL_DM, q4_1_at(b, i))                                                            \
+    X(Q5_0, 5, PANEL_D, q5_0_at(b, i))                                                             \
+    X(Q5_1, 5, PANEL_DM, q5_1_at(b, i))                                                            \
+    X(Q4_K, 4, PANEL_K, q4_k_at(b, group, i))                                                      \
+    X(Q5_K, 5, PANEL_K, q5_k_at(b, group, i))                                                      \
+    X(Q6_K, 6, PANEL_6, q6_k_at(b, group, i))                                                      \
+    X(NVFP4, 4, PANEL_E4, nvfp4_code(b, group, i))                                                 \
+    X(MXFP4, 4, PANEL_E8, quant_nibble(b + 1, i))
+/* clang-format on */
+
+#define FORMAT(Name, bits, scales, call)                                                           \
+    struct Make##Name {                                                                            \
+        enum { BLOCK = Name##_BLOCK, BYTES = Name##_BYTES, BITS = bits };                          \
         static constexpr enum panel_scales SCALES = scales;                                        \
         static __device__ int at(const uint8_t *b, int group, int i)                               \
         {                                                                                          \
@@ -39,14 +56,7 @@ struct make_args {
             return call;                                                                           \
         }                                                                                          \
     };
-FORMAT(MakeQ8_0, Q8_0, 8, PANEL_D, q8_0_at(b, i))
-FORMAT(MakeQ4_0, Q4_0, 4, PANEL_D, q4_0_at(b, i))
-FORMAT(MakeQ4_1, Q4_1, 4, PANEL_DM, q4_1_at(b, i))
-FORMAT(MakeQ5_0, Q5_0, 5, PANEL_D, q5_0_at(b, i))
-FORMAT(MakeQ5_1, Q5_1, 5, PANEL_DM, q5_1_at(b, i))
-FORMAT(MakeQ4_K, Q4_K, 4, PANEL_K, q4_k_at(b, group, i))
-FORMAT(MakeQ5_K, Q5_K, 5, PANEL_K, q5_k_at(b, group, i))
-FORMAT(MakeQ6_K, Q6_K, 6, PANEL_6, q6_k_at(b, group, i))
+FORMATS(FORMAT)
 #undef FORMAT
 
 /* Four integers in two's complement of the format's few bits, one a byte. */
@@ -85,6 +95,13 @@ static __device__ void scales(uint8_t *s, int g, int group, int in, const uint8_
         if (group == 0)
             put(s + 64 + g * 4, pair(a, b, 208));
     }
+    for (int row = 0; row < 2; row++) {
+        const uint8_t *from = row ? b : a;
+        if (F::SCALES == PANEL_E8)
+            s[(g * 2 + row) * 2 + group] = from ? from[0] : 0;
+        for (int i = 2 * group; F::SCALES == PANEL_E4 && i < 2 * group + 2; i++)
+            s[(g * 2 + row) * 4 + i] = static_cast<uint8_t>(from ? nvfp4_e4m3(from[i]) : 0);
+    }
     if (F::SCALES != PANEL_K)
         return;
     uint32_t small = 0;
@@ -102,12 +119,9 @@ static __device__ void scales(uint8_t *s, int g, int group, int in, const uint8_
         put(s + 64 + (g * 2 + line) * 4, pair(a, b, 2 * line));
 }
 
-template <class F> __global__ void __launch_bounds__(THREADS) panel_make(make_args a)
+template <class F> static __device__ void make_tile(const make_args &a, int64_t tile)
 {
-    const int64_t tile = (static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x) / 32;
     const int lane = threadIdx.x % 32, g = lane / 4, quarter = lane % 4;
-    if (tile >= a.tiles)
-        return;
     const int row = static_cast<int>(tile / a.chunks) * PANEL_ROWS + g;
     uint8_t *out = a.out + tile * a.tile_bytes;
     uint32_t fifth = 0;
@@ -123,7 +137,12 @@ template <class F> __global__ void __launch_bounds__(THREADS) panel_make(make_ar
             const uint32_t v = from ? four<F>(from, in, quarter * 4 + reg / 2 * 16) : 0;
             if (F::BITS == 8)
                 put(out + (group * 32 + lane) * 16 + reg * 4, v);
-            low[reg / 2] |= (v & 0x0f0f0f0f) << reg % 2 * 4;
+            if (cuda_panel_fp4(F::SCALES)) {
+                const uint32_t two = (v | v >> 4) & 0x00ff00ff;
+                low[reg % 2] |= ((two | two >> 8) & 0xffff) << reg / 2 * 16;
+            } else {
+                low[reg / 2] |= (v & 0x0f0f0f0f) << reg % 2 * 4;
+            }
             fifth |= (v >> 4 & 0x01010101) << (group * 4 + reg);
             upper |= (v >> 4 & 0x03030303) << reg * 2;
         }
@@ -141,41 +160,40 @@ template <class F> __global__ void __launch_bounds__(THREADS) panel_make(make_ar
         put(out + 512 + lane * 4, fifth);
 }
 
-typedef void (*maker)(make_args);
-
-static maker maker_of(enum dtype t)
+/* One kernel for all formats: it runs once a weight. */
+static __global__ void __launch_bounds__(THREADS) panel_make(make_args a)
 {
-    switch (t) {
-    case DT_Q8_0:
-        return panel_make<MakeQ8_0>;
-    case DT_Q4_0:
-        return panel_make<MakeQ4_0>;
-    case DT_Q4_1:
-        return panel_make<MakeQ4_1>;
-    case DT_Q5_0:
-        return panel_make<MakeQ5_0>;
-    case DT_Q5_1:
-        return panel_make<MakeQ5_1>;
-    case DT_Q4_K:
-        return panel_make<MakeQ4_K>;
-    case DT_Q5_K:
-        return panel_make<MakeQ5_K>;
-    case DT_Q6_K:
-        return panel_make<MakeQ6_K>;
+    const int64_t tile = (static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x) / 32;
+    if (tile >= a.tiles)
+        return;
+    switch (a.type) {
+#define CASE(Name, bits, scales, call)                                                             \
+    case DT_##Name:                                                                                \
+        return make_tile<Make##Name>(a, tile);
+        FORMATS(CASE)
+#undef CASE
     default:
-        return nullptr;
+        return;
     }
 }
 
 bool cuda_panel_makes(enum dtype t)
 {
-    return maker_of(t) != nullptr;
+    switch (t) {
+#define CASE(Name, bits, scales, call) case DT_##Name:
+        FORMATS(CASE)
+#undef CASE
+        return true;
+    default:
+        return false;
+    }
 }
 
 enum status cuda_panel_make(struct cuda_queue *q, const struct panel_raw *r)
 {
     const int chunks = static_cast<int>(cuda_panel_chunks(r->k));
     make_args a;
+    a.type = r->type;
     a.raw = static_cast<const uint8_t *>(r->raw);
     a.out = static_cast<uint8_t *>(r->out);
     a.row_bytes = static_cast<int64_t>(dtype_row_bytes(r->type, r->k));
@@ -185,6 +203,5 @@ enum status cuda_panel_make(struct cuda_queue *q, const struct panel_raw *r)
     a.tiles = static_cast<int64_t>((r->rows + PANEL_ROWS - 1) / PANEL_ROWS) * chunks;
     a.tile_bytes = cuda_panel_format(r->type)->tile_bytes;
     const unsigned blocks = static_cast<unsigned>((a.tiles * 32 + THREADS - 1) / THREADS);
-    return cuda_check(gpu_launch(maker_of(r->type), dim3(blocks), THREADS, 0, q->stream, a),
-                      "panels");
+    return cuda_check(gpu_launch(panel_make, dim3(blocks), THREADS, 0, q->stream, a), "panels");
 }

@@ -37,6 +37,8 @@ static const struct {
     {DT_Q4_K, GPU_SKINNY_4,  512 + 128},
     {DT_Q5_K, GPU_SKINNY_5,  512 + 128 + 128},
     {DT_Q6_K, GPU_SKINNY_6,  512 + 256 + 96},
+    {DT_NVFP4, GPU_SKINNY_4, 512 + 64},
+    {DT_MXFP4, GPU_SKINNY_4, 512 + 32},
     {DT_F8_E4M3, GPU_SKINNY_8, 1024 + 64},
     {DT_NF4,  GPU_SKINNY_4,  512 + 64},
 };
@@ -112,6 +114,8 @@ enum gpu_kernel gpu_mma8_kernel(enum gpu_kernel skinny)
 
 enum gpu_kernel gpu_mma8_of(enum dtype w)
 {
+    if (w == DT_NVFP4) /* a scale for 16 columns, as q6_K has it */
+        return GPU_MMA8_6;
     return gpu_is_floats(w) ? N_GPU_KERNEL : gpu_mma8_kernel(gpu_skinny_of(w));
 }
 
@@ -170,6 +174,12 @@ static enum status legal_tiled(int cc, enum dtype w, const struct gpu_params *p)
     return OK;
 }
 
+/* Whether f16 has room for what it decodes to. */
+static bool has_f16_scales(enum dtype w)
+{
+    return gpu_skinny_of(w) != GPU_SKINNY_ANY && w != DT_MXFP4;
+}
+
 enum status gpu_legal(int cc, enum dtype w, const struct gpu_params *p)
 {
     bool half = w == DT_BF16 || w == DT_F16;
@@ -183,8 +193,8 @@ enum status gpu_legal(int cc, enum dtype w, const struct gpu_params *p)
     case GPU_PATH_LT:
         return half ? OK : fail(ERR_FORMAT, "lt: not for %s weights", dtype_info(w)->name);
     case GPU_PATH_DEQUANT_LT:
-        /* sm_75 decodes to f16, beyond which scales of other formats may be. */
-        return !half && w != DT_F32 && (cc >= 80 || gpu_skinny_of(w) != GPU_SKINNY_ANY)
+        /* sm_75 decodes to f16. */
+        return !half && w != DT_F32 && (cc >= 80 || has_f16_scales(w))
                    ? OK
                    : fail(ERR_FORMAT, "dequant_lt: not for %s weights on sm_%d",
                           dtype_info(w)->name, cc);

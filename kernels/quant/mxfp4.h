@@ -7,11 +7,16 @@
 
 enum { MXFP4_BLOCK = 32, MXFP4_BYTES = 17 };
 
+/* 2^(e - 128); the least two are subnormal. */
+QUANT_FN float mxfp4_scale(uint32_t e)
+{
+    return quant_f32(e < 2 ? 0x200000u << e : (e - 1) << 23);
+}
+
 QUANT_FN void mxfp4_ints(const uint8_t *b, int group, struct quant_ints *o)
 {
-    uint32_t bits = b[0] < 2 ? 0x200000u << b[0] : (b[0] - 1u) << 23; /* the least are subnormal */
     (void)group;
-    quant_set(o, quant_f32(bits), QUANT_WHOLE);
+    quant_set(o, mxfp4_scale(b[0]), QUANT_WHOLE);
     for (int i = 0; i < 32; i++)
         o->q[i] = (int8_t)fp4_value(quant_nibble(b + 1, i));
 }

@@ -229,7 +229,7 @@ static void test_w8a8(void **state)
 static void test_glu(void **state)
 {
     static const enum dtype types[] = {DT_BF16,  DT_F16,     DT_Q8_0, DT_Q4_K,
-                                       DT_MXFP4, DT_F8_E4M3, DT_NF4};
+                                       DT_MXFP4, DT_F8_E4M3, DT_NF4,  DT_IQ4_NL};
     static const struct shape shapes[] = {{1, 40, 224, 0}, {2, 16, 1344, 0}, {9, 24, 96, 7}};
     (void)state;
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
@@ -243,7 +243,7 @@ static void test_glu(void **state)
 /* A norm where x is read: by each block, by a kernel for all, and composed where neither can. */
 static void test_norm(void **state)
 {
-    static const enum dtype types[] = {DT_BF16, DT_F16, DT_Q8_0, DT_Q4_K, DT_NF4, DT_MXFP4, DT_F32};
+    static const enum dtype types[] = {DT_BF16, DT_F16, DT_Q8_0, DT_Q4_K, DT_NF4, DT_NVFP4, DT_F32};
     static const struct shape shapes[] = {
         {1, 40, 1344, 0}, {2, 16, 230, 0}, {4, 16, 640, 3}, {19, 24, 544, 17}};
     (void)state;

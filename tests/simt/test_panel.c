@@ -114,7 +114,7 @@ static void test_made_there(void **state)
         item[n] = (struct pack_item){&src[2 * n], 2, &how[n], &dst[n]};
         n++;
     }
-    assert_int_equal(n, 8);
+    assert_int_equal(n, 10);
     assert_int_equal(backend_cuda.pack_all(gpu.dev, item, n), OK);
     for (int i = 0; i < n; i++) {
         uint8_t *want = xmalloc(how[i].bytes), *got = xmalloc(how[i].bytes);
@@ -129,6 +129,74 @@ static void test_made_there(void **state)
         xfree(w[i]);
     }
     gpu_free_all();
+}
+
+/* Every code of a scale, in rows of two groups, with every code of a number: as the decoder has
+ * it. Numbers, scales and where they lie are those of the product. */
+static void check_scales(enum dtype t, int rows, int scales)
+{
+    enum { K = 64, MOST = 128 };
+    static float want[MOST * K], got[MOST * K];
+    int32_t token[MOST], live[2] = {rows, 1};
+    uint8_t w[MOST * 36];
+    const struct dtype_info *type = dtype_info(t);
+    const size_t row = dtype_row_bytes(t, K), bytes = cuda_panel_bytes(t, rows, K);
+    for (size_t i = 0; i < row * (size_t)rows; i++)
+        w[i] = (uint8_t)(i * 17);
+    for (int i = 0; i < 256; i++) {
+        const int block = i / scales, in = i % scales;
+        w[block * type->bytes + in] = (uint8_t)i;
+    }
+    struct tensor src = tensor_2d(w, t, rows, K);
+    uint8_t *packed = xmalloc(bytes);
+    cuda_panel_pack(&src, 1, 0, rows / PANEL_ROWS, packed);
+    for (int i = 0; i < rows; i++)
+        token[i] = i;
+    struct op_embed a = {.table = src,
+                         .rows = tensor_2d(NULL, DT_F32, 0, K),
+                         .r = {.rows = rows, .live = to_device(live, sizeof live)},
+                         .token = to_device(token, sizeof token),
+                         .y = tensor_2d(to_device(got, sizeof got), DT_F32, rows, K),
+                         .scale = 1};
+    a.table.data = to_device(packed, bytes);
+    a.table.layout = LAYOUT_PANEL;
+    assert_int_equal(cuda_panel_embed(&q, &a), OK);
+    assert_int_equal(cudaStreamSynchronize(q.stream), cudaSuccess);
+    cudaMemcpy(got, a.y.data, sizeof got, cudaMemcpyDeviceToHost);
+    dtype_decode(t, w, want, (int64_t)rows * K);
+    assert_memory_equal(want, got, (size_t)(rows * K) * sizeof *want);
+    cudaFree(a.table.data);
+    cudaFree(a.y.data);
+    cudaFree((void *)(uintptr_t)a.token);
+    cudaFree((void *)(uintptr_t)a.r.live);
+    xfree(packed);
+}
+
+static void test_fp4_scales(void **state)
+{
+    (void)state;
+    assert_int_equal(cudaStreamCreate(&q.stream), cudaSuccess);
+    check_scales(DT_NVFP4, 64, 4);
+    check_scales(DT_MXFP4, 128, 1);
+    cudaStreamDestroy(q.stream);
+}
+
+/* What a model's weights take on the device. */
+static size_t chosen_bytes(enum dtype t)
+{
+    struct op_case c = {OP_linear, DT_F32, t, 0, 4096, 4096};
+    struct choice how;
+    assert_true(backend_cuda.can(gpu.dev, &c, &how));
+    assert_int_equal(how.layout, LAYOUT_PANEL);
+    return how.bytes;
+}
+
+static void test_chosen_bytes(void **state)
+{
+    (void)state;
+    assert_int_equal(chosen_bytes(DT_NVFP4), 4096 * 4096 / 8 * 9 / 2);  /* 4.5 bits a weight */
+    assert_int_equal(chosen_bytes(DT_MXFP4), 4096 * 4096 / 8 * 17 / 4); /* 4.25 */
+    assert_int_equal(chosen_bytes(DT_IQ4_NL), 4096 * 4096 / 8 * 12);
 }
 
 static void test_bytes(void **state)
@@ -192,7 +260,10 @@ static void test_backend(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_embed), cmocka_unit_test(test_bytes),
+        cmocka_unit_test(test_embed),
+        cmocka_unit_test(test_fp4_scales),
+        cmocka_unit_test(test_bytes),
+        cmocka_unit_test_setup_teardown(test_chosen_bytes, gpu_open, gpu_close),
         cmocka_unit_test_setup_teardown(test_made_there, gpu_open, gpu_close),
         cmocka_unit_test_setup_teardown(test_backend, gpu_open, gpu_close)};
     return cmocka_run_group_tests(tests, NULL, NULL);
