@@ -25,6 +25,18 @@ GPU_FN float mma8_float(int sum)
     return __int_as_float(sum) - MMA8_ONE_F;
 }
 
+/* What 16 columns with a scale of their own add. */
+GPU_FN void mma8_half(float (&acc)[4], uint32_t top, uint32_t low, uint32_t x, float2 d, float2 xd)
+{
+    const int one[4] = {MMA8_ONE, MMA8_ONE, MMA8_ONE, MMA8_ONE};
+    const uint32_t a[2] = {top, low};
+    int c[4];
+    gpu_mma_s8_k16(c, a, x, one);
+    GPU_UNROLL
+    for (int i = 0; i < 4; i++)
+        acc[i] = fmaf(mma8_float(c[i]) * (i & 1 ? xd.y : xd.x), i < 2 ? d.x : d.y, acc[i]);
+}
+
 /* What one group of 32 columns adds to R x NT results. */
 template <class F, panel_scales SCALES>
 GPU_FN void mma8_group(const uint8_t *tiles, const uint8_t *x, int group,
@@ -49,21 +61,22 @@ GPU_FN void mma8_group(const uint8_t *tiles, const uint8_t *x, int group,
             xs = reinterpret_cast<const float2 *>(p + 576)[group * 4 + t];
         GPU_UNROLL
         for (int r = 0; r < WIDE_R; r++) {
-            float f[4], f2[4];
+            if (SCALES == PANEL_E4) { /* one half after the other: registers */
+                mma8_half(acc[r][j], a[r][0], a[r][1], v.x, s[r].d, xd);
+                mma8_half(acc[r][j], a[r][2], a[r][3], v.y, s[r].high, xd);
+                continue;
+            }
+            float f[4];
             int c[4];
-            if (SCALES == PANEL_6 || SCALES == PANEL_E4) {
+            if (SCALES == PANEL_6) {
                 const uint32_t low[2] = {a[r][0], a[r][1]}, high[2] = {a[r][2], a[r][3]};
                 int c2[4];
                 gpu_mma_s8_k16(c, low, v.x, one);
                 gpu_mma_s8_k16(c2, high, v.y, one);
                 GPU_UNROLL
-                for (int i = 0; i < 4; i++) {
-                    f[i] = mma8_float(c[i]);
-                    f2[i] = mma8_float(c2[i]);
-                    if (SCALES == PANEL_6) /* exact: below 2^24 once divided by their unit */
-                        f[i] = fmaf(f2[i], static_cast<float>(s[r].sc[i / 2 * 2 + 1]),
-                                    f[i] * static_cast<float>(s[r].sc[i / 2 * 2]));
-                }
+                for (int i = 0; i < 4; i++) /* exact: below 2^24 once divided by their unit */
+                    f[i] = fmaf(mma8_float(c2[i]), static_cast<float>(s[r].sc[i / 2 * 2 + 1]),
+                                mma8_float(c[i]) * static_cast<float>(s[r].sc[i / 2 * 2]));
             } else {
                 const uint32_t b[2] = {v.x, v.y};
                 gpu_mma_s8(c, a[r], b, one);
@@ -75,9 +88,6 @@ GPU_FN void mma8_group(const uint8_t *tiles, const uint8_t *x, int group,
             for (int i = 0; i < 4; i++) {
                 float sum =
                     fmaf(f[i] * (i & 1 ? xd.y : xd.x), i < 2 ? s[r].d.x : s[r].d.y, acc[r][j][i]);
-                if (SCALES == PANEL_E4)
-                    sum =
-                        fmaf(f2[i] * (i & 1 ? xd.y : xd.x), i < 2 ? s[r].high.x : s[r].high.y, sum);
                 if (SCALES == PANEL_DM || SCALES == PANEL_K)
                     sum = fmaf(i < 2 ? s[r].m.x : s[r].m.y, i & 1 ? xs.y : xs.x, sum);
                 acc[r][j][i] = sum;

@@ -73,7 +73,7 @@ MUTANTS = [
     ('w8a8-codes-mixed', L + '_w8a8.cu', '0x6420', '0x6240', 'linear_w8a8', 'linear'),
     ('w8a8-scale-of-other-row', L + '_w8a8.cu', 'i < 2 ? d[r].x : d[r].y', 'd[r].x', 'linear_w8a8', 'linear'),
     ('mma8-second-scale', L + '_mma8.cu', 'sc[i / 2 * 2 + 1])', 'sc[i / 2 * 2])', 'linear_mma8', 'linear'),
-    ('mma8-fp4-other-half', L + '_mma8.cu', 'i < 2 ? s[r].high.x : s[r].high.y', 'i < 2 ? s[r].d.x : s[r].d.y',
+    ('mma8-fp4-other-half', L + '_mma8.cu', 'v.y, s[r].high, xd', 'v.y, s[r].d, xd',
      'linear_mma8', 'linear'),
     ('mma8-minimum-of-other-row', L + '_mma8.cu', 'i < 2 ? s[r].m.x : s[r].m.y', 's[r].m.x', 'linear_mma8', 'linear'),
     ('attention-no-barrier', A, '__syncthreads(); /* block b is here', '/*', 'attention', 'attention'),
