@@ -93,7 +93,7 @@ __global__ void __launch_bounds__(THREADS) linear_x_scaled(x_args a)
 
 /* The same of rows that are normed, which each block sums up for itself. Grid: tiles of 8 rows, a
  * warp a row at first; shares of their chunks. */
-template <int BYTES> __global__ void __launch_bounds__(THREADS) linear_x_norm(x_args a)
+template <int BYTES> __global__ void __launch_bounds__(THREADS, 4) linear_x_norm(x_args a)
 {
     __shared__ float part[8][NORM_SHARES], scale[8];
     static_assert(THREADS == 8 * 32, "a warp a row");

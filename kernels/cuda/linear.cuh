@@ -500,6 +500,16 @@ GPU_FN void linear_flush(const linear_args &a, float (&acc)[R][NT][4], const lin
     }
 }
 
+/* Where the results of this warp go after chunk c of a block that computes all splits: made anew,
+ * for the sums leave no registers. */
+template <int NT, int R> GPU_FN linear_at linear_at_fold(const linear_args &a, int c)
+{
+    const int warp = gpu_opaque(static_cast<int>(threadIdx.x)) >> 5;
+    return {(static_cast<int>(blockIdx.y) * LINEAR_WARPS + warp) * R,
+            static_cast<int>(blockIdx.x) * NT, linear_live(a.live, a.first, a.m), c >= a.per_split,
+            c + 1 == a.chunks};
+}
+
 /* Where split z keeps the sums of one result, 16 bytes a lane. */
 GPU_FN float4 *linear_part(const linear_args &a, int64_t z, int tile, int m_tile)
 {
@@ -608,7 +618,7 @@ __global__ void __launch_bounds__(LINEAR_WARPS * 32, NT <= 2 ? 4 : 2) linear_ski
                 F::template multiply<NT>(stage + (warp * R + r) * F::TILE, x, lane, acc[r]);
         if (!FOLD || (c + 1 < last && (c + 1) % a.per_split != 0))
             continue;
-        linear_flush<F>(a, acc, {n_tile + warp * R, m_tile, m, c >= a.per_split, c + 1 == last});
+        linear_flush<F>(a, acc, linear_at_fold<NT, R>(a, c));
     }
     if (FOLD || (a.part && !linear_join(a, acc, n_tile + warp * R, m_tile)))
         return;
