@@ -24,7 +24,7 @@ MUTANTS = [
     ('linear-stage-too-early', L + '.cuh', '(c - first + STAGES - 1) % STAGES', '(c - first) % STAGES',
      'linear_half', 'linear'),
     ('linear-scale-of-wrong-row', L + '.cuh', 'i < 2 ? s.d.x : s.d.y', 's.d.x', 'linear_ints', 'linear'),
-    ('linear-fold-forgets', L + '.cuh', 'm, c >= a.per_split,', 'm, false,', 'linear_half', 'linear'),
+    ('linear-fold-forgets', L + '.cuh', 'a.m), c >= a.per_split,', 'a.m), false,', 'linear_half', 'linear'),
     ('linear-fifth-bit', L + '.cuh', 'h >> (group * 4 + i) <<', 'h >> (group * 4) <<', 'linear_ints', 'linear'),
     ('linear-second-scale', L + '.cuh', 's.sc[i / 2 * 2 + 1] * c2[i]', 's.sc[i / 2 * 2] * c2[i]',
      'linear_ints', 'linear'),
