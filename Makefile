@@ -184,12 +184,13 @@ PARALLEL = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
 RUN := python3 tests/tools/run.py --jobs $(JOBS) --fuzz-seconds $(FUZZ_SECONDS) \
        --timeout $(if $(SANITIZE),300,60) $(if $(filter thread,$(SANITIZE)),--threaded)
 VENV := .venv/ready
-CHECKS := $(wildcard tests/tools/test_*.py) tests/tools/lint.py tests/tools/cuda_objects.py
+# Where nvcc is, the program with CUDA is built too, for one target, and looked at: OBJECTS=no leaves that out.
+OBJECTS ?= yes
+CHECKS := $(wildcard tests/tools/test_*.py) tests/tools/lint.py $(if $(filter no,$(OBJECTS)),,tests/tools/cuda_objects.py)
 
-# Where nvcc is, the program with CUDA is built too, for one target: .ci/run builds it for all.
 test: deps-test
 	$(Q)$(MAKE) --no-print-directory $(PARALLEL) all tests emulated $(if $(HAVE_CUDA),gpu-dry) $(VENV)
-	$(Q)$(if $(NVCC),$(MAKE) --no-print-directory $(PARALLEL) CUDA=1 CUDA_ARCH=90a all .venv/cuda)
+	$(Q)$(if $(filter no,$(OBJECTS)),,$(if $(NVCC),$(MAKE) --no-print-directory $(PARALLEL) CUDA=1 CUDA_ARCH=90a all .venv/cuda))
 	$(Q)$(if $(HAVE_CUDA),,echo "SKIP the CUDA kernels are not tested: $(CUDA_HOME)/include has no CUDA headers")
 	$(Q)models/fetch.sh >/dev/null || echo "SKIP the default model cannot be fetched: tests that need it are skipped"
 	$(Q)$(RUN) $(CHECKS:%=--check %) --e2e tests/e2e $(TESTS) $(if $(HAVE_CUDA),$(SIMT_PROGRAMS)) $(FUZZERS)
