@@ -172,6 +172,7 @@ $(FUZZERS): $(B)/%: $(B)/%.o $(DRIVER) $(LIB)
 
 $(filter $(B)/tests/api/%,$(TESTS)) $(B)/tests/fuzz/fuzz_chat: $(FAKE)
 $(B)/tests/fuzz/fuzz_gguf $(B)/tests/fuzz/fuzz_hf $(B)/tests/fuzz/fuzz_imatrix: $(B)/tests/fuzz/walk.o
+$(B)/tests/fuzz/fuzz_tokenizer_json $(B)/tests/fuzz/fuzz_tokenizer_model: $(B)/tests/fuzz/tokens.o
 
 tests: $(TESTS) $(FUZZERS)
 
@@ -400,5 +401,5 @@ serve: all
 clean:
 	rm -rf build
 
--include $(OBJ:.o=.d) $(EMBED_OBJ:.o=.d) $(CUDA_OBJ:.o=.d) $(TESTS:=.d) $(FUZZERS:=.d) $(B)/tests/fuzz/walk.d $(B)/tests/fuzz/driver.d $(BENCHES:=.d) $(FAKE:.o=.d) \
+-include $(OBJ:.o=.d) $(EMBED_OBJ:.o=.d) $(CUDA_OBJ:.o=.d) $(TESTS:=.d) $(FUZZERS:=.d) $(B)/tests/fuzz/walk.d $(B)/tests/fuzz/tokens.d $(B)/tests/fuzz/driver.d $(BENCHES:=.d) $(FAKE:.o=.d) \
     $(patsubst %.c,$(B)/%.d,$(wildcard tests/support/*.c))

@@ -25,20 +25,14 @@ static enum status kv_dtype_of(const char *name, const struct backend *b, int in
                                const struct engine_options *o, enum dtype *out)
 {
     struct device_options d = {.index = index, .threads = 1, .isa = o->isa, .cublaslt = "none"};
-    if (!name) {
-        struct device *dev;
-        struct device_info info;
-        TRY(b->open(&d, &dev));
-        b->info(dev, &info);
-        b->close(dev);
-        *out = info.kv_dtype;
-        return OK;
-    }
-    int t = kv_type_find(name);
-    if (t < 0)
-        return fail_field(ERR_INVALID, "kv-type", "KV type '%s' is not supported: " KV_TYPES " are",
-                          name);
-    *out = (enum dtype)t;
+    struct device *dev;
+    struct device_info info;
+    if (name)
+        return kv_type_read(name, out);
+    TRY(b->open(&d, &dev));
+    b->info(dev, &info);
+    b->close(dev);
+    *out = info.kv_dtype;
     return OK;
 }
 
@@ -84,7 +78,7 @@ static void keep_options(struct engine *e, const struct engine_options *o, struc
     w->device.gpu_cache = e->gpu_cache;
     w->device.strict = o->strict;
     w->device.deterministic = o->deterministic;
-    w->device.activations = o->activations;
+    w->device.fp8_activations = o->fp8_activations;
     if (!o->random)
         return;
     e->random_shape = copy(o->random->shape);

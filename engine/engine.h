@@ -34,7 +34,7 @@ struct engine_options { /* zero fields: the defaults */
     const char *gpu_config, *gpu_cache; /* CUDA: a configuration; where tuned ones lie; or NULL */
     bool strict;          /* CUDA: fail rather than take a configuration or kernel of less */
     const char *cublaslt; /* CUDA: where the library is; "none"; NULL: looked for */
-    int activations;      /* CUDA: 8: rows of x for e4m3 weights may become e4m3; 0: they stay */
+    bool fp8_activations; /* CUDA: rows of x for e4m3 weights may become e4m3 */
     bool deterministic;   /* CUDA: a sequence's bits do not depend on its company */
     int threads;
     int64_t context;  /* tokens a sequence may have; 0: least of the model's, 32768 and what fits */

@@ -29,18 +29,17 @@ struct scorer {
 static enum status settle(struct scorer *s, const struct score_options *o)
 {
     const struct hparams *hp = &s->m->net.hp;
-    int kv = o->kv_type ? kv_type_find(o->kv_type) : (int)s->info.kv_dtype;
+    enum dtype kv = s->info.kv_dtype;
 
-    if (kv < 0)
-        return fail_field(ERR_INVALID, "kv-type", "KV type '%s' is not supported: " KV_TYPES " are",
-                          o->kv_type);
+    if (o->kv_type)
+        TRY(kv_type_read(o->kv_type, &kv));
     if (o->window < 2 || o->window > hp->n_ctx)
         return fail_field(ERR_INVALID, "ctx", "%s: a window of %d tokens; 2 to %d are possible",
                           o->path, o->window, hp->n_ctx);
     s->limits = (struct limits){.context = o->window,
                                 .max_seqs = 1,
                                 .max_rows = o->window < STEP_ROWS ? o->window : STEP_ROWS,
-                                .kv_dtype = (enum dtype)kv};
+                                .kv_dtype = kv};
     s->need.page_tokens = s->info.page_tokens;
     s->max = (struct pack_sizes){.rows = s->limits.max_rows,
                                  .seqs = 1,

@@ -40,7 +40,7 @@ struct device_options {
     bool strict;                        /* CUDA: refuse instead of falling back */
     const char *cublaslt;   /* CUDA: file or folder of the library, "none"; NULL: looked for */
     bool deterministic;     /* CUDA: a row's bits do not depend on the number of rows either */
-    int activations;        /* CUDA: bits that products may round x to; 0: as they are defined */
+    bool fp8_activations;   /* CUDA: products of e4m3 weights may round x to e4m3 too */
     const char *os_release; /* CUDA: a file in place of the system's, for tests; NULL */
     struct device *like; /* null: the device in whose place it plans, see null_like; NULL: none */
 };

@@ -16,12 +16,15 @@ static const struct {
 /* clang-format on */
 enum { N_TYPES = sizeof types / sizeof *types };
 
-int kv_type_find(const char *name)
+enum status kv_type_read(const char *name, enum dtype *out)
 {
     for (int i = 0; i < N_TYPES; i++)
-        if (strcmp(types[i].name, name) == 0)
-            return (int)types[i].type;
-    return -1;
+        if (strcmp(types[i].name, name) == 0) {
+            *out = types[i].type;
+            return OK;
+        }
+    return fail_field(ERR_INVALID, "kv-type", "KV type '%s' is not supported: " KV_TYPES " are",
+                      name);
 }
 
 const char *kv_type_name(enum dtype t)

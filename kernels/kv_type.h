@@ -8,12 +8,13 @@
 #ifndef KERNELS_KV_TYPE_H
 #define KERNELS_KV_TYPE_H
 
+#include "kernels/base/status.h"
 #include "kernels/dtype.h"
 #include "kernels/quant/quant.h"
 
 #define KV_TYPES "f32, bf16 and fp8" /* for messages */
 
-int kv_type_find(const char *name);     /* DT_F32, DT_BF16, DT_F8_E4M3; -1: no such type */
+enum status kv_type_read(const char *name, enum dtype *out); /* ERR_INVALID lists the types */
 const char *kv_type_name(enum dtype t); /* as users write it; NULL: not for pages */
 int64_t kv_page_bytes(enum dtype t, int n_head, int page_tokens, int head_dim);
 

@@ -11,7 +11,7 @@
 
 #include "engine/load/gguf.h"
 #include "engine/load/hf.h"
-#include "engine/load/kind.h"
+#include "engine/load/foreign.h"
 #include "kernels/base/utf8.h"
 
 enum { MAX_NAME = 1024 };
@@ -79,7 +79,7 @@ static enum status read_file(struct checkpoint *c)
             c->format = formats[i];
     }
     if (!c->format) {
-        const struct kind *k = kind_of(file);
+        const struct foreign *k = foreign_file(file);
 
         return k ? fail(ERR_UNSUPPORTED, "is %s: %s", k->is, k->why)
                  : fail(ERR_UNSUPPORTED, "not a checkpoint of a known format (supported: %s)",
@@ -156,7 +156,7 @@ static enum status add_first(struct checkpoint *c, const char *path)
     file = arena_printf(&c->arena, "%s/config.json", path);
     s = checkpoint_has_file(c, file) ? checkpoint_add_file(c, file) : ERR_NOT_FOUND;
     if (s == ERR_NOT_FOUND) {
-        const struct kind *k = kind_of_folder(path);
+        const struct foreign *k = foreign_folder(path);
 
         if (k)
             fail(s, "%s is %s: %s", path, k->is, k->why);

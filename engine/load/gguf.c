@@ -27,10 +27,10 @@ enum { VERSION_LEAST = 2, VERSION_MOST = 3 };
 enum { MAX_KEYS = 1 << 16, MAX_TENSORS = 1 << 17 };
 enum { ALIGNMENT_DEFAULT = 32, ALIGNMENT_LEAST = 8, ALIGNMENT_MOST = 1 << 20 };
 /* The least a description can take: an empty name, the type, one byte or one dimension. */
+enum { KEY_BYTES_LEAST = 8 + 4 + 1, TENSOR_BYTES_LEAST = 8 + 4 + 8 + 4 + 8 };
 enum { TYPE_PQ2_0 = 142, TYPE_PTQ1_0 = 143 };
 enum { WIDE_BLOCK = 2 * Q2_0_BLOCK, WIDE_BYTES = 2 * Q2_0_BYTES - 2 };
 static const char wide[] = "Q2_0 in blocks of 128"; /* ckpt_tensor.made of such */
-enum { KEY_BYTES_LEAST = 8 + 4 + 1, TENSOR_BYTES_LEAST = 8 + 4 + 8 + 4 + 8 };
 
 /* clang-format off */
 static const struct { uint8_t bytes; enum value_kind kind; } type_info[N_GGUF_TYPE] = {

@@ -189,6 +189,7 @@ static enum status auto_round(const struct checkpoint *c, const char **packing)
 /* Things that change what the weights mean, and would go unnoticed. */
 static enum status look_extras(const struct checkpoint *c)
 {
+    static const char transform[] = "quantization_config.transform_config.config_groups.";
     char format[64];
 
     made_config_text(c, "quantization_config.sparsity_config.format", format, sizeof format);
@@ -198,7 +199,7 @@ static enum status look_extras(const struct checkpoint *c)
         return fail(ERR_UNSUPPORTED, "weights in the order of Marlin's kernels are not supported: "
                                      "take those in the plain GPTQ order");
     for (int i = 0; i < c->n_keys; i++) {
-        if (strncmp(c->key[i].name, "quantization_config.transform_config.config_groups.", 51) == 0)
+        if (strncmp(c->key[i].name, transform, sizeof transform - 1) == 0)
             return fail(ERR_UNSUPPORTED, "transform_config (rotated activations) is not supported");
     }
     return OK;

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "engine/load/checkpoint.h"
-#include "engine/load/kind.h"
+#include "engine/load/foreign.h"
 #include "engine/load/model.h"
 #include "engine/load/lexicon.h"
 
@@ -106,7 +106,7 @@ static void put_network(struct buf *out, const struct model *m)
 static enum status describe_other(const char *path, enum status s, struct buf *out)
 {
     char *why = xstrdup(fail_text());
-    bool known = kind_describe(path, out);
+    bool known = foreign_describe(path, out);
 
     if (!known)
         s = fail(s, "%s", why);

@@ -107,14 +107,6 @@ void nn_linear_add(struct pass *p, const struct weight *w, struct tensor x, stru
     linear(p, w, x, y, true);
 }
 
-struct tensor nn_linear(struct pass *p, const struct weight *w, struct tensor x)
-{
-    struct tensor y = pass_tensor(p, DT_F32, x.shape[0], weight_rows(w)); /* [R, N] */
-
-    nn_linear_into(p, w, x, y);
-    return y;
-}
-
 /* Whether somebody has to see, or put in order, what a product takes: then it is made apart. */
 static bool seen(const struct pass *p, const struct weight *w)
 {

@@ -17,11 +17,8 @@ void nn_layer(struct pass *p, int l, struct tensor *x);
 struct tensor nn_embed(struct pass *p, const struct net *net, float scale);
 /* y = rmsnorm(x) * weight */
 void nn_rmsnorm(struct pass *p, struct tensor x, struct tensor weight, float eps, struct tensor y);
-/* [R, N] = x W^T + bias, over the parts of w */
-struct tensor nn_linear(struct pass *p, const struct weight *w, struct tensor x);
-/* The same into given memory, [R, N]. */
+/* y [R, N] = x W^T + bias, over the parts of w */
 void nn_linear_into(struct pass *p, const struct weight *w, struct tensor x, struct tensor y);
-
 /* y += x W^T + bias */
 void nn_linear_add(struct pass *p, const struct weight *w, struct tensor x, struct tensor y);
 /* [R, N] = (rmsnorm(x) * norm) W^T + bias, over the parts of w */

@@ -11,74 +11,13 @@
 #include "kernels/cpu/end.h"
 #include "kernels/cpu/avx512.h"
 #include "kernels/cpu/linear.h"
+#include "kernels/cpu/linear_format.h"
 
 #define INLINE static inline __attribute__((always_inline))
 
 enum { MR_MAX = TILE_ROWS, NR_MAX = 2, LINE = 64, PLANES = 512 };
 
 /* Constants of the formats as expressions the compiler folds; panel.c has them as a table. */
-INLINE bool is_k(enum dtype f)
-{
-    return f == DT_Q4_K || f == DT_Q5_K || f == DT_Q6_K;
-}
-
-/* Formats of codes have four kinds of scales, those of 2 bits three; each kernel is named after one
- * format and serves all that have its kind. */
-INLINE bool is_coded(enum dtype f)
-{
-    return f == DT_IQ4_NL || f == DT_NVFP4 || f == DT_IQ4_XS || f == DT_Q3_K;
-}
-
-INLINE bool is_two(enum dtype f) /* 2 bits, which are the values */
-{
-    return f == DT_Q2_0 || f == DT_TQ2_0 || f == DT_Q2_K;
-}
-
-INLINE bool is_q8(enum dtype f)
-{
-    return f == DT_Q8_0 || f == DT_Q8_K;
-}
-
-INLINE bool has_f32(enum dtype f) /* one scale of a step */
-{
-    return f == DT_IQ4_XS || f == DT_Q3_K || f == DT_TQ2_0 || f == DT_Q8_K;
-}
-
-INLINE bool has_min(enum dtype f)
-{
-    return f == DT_Q4_1 || f == DT_Q5_1 || f == DT_Q4_K || f == DT_Q5_K || f == DT_Q2_K;
-}
-
-INLINE bool has_fifth(enum dtype f)
-{
-    return f == DT_Q5_0 || f == DT_Q5_1 || f == DT_Q5_K;
-}
-
-INLINE bool has_halves(enum dtype f) /* integer scales of 16 k */
-{
-    return f == DT_Q6_K || f == DT_Q3_K || f == DT_Q2_K;
-}
-
-INLINE int step_pairs(enum dtype f)
-{
-    return is_k(f) || has_f32(f) || f == DT_Q2_K ? 4 : 1;
-}
-
-INLINE int head_bytes(enum dtype f)
-{
-    return f == DT_TQ2_0 || f == DT_Q8_K ? 64
-           : is_k(f) || f == DT_Q3_K     ? 320
-           : f == DT_Q2_K                ? 320
-           : f == DT_IQ4_XS              ? 192
-           : has_min(f) || f == DT_NVFP4 ? 128
-                                         : 64;
-}
-
-INLINE int pair_bytes(enum dtype f)
-{
-    return is_q8(f) ? 1024 : f == DT_Q6_K ? 768 : has_fifth(f) ? 640 : is_two(f) ? 256 : 512;
-}
-
 INLINE __m512 halves(const uint8_t *p)
 {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const void *)p));

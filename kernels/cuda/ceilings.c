@@ -4,9 +4,10 @@
  * Each figure is the median of several blocks of a launch that was made long enough for a clock to
  * tell, by growing it: so the same code is quick on a machine that is slow. What the GPU, or the
  * machine's memory, does not allow stays 0. */
-#include <stdlib.h>
+#include <math.h>
 #include <string.h>
 
+#include "kernels/base/median.h"
 #include "kernels/base/mem.h"
 #include "kernels/base/rng.h"
 #include "kernels/cuda/cuda.h"
@@ -57,12 +58,6 @@ static enum status once(struct bench *b, run_fn *run, double *us)
     return OK;
 }
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* The median, after one that does not count. */
 static enum status middle(struct bench *b, run_fn *run, double *us)
 {
@@ -70,8 +65,7 @@ static enum status middle(struct bench *b, run_fn *run, double *us)
     TRY(once(b, run, us));
     for (int i = 0; i < BLOCKS; i++)
         TRY(once(b, run, &v[i]));
-    qsort(v, BLOCKS, sizeof *v, by_value);
-    *us = v[BLOCKS / 2] > 0 ? v[BLOCKS / 2] : 1e-3;
+    *us = fmax(median_of(v, BLOCKS), 1e-3);
     return OK;
 }
 

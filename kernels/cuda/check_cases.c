@@ -7,60 +7,61 @@
 
 static enum status rmsnorm_case(struct lab *l)
 {
-    struct op_rmsnorm a = {lab_matrix(l, ROWS, WIDE, true), lab_matrix(l, 1, WIDE, true),
-                           lab_matrix(l, ROWS, WIDE, false), 1e-5f, NULL};
+    struct op_rmsnorm a = {lab_matrix(l, LAB_ROWS, LAB_WIDE, true),
+                           lab_matrix(l, 1, LAB_WIDE, true),
+                           lab_matrix(l, LAB_ROWS, LAB_WIDE, false), 1e-5f, NULL};
     struct tensor y = a.y;
-    a.weight = tensor_1d(a.weight.data, DT_F32, WIDE);
+    a.weight = tensor_1d(a.weight.data, DT_F32, LAB_WIDE);
     TRY(lab_up(l));
     DEFINED(rmsnorm, a);
     MOVE(l, a.x.data), MOVE(l, a.weight.data), MOVE(l, a.y.data);
     TRY(op_rmsnorm(&l->q->queue, &a));
     TRY(lab_down(l));
-    lab_compare(l, y.data, ROWS * WIDE, DT_F32);
+    lab_compare(l, y.data, LAB_ROWS * LAB_WIDE, DT_F32);
     return OK;
 }
 
 static enum status glu_case(struct lab *l)
 {
-    struct op_glu a = {lab_matrix(l, ROWS, 2 * WIDE, true), lab_matrix(l, ROWS, WIDE, false),
-                       ACT_SILU, NULL};
+    struct op_glu a = {lab_matrix(l, LAB_ROWS, 2 * LAB_WIDE, true),
+                       lab_matrix(l, LAB_ROWS, LAB_WIDE, false), ACT_SILU, NULL};
     struct tensor y = a.y;
     TRY(lab_up(l));
     DEFINED(glu, a);
     MOVE(l, a.x.data), MOVE(l, a.y.data);
     TRY(op_glu(&l->q->queue, &a));
     TRY(lab_down(l));
-    lab_compare(l, y.data, ROWS * WIDE, DT_F32);
+    lab_compare(l, y.data, LAB_ROWS * LAB_WIDE, DT_F32);
     return OK;
 }
 
 static enum status gather_case(struct lab *l)
 {
     int32_t *index = lab_take(l, 4 * sizeof *index);
-    struct op_gather a = {lab_matrix(l, ROWS, WIDE, true), lab_matrix(l, 4, WIDE, false), index,
-                          NULL};
+    struct op_gather a = {lab_matrix(l, LAB_ROWS, LAB_WIDE, true),
+                          lab_matrix(l, 4, LAB_WIDE, false), index, NULL};
     struct tensor y = a.y;
     for (int i = 0; i < 4; i++)
-        index[i] = ROWS - 1 - 5 * i;
+        index[i] = LAB_ROWS - 1 - 5 * i;
     TRY(lab_up(l));
     DEFINED(gather, a);
     MOVE(l, a.x.data), MOVE(l, a.y.data), MOVE(l, a.index);
     TRY(op_gather(&l->q->queue, &a));
     TRY(lab_down(l));
-    lab_compare(l, y.data, 4 * WIDE, DT_F32);
+    lab_compare(l, y.data, 4 * LAB_WIDE, DT_F32);
     return OK;
 }
 
 static enum status embed_case(struct lab *l)
 {
-    int32_t *token = lab_take(l, ROWS * sizeof *token);
-    struct tensor table = lab_weight(l), y = lab_matrix(l, ROWS, WIDE, false);
+    int32_t *token = lab_take(l, LAB_ROWS * sizeof *token);
+    struct tensor table = lab_weight(l), y = lab_matrix(l, LAB_ROWS, LAB_WIDE, false);
     if (!table.data)
         return OK;
-    for (int i = 0; i < ROWS; i++)
-        token[i] = i * 17 % OUT;
+    for (int i = 0; i < LAB_ROWS; i++)
+        token[i] = i * 17 % LAB_OUT;
     struct op_embed a = {
-        .table = table, .r = lab_sequence(l, ROWS, 0), .token = token, .y = y, .scale = 1};
+        .table = table, .r = lab_sequence(l, LAB_ROWS, 0), .token = token, .y = y, .scale = 1};
     TRY(lab_up(l));
     DEFINED(embed, a);
     TRY(lab_packed(l, OP_embed, &table, &a.table));
@@ -68,7 +69,7 @@ static enum status embed_case(struct lab *l)
     MOVE(l, a.token), MOVE(l, a.y.data);
     TRY(op_embed(&l->q->queue, &a));
     TRY(lab_down(l));
-    lab_compare(l, y.data, ROWS * WIDE, DT_F32);
+    lab_compare(l, y.data, LAB_ROWS * LAB_WIDE, DT_F32);
     return OK;
 }
 
@@ -79,11 +80,11 @@ struct products { /* w: the file's; mine: packed, on the device; data NULL: noth
 static enum status products(struct lab *l, struct products *p)
 {
     *p = (struct products){.w = lab_weight(l)};
-    p->x = lab_matrix(l, 80, WIDE, true);
-    p->y = lab_matrix(l, 80, OUT, false);
-    p->add = lab_matrix(l, 80, OUT, true);
-    p->bias = lab_matrix(l, 1, OUT, true);
-    p->bias = tensor_1d(p->bias.data, DT_F32, OUT);
+    p->x = lab_matrix(l, 80, LAB_WIDE, true);
+    p->y = lab_matrix(l, 80, LAB_OUT, false);
+    p->add = lab_matrix(l, 80, LAB_OUT, true);
+    p->bias = lab_matrix(l, 1, LAB_OUT, true);
+    p->bias = tensor_1d(p->bias.data, DT_F32, LAB_OUT);
     TRY(lab_up(l));
     return p->w.data ? lab_packed(l, OP_linear, &p->w, &p->mine) : OK;
 }
@@ -103,7 +104,7 @@ static enum status product(struct lab *l, const struct products *p, int rows, bo
     MOVE(l, a.x.data), MOVE(l, a.y.data), MOVE(l, a.bias.data), MOVE(l, a.add.data);
     TRY(op_linear(&l->q->queue, &a));
     TRY(lab_down(l));
-    lab_compare(l, p->y.data, rows * OUT, DT_F32);
+    lab_compare(l, p->y.data, rows * LAB_OUT, DT_F32);
     return OK;
 }
 
@@ -141,13 +142,14 @@ static enum status lt_case(struct lab *l)
 /* Rows that blocks make themselves, and that are made before. */
 static enum status norm_linear_case(struct lab *l)
 {
-    static const int rows[] = {1, ROWS};
-    struct tensor w = lab_weight(l), x = lab_matrix(l, ROWS, WIDE, true),
-                  h = lab_matrix(l, ROWS, WIDE, false);
-    struct tensor norm = lab_matrix(l, 1, WIDE, true), y = lab_matrix(l, ROWS, OUT, false), mine;
+    static const int rows[] = {1, LAB_ROWS};
+    struct tensor w = lab_weight(l), x = lab_matrix(l, LAB_ROWS, LAB_WIDE, true),
+                  h = lab_matrix(l, LAB_ROWS, LAB_WIDE, false);
+    struct tensor norm = lab_matrix(l, 1, LAB_WIDE, true),
+                  y = lab_matrix(l, LAB_ROWS, LAB_OUT, false), mine;
     if (!w.data)
         return OK;
-    norm = tensor_1d(norm.data, DT_F32, WIDE);
+    norm = tensor_1d(norm.data, DT_F32, LAB_WIDE);
     TRY(lab_up(l));
     TRY(lab_packed(l, OP_linear, &w, &mine));
     for (int i = 0; i < 2; i++) {
@@ -163,7 +165,7 @@ static enum status norm_linear_case(struct lab *l)
         MOVE(l, a.x.data), MOVE(l, a.weight.data), MOVE(l, a.h.data), MOVE(l, a.y.data);
         TRY(op_norm_linear(&l->q->queue, &a));
         TRY(lab_down(l));
-        lab_compare(l, y.data, rows[i] * OUT, DT_F32);
+        lab_compare(l, y.data, rows[i] * LAB_OUT, DT_F32);
     }
     return OK;
 }
@@ -240,7 +242,7 @@ static enum status rope_kv_case(struct lab *l)
 {
     for (int way = 0; way < 2; way++) {
         l->used = 0;
-        struct tokens t = tokens(l, ROWS, 3, pages(l));
+        struct tokens t = tokens(l, LAB_ROWS, 3, pages(l));
         struct tensor norm = tensor_1d(lab_numbers(l, l->dim), DT_F32, l->dim);
         struct op_rope_kv a = {.q = t.q,
                                .k = t.k,
@@ -262,7 +264,7 @@ static enum status rope_kv_case(struct lab *l)
         MOVE(l, a.q_norm.data), MOVE(l, a.k_norm.data);
         TRY(op_rope_kv(&l->q->queue, &a));
         TRY(lab_down(l));
-        lab_compare(l, t.q.data, ROWS * HEADS * l->dim, DT_F32);
+        lab_compare(l, t.q.data, LAB_ROWS * HEADS * l->dim, DT_F32);
         if (l->kv == DT_F32 || l->kv == DT_BF16)
             lab_compare(l, t.kv.base, t.kv.page_bytes * PAGES / dtype_info(l->kv)->bytes, l->kv);
     }
@@ -274,11 +276,11 @@ static enum status attention_case(struct lab *l)
 {
     struct kv_view kv = pages(l);
     for (int step = 0; step < 2; step++) {
-        struct tokens t = tokens(l, step ? 1 : ROWS, step ? ROWS : 0, kv);
+        struct tokens t = tokens(l, step ? 1 : LAB_ROWS, step ? LAB_ROWS : 0, kv);
         struct op_kv_write w = {t.k, t.v, t.r, t.kv};
         struct op_attention a = {
             .q = t.q, .r = t.r, .kv = t.kv, .scale = 1 / sqrtf((float)l->dim), .y = t.y};
-        a.kv.window = step ? ROWS / 2 : 0;
+        a.kv.window = step ? LAB_ROWS / 2 : 0;
         TRY(lab_up(l));
         DEFINED(kv_write, w);
         DEFINED(attention, a);
@@ -303,8 +305,8 @@ static void fill_choices(struct op_sample *a, struct sample_row *row, struct sam
 {
     for (int i = 0; i < 3; i++)
         bias[i] = (struct sample_bias){i * 7, i ? 2.5f : -INFINITY};
-    for (int i = 0; i < CHOICES * WIDE / 32; i++)
-        mask[i] = i / (WIDE / 32) == 3 ? 0x55aa0ff0u : ~0u;
+    for (int i = 0; i < CHOICES * LAB_WIDE / 32; i++)
+        mask[i] = i / (LAB_WIDE / 32) == 3 ? 0x55aa0ff0u : ~0u;
     for (int i = 0; i < CHOICES; i++)
         row[i] = (struct sample_row){.slot = i,
                                      .forced = i == 4 ? 9 : -1,
@@ -343,16 +345,18 @@ static enum status sample_case(struct lab *l)
 {
     struct sample_row *row = lab_take(l, CHOICES * sizeof *row);
     struct sample_bias *bias = lab_take(l, 3 * sizeof *bias);
-    uint32_t *mask = lab_take(l, CHOICES * WIDE / 8);
+    uint32_t *mask = lab_take(l, CHOICES * LAB_WIDE / 8);
     int32_t *last = lab_take(l, CHOICES * sizeof *last), seen[SEEN];
-    size_t n_counts = (size_t)CHOICES * WIDE;
+    size_t n_counts = (size_t)CHOICES * LAB_WIDE;
     uint16_t *counts = memset(lab_take(l, n_counts * sizeof *counts), 0, n_counts * sizeof *counts);
     struct sample_out *out = lab_take(l, CHOICES * sizeof *out);
-    struct op_sample a = {
-        .logits = lab_matrix(l, CHOICES, WIDE, true), .counts = counts, .last = last, .out = out};
+    struct op_sample a = {.logits = lab_matrix(l, CHOICES, LAB_WIDE, true),
+                          .counts = counts,
+                          .last = last,
+                          .out = out};
     for (int i = 0; i < SEEN; i++)
-        seen[i] = i * i % WIDE;
-    struct op_count c = {counts + 3 * WIDE, WIDE, seen, SEEN, SEEN / 2};
+        seen[i] = i * i % LAB_WIDE;
+    struct op_count c = {counts + 3 * LAB_WIDE, LAB_WIDE, seen, SEEN, SEEN / 2};
     fill_choices(&a, row, bias, mask);
     TRY(lab_up(l));
     DEFINED(count, c);
@@ -375,32 +379,33 @@ static enum status sample_case(struct lab *l)
 
 static enum status add_case(struct lab *l)
 {
-    struct op_add a = {lab_matrix(l, ROWS, WIDE, true), lab_matrix(l, ROWS, WIDE, true),
-                       lab_matrix(l, ROWS, WIDE, false), NULL};
+    struct op_add a = {lab_matrix(l, LAB_ROWS, LAB_WIDE, true),
+                       lab_matrix(l, LAB_ROWS, LAB_WIDE, true),
+                       lab_matrix(l, LAB_ROWS, LAB_WIDE, false), NULL};
     struct tensor y = a.y;
     TRY(lab_up(l));
     DEFINED(add, a);
     MOVE(l, a.a.data), MOVE(l, a.b.data), MOVE(l, a.y.data);
     TRY(op_add(&l->q->queue, &a));
     TRY(lab_down(l));
-    lab_compare(l, y.data, ROWS * WIDE, DT_F32);
+    lab_compare(l, y.data, LAB_ROWS * LAB_WIDE, DT_F32);
     return OK;
 }
 
 static enum status columns_case(struct lab *l)
 {
-    int32_t *index = lab_take(l, WIDE * sizeof *index);
-    struct op_columns a = {lab_matrix(l, ROWS, WIDE, true), lab_matrix(l, ROWS, WIDE, false), index,
-                           NULL};
+    int32_t *index = lab_take(l, LAB_WIDE * sizeof *index);
+    struct op_columns a = {lab_matrix(l, LAB_ROWS, LAB_WIDE, true),
+                           lab_matrix(l, LAB_ROWS, LAB_WIDE, false), index, NULL};
     struct tensor y = a.y;
-    for (int i = 0; i < WIDE; i++)
-        index[i] = i * 37 % WIDE;
+    for (int i = 0; i < LAB_WIDE; i++)
+        index[i] = i * 37 % LAB_WIDE;
     TRY(lab_up(l));
     DEFINED(columns, a);
     MOVE(l, a.x.data), MOVE(l, a.y.data), MOVE(l, a.index);
     TRY(op_columns(&l->q->queue, &a));
     TRY(lab_down(l));
-    lab_compare(l, y.data, ROWS * WIDE, DT_F32);
+    lab_compare(l, y.data, LAB_ROWS * LAB_WIDE, DT_F32);
     return OK;
 }
 
@@ -408,11 +413,11 @@ static enum status columns_case(struct lab *l)
 static enum status conv1d_case(struct lab *l)
 {
     enum { WIDTH = 4 };
-    float *state = lab_numbers(l, (WIDTH - 1) * OUT);
-    struct op_conv1d a = {.x = lab_matrix(l, ROWS, OUT, true),
-                          .y = lab_matrix(l, ROWS, OUT, false),
-                          .w = lab_matrix(l, OUT, WIDTH, true),
-                          .r = lab_sequence(l, ROWS, 7),
+    float *state = lab_numbers(l, (WIDTH - 1) * LAB_OUT);
+    struct op_conv1d a = {.x = lab_matrix(l, LAB_ROWS, LAB_OUT, true),
+                          .y = lab_matrix(l, LAB_ROWS, LAB_OUT, false),
+                          .w = lab_matrix(l, LAB_OUT, WIDTH, true),
+                          .r = lab_sequence(l, LAB_ROWS, 7),
                           .state = state};
     struct tensor y = a.y;
     TRY(lab_up(l));
@@ -421,8 +426,8 @@ static enum status conv1d_case(struct lab *l)
     MOVE(l, a.x.data), MOVE(l, a.y.data), MOVE(l, a.w.data), MOVE(l, a.state);
     TRY(op_conv1d(&l->q->queue, &a));
     TRY(lab_down(l));
-    lab_compare(l, y.data, ROWS * OUT, DT_F32);
-    lab_compare(l, state, (WIDTH - 1) * OUT, DT_F32);
+    lab_compare(l, y.data, LAB_ROWS * LAB_OUT, DT_F32);
+    lab_compare(l, state, (WIDTH - 1) * LAB_OUT, DT_F32);
     return OK;
 }
 

@@ -175,7 +175,7 @@ static enum status prepare(struct cuda_device *d, const struct device_options *o
     TRY(look(d, o));
     q->limits = lt_limits(q->cc);
     q->deterministic = o->deterministic;
-    q->activations = o->activations;
+    q->fp8_activations = o->fp8_activations;
     q->strict = o->strict;
     q->scratch_bytes = q->limits->scratch;
     d->margin_bytes = margin(o->os_release ? o->os_release : "/proc/sys/kernel/osrelease");
@@ -436,7 +436,7 @@ static bool is_flat(const struct tensor *w)
 static enum status cuda_pack_all(struct device *dev, const struct pack_item *item, int n)
 {
     struct cuda_device *d = (struct cuda_device *)dev;
-    for (int i = 0; i < n && d->queue.activations == 8; i++) {
+    for (int i = 0; i < n && d->queue.fp8_activations; i++) {
         bool flat = item[i].src[0].dtype == DT_F8_E4M3 && item[i].how->layout == LAYOUT_PANEL;
         for (int j = 0; j < item[i].n && flat; j++)
             flat = is_flat(&item[i].src[j]);

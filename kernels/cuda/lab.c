@@ -82,39 +82,39 @@ void lab_compare(struct lab *l, const void *want, int64_t n, enum dtype t)
     l->off = off > l->off || isnan(off) ? off : l->off;
 }
 
-/* Random weights [OUT, WIDE] of the type at hand; data NULL: nothing here encodes it. */
+/* Random weights [LAB_OUT, LAB_WIDE] of the type at hand; data NULL: nothing here encodes it. */
 struct tensor lab_weight(struct lab *l)
 {
     const struct dtype_info *t = dtype_info(l->type);
-    size_t row = dtype_row_bytes(l->type, WIDE);
-    float *x = lab_numbers(l, OUT * WIDE);
-    char *w = lab_take(l, row * OUT);
+    size_t row = dtype_row_bytes(l->type, LAB_WIDE);
+    float *x = lab_numbers(l, LAB_OUT * LAB_WIDE);
+    char *w = lab_take(l, row * LAB_OUT);
     bool plain = l->type == DT_F32 || l->type == DT_F16 || l->type == DT_BF16;
     if (gpu_is_floats(l->type)) { /* any codes, but no NaN */
-        memcpy(w, x, row * OUT);
-        for (size_t i = 0; i < row * OUT; i++)
+        memcpy(w, x, row * LAB_OUT);
+        for (size_t i = 0; i < row * LAB_OUT; i++)
             w[i] = (char)(i % (size_t)t->bytes < 4 ? w[i] : w[i] & ~0x40);
-        for (int b = 0; b < OUT * WIDE / t->block; b++)
+        for (int b = 0; b < LAB_OUT * LAB_WIDE / t->block; b++)
             memcpy(w + b * t->bytes, &x[b], sizeof *x);
-        return tensor_2d(w, l->type, OUT, WIDE);
+        return tensor_2d(w, l->type, LAB_OUT, LAB_WIDE);
     }
-    for (int i = 0; i < OUT * WIDE && plain; i++) {
+    for (int i = 0; i < LAB_OUT * LAB_WIDE && plain; i++) {
         uint16_t h = l->type == DT_F16 ? half_to_f16(x[i]) : half_to_bf16(x[i]);
         memcpy(w + i * t->bytes, l->type == DT_F32 ? (void *)&x[i] : (void *)&h, (size_t)t->bytes);
     }
     if (!plain && !t->encode && !encode_has(l->type))
         return (struct tensor){0};
-    for (int b = 0; b < OUT * WIDE / t->block && !plain && t->encode; b++)
+    for (int b = 0; b < LAB_OUT * LAB_WIDE / t->block && !plain && t->encode; b++)
         t->encode(x + b * t->block, w + b * t->bytes);
-    for (int r = 0; r < OUT && !plain && !t->encode; r++) /* slower */
-        encode_row(l->type, x + r * WIDE, NULL, WIDE, w + (size_t)r * row);
-    return tensor_2d(w, l->type, OUT, WIDE);
+    for (int r = 0; r < LAB_OUT && !plain && !t->encode; r++) /* slower */
+        encode_row(l->type, x + r * LAB_WIDE, NULL, LAB_WIDE, w + (size_t)r * row);
+    return tensor_2d(w, l->type, LAB_OUT, LAB_WIDE);
 }
 
 /* Packs `w` into the arena as the backend wants it for `op`. */
 enum status lab_packed(struct lab *l, enum op op, const struct tensor *w, struct tensor *out)
 {
-    struct op_case c = {op, DT_F32, l->type, 0, OUT, WIDE};
+    struct op_case c = {op, DT_F32, l->type, 0, LAB_OUT, LAB_WIDE};
     struct choice how;
     if (!l->b->can(l->q->queue.dev, &c, &how))
         return fail(ERR_INTERNAL, "no kernel for %s", dtype_info(l->type)->name);
@@ -125,19 +125,19 @@ enum status lab_packed(struct lab *l, enum op op, const struct tensor *w, struct
 /* One sequence, with rows at positions from `pos` on. */
 struct ragged lab_sequence(struct lab *l, int rows, int pos)
 {
-    int32_t *n = lab_take(l, 3 * ROWS * sizeof *n);
+    int32_t *n = lab_take(l, 3 * LAB_ROWS * sizeof *n);
     for (int i = 0; i < rows; i++) {
         n[i] = pos + i;
-        n[ROWS + i] = 0;
+        n[LAB_ROWS + i] = 0;
     }
-    n[2 * ROWS] = n[2 * ROWS + 2] = 0;
-    n[2 * ROWS + 1] = rows;
+    n[2 * LAB_ROWS] = n[2 * LAB_ROWS + 2] = 0;
+    n[2 * LAB_ROWS + 1] = rows;
     return (struct ragged){.rows = rows,
                            .seqs = 1,
                            .pos = n,
-                           .row_seq = n + ROWS,
-                           .seq_start = n + 2 * ROWS,
-                           .seq_slot = n + 2 * ROWS + 2};
+                           .row_seq = n + LAB_ROWS,
+                           .seq_start = n + 2 * LAB_ROWS,
+                           .seq_slot = n + 2 * LAB_ROWS + 2};
 }
 
 void lab_move_ragged(const struct lab *l, struct ragged *r)

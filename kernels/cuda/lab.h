@@ -10,7 +10,7 @@
 #include "kernels/backend.h"
 #include "kernels/cuda/cuda.h"
 
-enum { LAB_ARENA = 4 << 20, ROWS = 21, WIDE = 512, OUT = 80 };
+enum { LAB_ARENA = 4 << 20, LAB_ROWS = 21, LAB_WIDE = 512, LAB_OUT = 80 };
 
 struct lab {
     struct cuda_queue *q;
@@ -30,7 +30,7 @@ void lab_reset(struct lab *l);
 void *lab_take(struct lab *l, size_t bytes); /* NULL: the arena is full */
 float *lab_numbers(struct lab *l, int n);    /* random, -1 to 1 */
 struct tensor lab_matrix(struct lab *l, int rows, int cols, bool filled);
-/* Random weights [OUT, WIDE] of the type at hand; data NULL: nothing here encodes it. */
+/* Random weights [LAB_OUT, LAB_WIDE] of the type at hand; data NULL: nothing here encodes it. */
 struct tensor lab_weight(struct lab *l);
 /* Packs `w` into the arena as the backend wants it for `op`. */
 enum status lab_packed(struct lab *l, enum op op, const struct tensor *w, struct tensor *out);

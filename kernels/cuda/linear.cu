@@ -158,11 +158,6 @@ __global__ void __launch_bounds__(THREADS) linear_plain(x_args a, const float *w
 
 /* --- host */
 
-static size_t align_up(size_t n)
-{
-    return (n + 255) / 256 * 256;
-}
-
 static cudaError_t convert(const cuda_queue *q, const x_args &x, enum dtype t)
 {
     const dim3 grid((static_cast<int64_t>(x.chunks) * x.m_tiles * 32 + THREADS - 1) / THREADS);
@@ -202,6 +197,27 @@ cudaError_t linear_row_scale(const cuda_queue *q, const linear_op *a, int64_t fi
     x.m = m;
     return gpu_launch_early({q->stream, q->early}, linear_x_scale, m, THREADS,
                             THREADS / 32 * sizeof(float), x);
+}
+
+enum status linear_round_x(cuda_queue *q, const linear_op *a, quant_rows r, float *normed)
+{
+    r.kind = QUANT_E4M3;
+    r.x = static_cast<const char *>(tensor_row(&a->x, r.first));
+    r.stride = a->x.stride[0];
+    r.up = a->up;
+    r.k = a->x.shape[1];
+    r.live = a->live;
+    if (a->norm) { /* rows that are not live too: they are there */
+        struct op_rmsnorm n = {};
+        n.x = tensor_rows(a->x, r.first, r.m);
+        n.weight = tensor_1d(const_cast<float *>(a->norm), DT_F32, r.k);
+        n.y = tensor_2d(normed, DT_F32, r.m, r.k);
+        n.eps = a->eps;
+        TRY(cuda_rmsnorm(q, &n));
+        r.x = reinterpret_cast<const char *>(normed);
+        r.stride = r.k * static_cast<int64_t>(sizeof(float));
+    }
+    return cuda_quant_rows(q, &r);
 }
 
 float linear_factor(const struct tensor *w)
@@ -273,8 +289,9 @@ static cudaError_t skinny(const cuda_queue *q, const linear_op *a, int64_t first
         mma8 || (splits > 1 && (a->x.shape[0] > GPU_LARGE_M || blocks > CUDA_TICKETS));
     char *scratch = static_cast<char *>(q->scratch);
     float *scale = reinterpret_cast<float *>(scratch);
-    uint8_t *pieces = reinterpret_cast<uint8_t *>(scratch + align_up(8 * tiles * sizeof(float)));
-    const size_t x_bytes = align_up(static_cast<size_t>(chunks) * tiles * gpu_piece_bytes(t));
+    uint8_t *pieces =
+        reinterpret_cast<uint8_t *>(scratch + linear_align(8 * tiles * sizeof(float)));
+    const size_t x_bytes = linear_align(static_cast<size_t>(chunks) * tiles * gpu_piece_bytes(t));
     x_args x = {static_cast<const char *>(tensor_row(&a->x, first)),
                 a->x.stride[0],
                 a->up,
@@ -351,7 +368,7 @@ static enum status multiply(cuda_queue *q, const linear_op *a)
         if (s != ERR_UNSUPPORTED)
             return s;
     }
-    if (q->activations == 8) {
+    if (q->fp8_activations) {
         const enum status s = linear_by_w8a8(q, a);
         if (s != ERR_UNSUPPORTED)
             return s;

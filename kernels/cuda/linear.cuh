@@ -689,6 +689,14 @@ struct linear_op : op_linear {
 /* What each of rows [first, first + m) of x is divided by before it becomes f16. */
 cudaError_t linear_row_scale(const cuda_queue *q, const linear_op *a, int64_t first, int m,
                              float *scale);
+/* r.m rows of x from r.first on as e4m3, to where r says; `normed` [m, K]: room, where x is normed
+ * first. */
+enum status linear_round_x(cuda_queue *q, const linear_op *a, quant_rows r, float *normed);
+/* Up to where arrays in the scratch begin. */
+static inline size_t linear_align(size_t n)
+{
+    return (n + 255) / 256 * 256;
+}
 /* What the weight's companion multiplies the sums by. */
 float linear_factor(const struct tensor *w);
 

@@ -61,6 +61,14 @@ template <int BITS> struct linear_floats {
         linear_piece_scaled(x, 0, chunk, to);
     }
 
+    /* e4m3: four codes as panel.c lays them out, back in their own order, one a byte. */
+    GPU_FN uint32_t codes(uint32_t w)
+    {
+        const uint32_t first = (w >> 8 & 0x00800080u) | (w >> 7 & 0x007f007fu);
+        const uint32_t second = (w >> 7 & 0x00800080u) | (w & 0x007f007fu);
+        return __byte_perm(first, second, 0x6420);
+    }
+
     /* Four codes to two pairs of f16. */
     GPU_FN void decode(uint32_t w, uint32_t &first, uint32_t &second)
     {

@@ -28,14 +28,6 @@ struct fp8_args {
     int chunks, first, tiles;
 };
 
-/* Four codes as panel.c lays them out, to their own order. */
-GPU_FN uint32_t fp8_codes(uint32_t w)
-{
-    const uint32_t one = (w >> 8 & 0x00800080u) | (w >> 7 & 0x007f007fu);
-    const uint32_t two = (w >> 7 & 0x00800080u) | (w & 0x007f007fu);
-    return __byte_perm(one, two, 0x6420);
-}
-
 /* A warp makes 16 x 64: lane 4 g + t has 16 columns of rows g and g + 8. */
 __global__ void __launch_bounds__(FP8_THREADS) fp8_weights(fp8_args a)
 {
@@ -50,9 +42,9 @@ __global__ void __launch_bounds__(FP8_THREADS) fp8_weights(fp8_args a)
     const uint4 y = reinterpret_cast<const uint4 *>(from)[32 + lane];
     uint8_t *to = a.to + (tile * 16 + g) * width + chunk * 64 + 16 * t;
     *reinterpret_cast<uint4 *>(to) =
-        make_uint4(fp8_codes(x.x), fp8_codes(x.y), fp8_codes(y.x), fp8_codes(y.y));
+        make_uint4(F::codes(x.x), F::codes(x.y), F::codes(y.x), F::codes(y.y));
     *reinterpret_cast<uint4 *>(to + 8 * width) =
-        make_uint4(fp8_codes(x.z), fp8_codes(x.w), fp8_codes(y.z), fp8_codes(y.w));
+        make_uint4(F::codes(x.z), F::codes(x.w), F::codes(y.z), F::codes(y.w));
     if (chunk != 0 || t != 0)
         return;
     const float2 d = reinterpret_cast<const float2 *>(from + F::AT)[g];
@@ -130,29 +122,13 @@ static enum status fp8_inputs(cuda_queue *q, const linear_op *a, const fp8_plan 
                               int m)
 {
     quant_rows r = {};
-    r.kind = QUANT_E4M3;
-    r.x = static_cast<const char *>(tensor_row(&a->x, first));
-    r.stride = a->x.stride[0];
-    r.up = a->up;
-    r.k = a->x.shape[1];
     r.width = p->width;
     r.q = p->x;
     r.scale = p->x_scale;
-    r.live = a->live;
     r.first = static_cast<int>(first);
     r.m = m;
     r.pad = static_cast<int>(fp8_up(p->rows, FP8_PAD) - m);
-    if (a->norm) { /* rows that are not live, too: they are there */
-        struct op_rmsnorm norm = {};
-        norm.x = tensor_rows(a->x, first, m);
-        norm.weight = tensor_1d(const_cast<float *>(a->norm), DT_F32, r.k);
-        norm.y = tensor_2d(p->normed, DT_F32, m, r.k);
-        norm.eps = a->eps;
-        TRY(cuda_rmsnorm(q, &norm));
-        r.x = reinterpret_cast<const char *>(p->normed);
-        r.stride = r.k * static_cast<int64_t>(sizeof(float));
-    }
-    return cuda_quant_rows(q, &r);
+    return linear_round_x(q, a, r, p->normed);
 }
 
 /* The same rows of y, columns [at, at + n). */
@@ -200,7 +176,7 @@ static enum status fp8_part(cuda_queue *q, const linear_op *a, const fp8_plan *p
 bool linear_wants_fp8(const cuda_queue *q, const linear_op *a)
 {
     bool flat = false;
-    if (q->activations != 8 || q->cc < FP8_CC || q->plan.forced || a->w.dtype != DT_F8_E4M3)
+    if (!q->fp8_activations || q->cc < FP8_CC || q->plan.forced || a->w.dtype != DT_F8_E4M3)
         return false;
     for (int i = 0; i < q->n_flat && !flat; i++)
         flat = q->flat[i] == a->w.data;

@@ -33,14 +33,6 @@ struct w8a8_e4m3 : linear_floats<8> {
                                             static_cast<int64_t>(chunk) * 64 + i % 4 * 16);
     }
 
-    /* The codes of columns c ... c + 3 of a word of the panel, one a byte. */
-    GPU_FN uint32_t codes(uint32_t w)
-    {
-        const uint32_t first = (w >> 8 & 0x00800080u) | (w >> 7 & 0x007f007fu);
-        const uint32_t second = (w >> 7 & 0x00800080u) | (w & 0x007f007fu);
-        return __byte_perm(first, second, 0x6420);
-    }
-
     GPU_FN void multiply(const uint8_t *tiles, const uint8_t *x, float (&acc)[WIDE_R][WIDE_NT][4])
     {
         const int lane = threadIdx.x & 31, g = lane >> 2;
@@ -53,8 +45,8 @@ struct w8a8_e4m3 : linear_floats<8> {
             for (int half = 0; half < 2; half++) {
                 const uint4 w =
                     reinterpret_cast<const uint4 *>(tiles + r * F::TILE)[half * 32 + lane];
-                a[r][half][0] = codes(w.x), a[r][half][2] = codes(w.y);
-                a[r][half][1] = codes(w.z), a[r][half][3] = codes(w.w);
+                a[r][half][0] = F::codes(w.x), a[r][half][2] = F::codes(w.y);
+                a[r][half][1] = F::codes(w.z), a[r][half][3] = F::codes(w.w);
             }
         }
         GPU_UNROLL
@@ -76,31 +68,6 @@ struct w8a8_e4m3 : linear_floats<8> {
 
 /* --- host */
 
-static size_t align_up(size_t n)
-{
-    return (n + 255) / 256 * 256;
-}
-
-/* Rows [first, first + m) of x: normed where the op says so, then e4m3. */
-static enum status quantise(struct cuda_queue *q, const linear_op *a, quant_rows *r, float *normed)
-{
-    const int64_t k = a->x.shape[1];
-    r->x = static_cast<const char *>(tensor_row(&a->x, r->first));
-    r->stride = a->x.stride[0];
-    if (!a->norm)
-        return cuda_quant_rows(q, r);
-    /* What is not live in y keeps what was there, and becomes zeros below. */
-    struct op_rmsnorm n = {};
-    n.x = tensor_rows(a->x, r->first, r->m);
-    n.weight = tensor_1d(const_cast<float *>(a->norm), DT_F32, k);
-    n.y = tensor_2d(normed, DT_F32, r->m, k);
-    n.eps = a->eps;
-    TRY(cuda_rmsnorm(q, &n));
-    r->x = reinterpret_cast<const char *>(normed);
-    r->stride = k * static_cast<int64_t>(sizeof(float));
-    return cuda_quant_rows(q, r);
-}
-
 static enum status some_rows(struct cuda_queue *q, const linear_op *a, int64_t first, int m,
                              const gpu_params &launch)
 {
@@ -108,17 +75,12 @@ static enum status some_rows(struct cuda_queue *q, const linear_op *a, int64_t f
     const int tiles = (m + 7) / 8;
     char *at = static_cast<char *>(q->scratch);
     quant_rows r = {};
-    r.kind = QUANT_E4M3;
-    r.up = a->up;
-    r.k = k;
     r.width = width;
     r.q = reinterpret_cast<uint8_t *>(at);
-    r.scale = reinterpret_cast<float *>(at + align_up(tiles * 8 * width));
-    r.live = a->live;
+    r.scale = reinterpret_cast<float *>(at + linear_align(tiles * 8 * width));
     r.first = static_cast<int>(first);
     r.m = m;
-    float *normed = r.scale + align_up(tiles * 8);
-    TRY(quantise(q, a, &r, normed));
+    TRY(linear_round_x(q, a, r, r.scale + linear_align(tiles * 8)));
     linear_args o = {};
     linear_outputs(&o, a, first);
     o.w = static_cast<const uint8_t *>(a->w.data);

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernels/base/median.h"
 #include "kernels/base/mem.h"
 #include "kernels/gpu/registry.h"
 #include "kernels/gpu/tune_field.h"
@@ -111,7 +112,7 @@ static enum status decide(struct tuner *t, int splits, bool change, bool *taken)
         struct tune_field *f = &t->field[i];
         bool worth = d[i].valid && d[i].ratio <= GAIN_MIN && d[i].hi < 1;
         double us =
-            f->n_base ? tune_median(f->base_us, f->n_base) : gpu_cost(t->c, &f->shape, &f->base);
+            f->n_base ? median_of(f->base_us, f->n_base) : gpu_cost(t->c, &f->shape, &f->base);
         if (!d[i].valid)
             d[i].first_us = d[i].second_us = us;
         if (!change && !worth)
@@ -140,9 +141,9 @@ static void keep_exceptions(struct tuner *t)
 
 /* The launches that the model is to foresee: the best ones of our own kernels, and cuBLASLt's first
  * suggestion, which is what the model means by cuBLASLt. */
-static void keep_points(struct tune_done *d, const struct tune_field *f)
+static void keep_points(struct tune_done *d, struct tune_field *f)
 {
-    double base = f->n_base ? tune_median(f->base_us, f->n_base) : 0;
+    double base = f->n_base ? median_of(f->base_us, f->n_base) : 0;
     int own = 0;
     for (int i = 0; i < f->n && d->n_points < TUNE_POINTS_MAX; i++) {
         const struct tune_cand *c = &f->cand[i];

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernels/base/median.h"
 #include "kernels/gpu/tune_field.h"
 #include "kernels/gpu/tune_log.h"
 
@@ -56,7 +57,7 @@ static enum status screen(struct tuner *t, const struct gpu_cut *base)
             ratio[r] = 2 * us / (before + after);
         }
         t->bench.rejected += !right;
-        t->score[i] = right ? t->score[i] + log(tune_median(ratio, ROUNDS)) : INFINITY;
+        t->score[i] = right ? t->score[i] + log(median_of(ratio, ROUNDS)) : INFINITY;
     }
     return OK;
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "kernels/base/log.h"
+#include "kernels/base/median.h"
 #include "kernels/base/rng.h"
 #include "kernels/gpu/registry.h"
 
@@ -15,20 +16,6 @@ enum { DUEL_MAX = 31, ROUNDS_MIN = 5 };
 static const double CLOCK_JUMP = 0.05; /* the same launch, twice in a round */
 
 const struct tune_effort tune_full = {3, 7, 8, 15, TUNE_LT_MAX}, tune_quick = {2, 2, 4, 7, 8};
-
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-double tune_median(const double *v, int n)
-{
-    double copy[DUEL_MAX];
-    memcpy(copy, v, (size_t)n * sizeof *v);
-    qsort(copy, (size_t)n, sizeof *copy, by_value);
-    return n % 2 ? copy[n / 2] : (copy[n / 2 - 1] + copy[n / 2]) / 2;
-}
 
 bool tune_same(const struct gpu_params *a, const struct gpu_params *b)
 {
@@ -172,13 +159,14 @@ static enum status rounds(struct tune_bench *b, struct tune_field *f, int n, int
         good += kept;
     }
     for (int i = 0; i < n; i++)
-        f->cand[i].median = f->cand[i].n ? tune_median(f->cand[i].ratio, f->cand[i].n) : INFINITY;
+        f->cand[i].median = f->cand[i].n ? median_of(f->cand[i].ratio, f->cand[i].n) : INFINITY;
     return OK;
 }
 
 static int by_median(const void *a, const void *b)
 {
-    return by_value(&((const struct tune_cand *)a)->median, &((const struct tune_cand *)b)->median);
+    double x = ((const struct tune_cand *)a)->median, y = ((const struct tune_cand *)b)->median;
+    return (x > y) - (x < y);
 }
 
 enum status tune_screen(struct tune_bench *b, const struct gpu_config *c, bool lt,
@@ -197,7 +185,7 @@ enum status tune_screen(struct tune_bench *b, const struct gpu_config *c, bool l
 enum status tune_fight(struct tune_bench *b, tune_time_fn *time, void *ctx, const void *x,
                        const void *y, struct tune_duel *out)
 {
-    double ratio[DUEL_MAX], first[DUEL_MAX], second[DUEL_MAX];
+    double ratio[DUEL_MAX], first[DUEL_MAX];
     int n = 0;
     *out = (struct tune_duel){.ratio = 1, .lo = 1, .hi = 1};
     for (int all = 0; n < b->effort.duel && all < 2 * b->effort.duel; all++) {
@@ -209,17 +197,15 @@ enum status tune_fight(struct tune_bench *b, tune_time_fn *time, void *ctx, cons
             continue;
         }
         first[n] = (us[0] + us[3]) / 2;
-        second[n] = (us[1] + us[2]) / 2;
-        ratio[n] = second[n] / first[n];
+        ratio[n] = (us[1] + us[2]) / 2 / first[n];
         n++;
     }
     if (n < ROUNDS_MIN)
         return OK;
     out->valid = true;
-    out->ratio = tune_median(ratio, n);
-    out->first_us = tune_median(first, n);
+    out->ratio = median_of(ratio, n); /* sorts them */
+    out->first_us = median_of(first, n);
     out->second_us = out->first_us * out->ratio;
-    qsort(ratio, (size_t)n, sizeof *ratio, by_value);
     int skip = (int)((n - 1.96 * sqrt(n)) / 2); /* of a binomial's tail */
     out->lo = ratio[skip];
     out->hi = ratio[n - 1 - skip];

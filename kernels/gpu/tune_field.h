@@ -41,7 +41,6 @@ struct tune_duel {
     bool valid;
 };
 
-double tune_median(const double *v, int n);
 bool tune_same(const struct gpu_params *a, const struct gpu_params *b);
 
 /* All launches of the shape that are right, timed against the configuration's, best first. */

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "kernels/base/median.h"
 #include "kernels/base/mem.h"
 #include "kernels/gpu/registry.h"
 
@@ -113,12 +114,6 @@ int tune_fit(struct gpu_config *c, const struct tune_point *p, int n)
     return fit_without(c, p, n, 0);
 }
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 double tune_fit_error(const struct gpu_config *c, const struct tune_point *p, int n, int64_t m)
 {
     double *off = xcalloc((size_t)n + 1, sizeof *off), median = -1;
@@ -126,10 +121,8 @@ double tune_fit_error(const struct gpu_config *c, const struct tune_point *p, in
     for (int i = 0; i < n; i++)
         if ((m == 0 || p[i].shape.m == m) && p[i].us > 0)
             off[kept++] = fabs(gpu_cost(c, &p[i].shape, &p[i].params) / p[i].us - 1);
-    if (kept > 0) {
-        qsort(off, (size_t)kept, sizeof *off, by_value);
-        median = off[kept / 2];
-    }
+    if (kept > 0)
+        median = median_of(off, kept);
     xfree(off);
     return median;
 }

@@ -118,14 +118,18 @@ static enum status stream_answer(struct chat *s, struct job *job, struct buf *an
     }
 }
 
-/* What the options leave open the model's files say; what they do not either is a bit below 1. */
+/* What the options leave open the model's files say; where those say nothing at all it is a bit
+ * less random than the API's neutral. */
 static void set_sampling(const struct config *c, const struct sampling *asked, struct sampling *out)
 {
+    const bool silent = asked->temperature == 1 && asked->top_p == 1 && asked->min_p == 0 &&
+                        asked->top_k == 0 && asked->repetition == 1;
+
     *out = *asked;
-    if (asked->temperature == 1)
+    if (silent) {
         out->temperature = 0.7F;
-    if (asked->top_p == 1)
         out->top_p = 0.95F;
+    }
     if (c->temperature >= 0)
         out->temperature = (float)c->temperature;
     if (c->top_p >= 0)

@@ -1,119 +1,144 @@
-/* test_kind.c - inspect on files that are no checkpoints: what it is and why it cannot be run. The
- * first bytes are those that the formats' own definitions give. */
-#include "tests/support/test.h"
+/* test_kind.c - the kinds of GGUF vocabularies that no library reads but the models' own programs:
+ * RWKV's and PLaMo-2's (tests/tools/gen_kind.py). */
+#include "engine/text/kind.h"
 
-#include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
-#include "engine/engine.h"
-#include "engine/load/checkpoint.h"
-#include "engine/load/kind.h"
-#include "kernels/base/mem.h"
+#include "tests/support/json_fixture.h"
+#include "tests/support/test.h"
+#include "tests/support/vocab.h"
 
-#define FOLDER "build/kind-test"
-
-#define BYTES(s)                                                                                   \
-    {                                                                                              \
-        s, sizeof s - 1                                                                            \
-    }
-
-/* clang-format off */
-static const struct { struct bytes file; const char *is, *why; } files[] = {
-    {BYTES("PK\3\4\0\0\0\0archive/data.pkl"), "a zip archive, as torch.save writes", "convert to safetensors"},
-    {BYTES("\x80\2}q\0."),                    "a Python pickle", "convert to safetensors"},
-    {BYTES("\10\7\22\7pytorch\32\0052.0.0"),  "an ONNX model", "this format is not read"},
-    {BYTES("lmgg\1\0\0\0"),                   "a GGML file, as they were before GGUF", "not read"},
-    {BYTES("\x89HDF\r\n\x1a\n"),              "an HDF5 file", "not read"},
-    {BYTES("\x1c\0\0\0TFL3"),                 "a TensorFlow Lite model", "not read"},
-    {BYTES("version https://git-lfs.github.com/spec/v1\noid sha256:00\n"), "a pointer of Git LFS", "git lfs pull"},
-    {BYTES("<!DOCTYPE html><html>"),          "a web page", "download again"},
-    {BYTES("{\"peft_type\":\"LORA\",\"base_model_name_or_path\":\"a/b\",\"r\":8}"), "an adapter's configuration\ntype       \"LORA\"\nbase       \"a/b\"\nrank       8\n", "merge it"},
-    {BYTES("{\"added_tokens\":[{\"id\":0}],\"pre_tokenizer\":{},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1},\"merges\":[]}}"),
-     "a tokenizer (tokenizer.json)\nmodel      \"BPE\"\nvocabulary 2 tokens, 1 added, 0 merges", "it has no weights"},
-    {BYTES("{\"tokenizer_class\":\"X\"}"),    "one of the small files", "name the directory"},
-};
-/* clang-format on */
-enum { N_FILES = sizeof files / sizeof files[0] };
-
-static void write_file(const char *path, struct bytes b)
+/* The tokens' pieces one behind the other are the text. */
+static void comes_back(const struct tokenizer *t, struct bytes text)
 {
-    FILE *f = fopen(path, "wb");
-
-    assert_non_null(f);
-    assert_int_equal(fwrite(b.p, 1, b.n, f), b.n);
-    fclose(f);
+    struct tokens ids = {0};
+    size_t at = 0;
+    assert_int_equal(tokenizer_encode(t, text, 0, &ids), OK);
+    for (int i = 0; i < ids.n; i++) {
+        struct bytes piece = tokenizer_piece(t, ids.id[i]);
+        assert_true(at + piece.n <= text.n);
+        assert_memory_equal(text.p + at, piece.p, piece.n);
+        at += piece.n;
+    }
+    assert_int_equal(at, text.n);
+    tokens_clear(&ids);
 }
 
-static void says(const char *path, const char *is, const char *why)
+static void agrees(const char *model)
 {
-    struct buf out = {0};
+    struct arena a = {0};
+    const struct json *m = json_get(json_fixture(&a, "tests/data/tokenizer/kinds.json"), model);
+    const struct json *texts = json_fixture(&a, "tests/data/tokenizer/json/texts.json");
+    const struct json *noise = json_get(m, "noise");
+    struct tokenizer *t = vocab_of_pieces(&a, m);
+    assert_int_equal(vocab_agrees(t, model, texts, json_get(m, "ids")), texts->count);
+    for (const struct json *v = texts->first; v; v = v->next)
+        comes_back(t, json_fixture_text(&a, v));
+    if (noise)
+        assert_int_equal(vocab_agrees(t, "noise", noise, json_get(m, "noise_ids")), 20);
+    comes_back(t, (struct bytes){"\xf0\x9f a\xff\x80", 6});
+    tokenizer_free(t);
+    arena_clear(&a);
+}
 
-    assert_int_equal(engine_inspect(path, &out), OK);
-    if (!strstr(out.data, is) || !strstr(out.data, why) || !strstr(out.data, "cannot run"))
-        fail_msg("\"%s\" should say \"%s\" and \"%s\"", out.data, is, why);
+static void test_rwkv(void **state)
+{
+    (void)state;
+    agrees("rwkv");
+}
+
+static void test_plamo2(void **state)
+{
+    (void)state;
+    agrees("plamo2");
+}
+
+static void test_rwkv_spelling(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *spelling, *bytes;
+        enum token_type type;
+    } row[] = {
+        {"a'\\t\\n\\r", "a'\t\n\r", TOKEN_NORMAL},
+        {"\\xe4\\xb8", "\xe4\xb8", TOKEN_NORMAL},
+        {"\\\\n", "\\n", TOKEN_NORMAL},
+        {"\\'\\xg0\\x1", "'xg0x1", TOKEN_NORMAL},
+        {"\xc3\xa9\\", "\xc3\xa9\\", TOKEN_NORMAL},
+        {"\\n", "\\n", TOKEN_CONTROL},
+    };
+    struct buf out = {0};
+    for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+        buf_reset(&out);
+        kind_find("rwkv", NULL)->spell(bytes_of(row[i].spelling), row[i].type, &out);
+        assert_int_equal(out.len, strlen(row[i].bytes));
+        assert_memory_equal(out.data, row[i].bytes, out.len);
+    }
     buf_clear(&out);
 }
 
-static void test_files(void **state)
+/* A control token written in the text is text, unless it is asked for. */
+static void test_special(void **state)
 {
     (void)state;
-    mkdir(FOLDER, 0777);
-    for (int i = 0; i < N_FILES; i++) {
-        write_file(FOLDER "/file", files[i].file);
-        says(FOLDER "/file", files[i].is, files[i].why);
+    struct arena a = {0};
+    const struct json *all = json_fixture(&a, "tests/data/tokenizer/kinds.json");
+    static const struct {
+        const char *model, *text;
+        int32_t id;
+    } row[] = {{"rwkv", "<s>", 0}, {"plamo2", "<|plamo:bos|>", 1}};
+    for (int i = 0; i < 2; i++) {
+        struct tokenizer *t = vocab_of_pieces(&a, json_get(all, row[i].model));
+        struct tokens ids = {0};
+        comes_back(t, bytes_of(row[i].text));
+        assert_int_equal(tokenizer_encode(t, bytes_of(row[i].text), 0, &ids), OK);
+        assert_true(ids.n > 1);
+        tokens_clear(&ids);
+        assert_int_equal(tokenizer_encode(t, bytes_of(row[i].text), ENCODE_SPECIAL, &ids), OK);
+        assert_int_equal(ids.n, 1);
+        assert_int_equal(ids.id[0], row[i].id);
+        tokens_clear(&ids);
+        tokenizer_free(t);
     }
+    arena_clear(&a);
 }
 
-/* The same reason from whoever tries to run it. */
-static void test_open(void **state)
+static void fails(enum status s, enum status want, const char *message)
 {
-    struct checkpoint *c;
-
-    (void)state;
-    mkdir(FOLDER, 0777);
-    write_file(FOLDER "/file", files[0].file);
-    assert_int_equal(checkpoint_open(FOLDER "/file", &c), ERR_UNSUPPORTED);
-    assert_non_null(strstr(fail_text(), "is a zip archive, as torch.save writes"));
+    assert_int_equal(s, want);
+    assert_non_null(strstr(fail_text(), message));
 }
 
-static void test_folders(void **state)
+static void test_unknown(void **state)
 {
-    static const char *const folder = FOLDER "/adapter";
-    struct checkpoint *c;
-    struct buf out = {0};
-    size_t n;
-    char *weights;
-
     (void)state;
-    mkdir(FOLDER, 0777);
-    mkdir(folder, 0777);
-    write_file(FOLDER "/adapter/adapter_config.json", files[8].file);
-    says(folder, "an adapter's configuration", "merge it into its base model");
-    says("tests/data/models", "a directory of GGUF files", "name one of them");
-    assert_int_equal(checkpoint_open("tests/data/models", &c), ERR_NOT_FOUND);
-    assert_non_null(strstr(fail_text(), "tests/data/models is a directory of GGUF files"));
-    assert_int_equal(file_read("tests/data/hf/gptq4/model.safetensors", 1 << 20, &weights, &n), OK);
-    write_file(FOLDER "/alone.safetensors", (struct bytes){weights, n});
-    xfree(weights);
-    says(FOLDER "/alone.safetensors", "model.layers.0.mlp.down_proj.qweight",
-         "there is no config.json beside it");
-    says("tests/data/quantize/imatrix.dat", "an importance matrix\nholds      3 tensors",
-         "inferd quantize --imatrix");
-    says("tests/data/quantize/imatrix.gguf", "in_sum2", "general.type is \"imatrix\"");
-    write_file(FOLDER "/file", (struct bytes){"neither fish nor flesh", 22});
-    assert_int_equal(engine_inspect(FOLDER "/file", &out), ERR_UNSUPPORTED);
-    assert_non_null(strstr(fail_text(), "not a checkpoint of a known format"));
-    buf_clear(&out);
+    assert_null(kind_find("sentencepiece", NULL));
+    assert_null(kind_find(NULL, "gpt-2"));
+    assert_ptr_equal(kind_find("gpt2", "gemma4"), kind_find("gemma4", NULL));
+    fails(kind_unknown("x"), ERR_UNSUPPORTED,
+          "tokenizer model 'x' is not supported; known are gpt2, llama, gemma4, bert, t5, rwkv, "
+          "plamo2");
+}
+
+static void test_plamo2_needs_scores(void **state)
+{
+    (void)state;
+    struct bytes token = bytes_of("a");
+    float score = -1.0F / 0.0F;
+    struct tokenizer_spec s = {
+        .model = "plamo2", .n_vocab = 1, .token = &token, .bos = -1, .eos = -1, .unk = -1};
+    struct tokenizer *t = NULL;
+    fails(tokenizer_new(&s, &t), ERR_FORMAT, "a plamo2 model needs scores");
+    s.score = &score;
+    fails(tokenizer_new(&s, &t), ERR_FORMAT, "the score of token 0 is -inf");
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_files),
-        cmocka_unit_test(test_open),
-        cmocka_unit_test(test_folders),
+        cmocka_unit_test(test_rwkv),          cmocka_unit_test(test_plamo2),
+        cmocka_unit_test(test_rwkv_spelling), cmocka_unit_test(test_special),
+        cmocka_unit_test(test_unknown),       cmocka_unit_test(test_plamo2_needs_scores),
     };
-
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

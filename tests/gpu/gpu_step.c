@@ -83,8 +83,11 @@ static void read_cases(struct step_bench *s, const char *list, bool decode)
 static void set_limits(struct step_bench *s)
 {
     struct limits *l = &s->limits;
-    int kv = s->kv ? kv_type_find(s->kv) : (int)s->info.kv_dtype;
-    *l = (struct limits){.free_bytes = s->info.free_bytes, .kv_dtype = (enum dtype)kv};
+    *l = (struct limits){.free_bytes = s->info.free_bytes, .kv_dtype = s->info.kv_dtype};
+    if (s->kv && kv_type_read(s->kv, &l->kv_dtype) != OK) {
+        fprintf(stderr, "%s\n", fail_text());
+        exit(2);
+    }
     for (int i = 0; i < s->n; i++) {
         const struct step_case *c = &s->at[i];
         int rows = c->seqs * c->rows, context = c->past + c->rows;

@@ -275,8 +275,11 @@ static void test_fp8(void **state)
                 assert_true(c % 128 == 127 || off <= fabsf(f8_e4m3_value(c) * by - x[d]));
         }
     }
-    assert_int_equal(kv_type_find("fp8"), DT_F8_E4M3);
-    assert_int_equal(kv_type_find("q8_0"), -1);
+    enum dtype type = DT_F32;
+    assert_int_equal(kv_type_read("fp8", &type), OK);
+    assert_int_equal(type, DT_F8_E4M3);
+    assert_int_equal(kv_type_read("q8_0", &type), ERR_INVALID);
+    assert_non_null(strstr(fail_text(), KV_TYPES));
     assert_null(kv_type_name(DT_F16));
 }
 

@@ -215,10 +215,9 @@ static struct job_spec spec_of(int kind)
     return s;
 }
 
-static void texts_are_the_cpus(void **state)
+/* Every job by itself, on the CPU. */
+static void run_on_cpu(struct running cpu[JOBS])
 {
-    (void)state;
-    struct running cpu[JOBS], alone[JOBS], r[JOBS];
     struct worker_options o = llama(&backend_cpu);
     struct worker *w = worker_for_test(&o);
     for (int i = first_job(); i < JOBS; i++) {
@@ -226,8 +225,16 @@ static void texts_are_the_cpus(void **state)
         run_job(w, &s, &cpu[i]);
     }
     worker_stop(w);
+}
+
+static void texts_are_the_cpus(void **state)
+{
+    (void)state;
+    struct running cpu[JOBS], alone[JOBS], r[JOBS];
+    struct worker_options o = llama(&backend_cuda);
+    struct worker *w;
+    run_on_cpu(cpu);
     simt_mode(&late);
-    o = llama(&backend_cuda);
     w = worker_for_test(&o);
     for (int i = first_job(); i < JOBS; i++) {
         struct job_spec s = spec_of(i);
@@ -262,15 +269,10 @@ static void texts_of_two_devices(void **state)
 {
     (void)state;
     struct running cpu[JOBS], r[JOBS];
-    struct worker_options o = llama(&backend_cpu);
-    struct worker *w = worker_for_test(&o);
-    for (int i = first_job(); i < JOBS; i++) {
-        struct job_spec s = spec_of(i);
-        run_job(w, &s, &cpu[i]);
-    }
-    worker_stop(w);
+    struct worker_options o = llama(&backend_cuda);
+    struct worker *w;
+    run_on_cpu(cpu);
     simt_mode(&late);
-    o = llama(&backend_cuda);
     o.lower = &backend_cpu;
     o.limits.max_rows = 16;
     o.limits.prefix_cache = true;

@@ -192,10 +192,10 @@ static void test_w8a8(void **state)
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         struct product o = {0};
         product_open(&o, DT_F8_E4M3, shapes[i]);
-        q.activations = 0;
+        q.fp8_activations = false;
         product_run(&q, &o);
         product_compare(&o, product_tolerance(DT_F8_E4M3), "as it is");
-        q.activations = 8;
+        q.fp8_activations = true;
         q.deterministic = true;
         product_run(&q, &o);
         product_compare(&o, product_tolerance(DT_F8_E4M3), "deterministic");
@@ -222,7 +222,7 @@ static void test_w8a8(void **state)
     assert_false(gpu_choose_w8a8(&c, &s, true, &p));
     q.plan = whole.plan;
     q.cc = whole.cc;
-    q.activations = 0;
+    q.fp8_activations = false;
 }
 
 /* silu(gate) * up where x is read: by each block for itself (few rows) and by a kernel for all. */

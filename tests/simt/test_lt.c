@@ -183,7 +183,7 @@ static void test_fp8(void **state)
         q.n_flat = 0;
         cuda_note_flat(&q, o.cuda.w.data);
         for (int way = 0; way < 5; way++) {
-            q.activations = way == 1 ? 0 : 8;
+            q.fp8_activations = way != 1;
             q.cc = way == 2 ? 86 : 89;
             q.n_flat = way != 3;
             q.plan.config = way == 4 ? before : &c;
@@ -197,7 +197,7 @@ static void test_fp8(void **state)
         product_close(&o);
         q.scratch_bytes = small.scratch;
     }
-    q.activations = 8;
+    q.fp8_activations = true;
     q.cc = 89;
     q.n_flat = 0;
     q.plan.config = &c;
@@ -210,7 +210,7 @@ static void test_fp8(void **state)
     xfree((void *)q.flat);
     q.flat = NULL;
     q.n_flat = 0;
-    q.activations = 0;
+    q.fp8_activations = false;
 }
 
 static void test_formats(void **state)

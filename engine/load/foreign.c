@@ -1,6 +1,6 @@
-/* kind.c - see kind.h. Only first bytes, names of files and of JSON members are looked at: nothing
- * here trusts a count, and nothing is read twice. */
-#include "engine/load/kind.h"
+/* foreign.c - see foreign.h. Only first bytes, names of files and of JSON members are looked at:
+ * nothing here trusts a count, and nothing is read twice. */
+#include "engine/load/foreign.h"
 
 #include <dirent.h>
 #include <string.h>
@@ -16,7 +16,7 @@ enum { ADAPTER_MOST = 1 << 20 };
 #define OTHER  "this format is not read: take the model as safetensors or GGUF"
 
 /* clang-format off */
-static const struct { const char *magic; size_t n, at; struct kind kind; } magics[] = {
+static const struct { const char *magic; size_t n, at; struct foreign kind; } magics[] = {
     {"PK\3\4",                  4, 0, {"a zip archive, as torch.save writes (.bin, .pt, .pth)", PICKLE}},
     {"\x80\2",                  2, 0, {"a Python pickle (.bin, .pt, .pth, .pkl)", PICKLE}},
     {"\x80\4",                  2, 0, {"a Python pickle (.bin, .pt, .pth, .pkl)", PICKLE}},
@@ -49,9 +49,9 @@ static bool is_onnx(struct bytes file)
            (file.p[2] == 0x12 || file.p[2] == 0x3a || file.p[2] == 0x42);
 }
 
-const struct kind *kind_of(struct bytes file)
+const struct foreign *foreign_file(struct bytes file)
 {
-    static const struct kind onnx = {"an ONNX model", OTHER};
+    static const struct foreign onnx = {"an ONNX model", OTHER};
 
     for (int i = 0; i < N_MAGICS; i++) {
         size_t end = magics[i].at + magics[i].n;
@@ -159,9 +159,9 @@ static bool describe_imatrix(const char *path, struct bytes file, struct buf *ou
     return true;
 }
 
-bool kind_explain(const char *path, struct bytes file, struct buf *out)
+bool foreign_explain(const char *path, struct bytes file, struct buf *out)
 {
-    const struct kind *k = kind_of(file);
+    const struct foreign *k = foreign_file(file);
     struct scan s = {file.p, file.n, 0};
 
     if (k) {
@@ -180,10 +180,10 @@ static bool ends_with(const char *s, const char *end)
     return n >= e && strcmp(s + n - e, end) == 0;
 }
 
-const struct kind *kind_of_folder(const char *path)
+const struct foreign *foreign_folder(const char *path)
 {
     /* clang-format off */
-    static const struct { const char *end; struct kind kind; } marks[] = { /* the first that is met */
+    static const struct { const char *end; struct foreign kind; } marks[] = { /* the first that is met */
         {"adapter_config.json",  {"a LoRA adapter's directory", "adapters are not loaded: merge it into its base model"}},
         {"model_index.json",     {"a Diffusers pipeline", "only language models are run"}},
         {".gguf",                {"a directory of GGUF files", "name one of them; of a split one the first"}},
@@ -214,7 +214,7 @@ const struct kind *kind_of_folder(const char *path)
 /* A directory: of an adapter, what its configuration says. */
 static bool describe_folder(const char *path, struct buf *out)
 {
-    const struct kind *k = kind_of_folder(path);
+    const struct foreign *k = foreign_folder(path);
     struct buf name = {0};
     char *text = NULL;
     size_t n;
@@ -230,7 +230,7 @@ static bool describe_folder(const char *path, struct buf *out)
     return good || k;
 }
 
-bool kind_describe(const char *path, struct buf *out)
+bool foreign_describe(const char *path, struct buf *out)
 {
     struct file_map m;
     struct stat st;
@@ -241,7 +241,7 @@ bool kind_describe(const char *path, struct buf *out)
     if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
         good = describe_folder(path, out);
     } else if (file_map_open(path, &m) == OK) {
-        good = kind_explain(path, (struct bytes){(const char *)m.data, m.size}, out);
+        good = foreign_explain(path, (struct bytes){(const char *)m.data, m.size}, out);
         file_map_close(&m);
     } else {
         good = false;

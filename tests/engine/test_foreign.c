@@ -1,0 +1,119 @@
+/* test_foreign.c - inspect on files that are no checkpoints: what it is and why it cannot be run.
+ * The first bytes are those that the formats' own definitions give. */
+#include "tests/support/test.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "engine/engine.h"
+#include "engine/load/checkpoint.h"
+#include "engine/load/foreign.h"
+#include "kernels/base/mem.h"
+
+#define FOLDER "build/foreign-test"
+
+#define BYTES(s)                                                                                   \
+    {                                                                                              \
+        s, sizeof s - 1                                                                            \
+    }
+
+/* clang-format off */
+static const struct { struct bytes file; const char *is, *why; } files[] = {
+    {BYTES("PK\3\4\0\0\0\0archive/data.pkl"), "a zip archive, as torch.save writes", "convert to safetensors"},
+    {BYTES("\x80\2}q\0."),                    "a Python pickle", "convert to safetensors"},
+    {BYTES("\10\7\22\7pytorch\32\0052.0.0"),  "an ONNX model", "this format is not read"},
+    {BYTES("lmgg\1\0\0\0"),                   "a GGML file, as they were before GGUF", "not read"},
+    {BYTES("\x89HDF\r\n\x1a\n"),              "an HDF5 file", "not read"},
+    {BYTES("\x1c\0\0\0TFL3"),                 "a TensorFlow Lite model", "not read"},
+    {BYTES("version https://git-lfs.github.com/spec/v1\noid sha256:00\n"), "a pointer of Git LFS", "git lfs pull"},
+    {BYTES("<!DOCTYPE html><html>"),          "a web page", "download again"},
+    {BYTES("{\"peft_type\":\"LORA\",\"base_model_name_or_path\":\"a/b\",\"r\":8}"), "an adapter's configuration\ntype       \"LORA\"\nbase       \"a/b\"\nrank       8\n", "merge it"},
+    {BYTES("{\"added_tokens\":[{\"id\":0}],\"pre_tokenizer\":{},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1},\"merges\":[]}}"),
+     "a tokenizer (tokenizer.json)\nmodel      \"BPE\"\nvocabulary 2 tokens, 1 added, 0 merges", "it has no weights"},
+    {BYTES("{\"tokenizer_class\":\"X\"}"),    "one of the small files", "name the directory"},
+};
+/* clang-format on */
+enum { N_FILES = sizeof files / sizeof files[0] };
+
+static void write_file(const char *path, struct bytes b)
+{
+    FILE *f = fopen(path, "wb");
+
+    assert_non_null(f);
+    assert_int_equal(fwrite(b.p, 1, b.n, f), b.n);
+    fclose(f);
+}
+
+static void says(const char *path, const char *is, const char *why)
+{
+    struct buf out = {0};
+
+    assert_int_equal(engine_inspect(path, &out), OK);
+    if (!strstr(out.data, is) || !strstr(out.data, why) || !strstr(out.data, "cannot run"))
+        fail_msg("\"%s\" should say \"%s\" and \"%s\"", out.data, is, why);
+    buf_clear(&out);
+}
+
+static void test_files(void **state)
+{
+    (void)state;
+    mkdir(FOLDER, 0777);
+    for (int i = 0; i < N_FILES; i++) {
+        write_file(FOLDER "/file", files[i].file);
+        says(FOLDER "/file", files[i].is, files[i].why);
+    }
+}
+
+/* The same reason from whoever tries to run it. */
+static void test_open(void **state)
+{
+    struct checkpoint *c;
+
+    (void)state;
+    mkdir(FOLDER, 0777);
+    write_file(FOLDER "/file", files[0].file);
+    assert_int_equal(checkpoint_open(FOLDER "/file", &c), ERR_UNSUPPORTED);
+    assert_non_null(strstr(fail_text(), "is a zip archive, as torch.save writes"));
+}
+
+static void test_folders(void **state)
+{
+    static const char *const folder = FOLDER "/adapter";
+    struct checkpoint *c;
+    struct buf out = {0};
+    size_t n;
+    char *weights;
+
+    (void)state;
+    mkdir(FOLDER, 0777);
+    mkdir(folder, 0777);
+    write_file(FOLDER "/adapter/adapter_config.json", files[8].file);
+    says(folder, "an adapter's configuration", "merge it into its base model");
+    says("tests/data/models", "a directory of GGUF files", "name one of them");
+    assert_int_equal(checkpoint_open("tests/data/models", &c), ERR_NOT_FOUND);
+    assert_non_null(strstr(fail_text(), "tests/data/models is a directory of GGUF files"));
+    assert_int_equal(file_read("tests/data/hf/gptq4/model.safetensors", 1 << 20, &weights, &n), OK);
+    write_file(FOLDER "/alone.safetensors", (struct bytes){weights, n});
+    xfree(weights);
+    says(FOLDER "/alone.safetensors", "model.layers.0.mlp.down_proj.qweight",
+         "there is no config.json beside it");
+    says("tests/data/quantize/imatrix.dat", "an importance matrix\nholds      3 tensors",
+         "inferd quantize --imatrix");
+    says("tests/data/quantize/imatrix.gguf", "in_sum2", "general.type is \"imatrix\"");
+    write_file(FOLDER "/file", (struct bytes){"neither fish nor flesh", 22});
+    assert_int_equal(engine_inspect(FOLDER "/file", &out), ERR_UNSUPPORTED);
+    assert_non_null(strstr(fail_text(), "not a checkpoint of a known format"));
+    buf_clear(&out);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_files),
+        cmocka_unit_test(test_open),
+        cmocka_unit_test(test_folders),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
