@@ -70,7 +70,7 @@ MUTANTS = [
     ('wide-no-barrier', L + '_wide.cuh', '__syncthreads(); /* chunk c is here', '/*', 'linear_mma8', 'linear'),
     ('wide-no-wait', L + '_wide.cuh', 'gpu_cp_async_wait<0>', 'gpu_cp_async_wait<1>', 'linear_mma8', 'linear'),
     ('wide-fold-forgets', L + '_wide.cuh', 'a.m), c >= a.per_split,', 'a.m), false,', 'linear_mma8', 'linear'),
-    ('w8a8-codes-mixed', L + '_w8a8.cu', '0x6420', '0x6240', 'linear_w8a8', 'linear'),
+    ('w8a8-codes-mixed', L + '_floats.cuh', '0x6420', '0x6240', 'linear_w8a8', 'linear'),
     ('w8a8-scale-of-other-row', L + '_w8a8.cu', 'i < 2 ? d[r].x : d[r].y', 'd[r].x', 'linear_w8a8', 'linear'),
     ('mma8-second-scale', L + '_mma8.cu', 'sc[i / 2 * 2 + 1])', 'sc[i / 2 * 2])', 'linear_mma8', 'linear'),
     ('mma8-fp4-other-half', L + '_mma8.cu', 'v.y, s[r].high, xd', 'v.y, s[r].d, xd',
