@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """Makes the configuration of each GPU from the table of GPUs and the file of its family.
 
-Usage: generate.py [--check]      writes FOLDER/<slug>.json beside this program; --check only compares
+Usage: generate.py [--check] [FOLDER]     writes FOLDER/<slug>.json [beside this program]; --check only compares
 
 A derived file says what its family's file says, with the ceilings of the GPU's data sheet put in: rates
 of the table (gpus.json) times the share that the family's `sheet` has. A file whose provenance is
-"measured" belongs to whoever measured it and is left alone. The bytes depend on nothing but the inputs.
+"measured" belongs to whoever measured it and is left alone; the other GPUs of its family then derive from
+it: efficiencies as it has them, and of each ceiling that was measured the same share of the sheet. Never
+from one that is derived itself. The bytes depend on nothing but the inputs.
 """
 
 import hashlib
@@ -31,8 +33,8 @@ MMA8 = ['8', '6', '5', '4']  # classes that mma8 multiplies
 MMA8_MIN_M = 32  # as GPU_MMA8_MIN_M (kernels/gpu/registry.h)
 
 
-def load(name):
-    with open(os.path.join(HERE, name + '.json'), encoding='utf-8') as f:
+def load(folder, name):
+    with open(os.path.join(folder, name + '.json'), encoding='utf-8') as f:
         return json.load(f)
 
 
@@ -90,9 +92,27 @@ def memory_range(gpu):
     return [int(min(gpu['mem_gb']) * 0.88), int(max(gpu['mem_gb']) * 1.04) + 1]
 
 
-def derive(gpu, family, kin):
-    ceil = ceilings(gpu, family['sheet'])
+def measured_ceilings(ceil, parent, sheet):
+    """`ceil`, with what the parent's GPU reaches of each ceiling that was measured there; `sheet`: what was
+    taken for that GPU before. Times, and what the sheet says nothing of, as measured."""
+    out = dict(ceil)
+    for name in parent['provenance'].get('ceilings', '').split():
+        if name.endswith('_us') or not sheet.get(name):
+            out[name] = parent['ceil'][name]
+        else:
+            out[name] = digits(ceil[name] * parent['ceil'][name] / sheet[name])
+    return out
+
+
+def derive(gpu, family, kin, parent=None, parent_gpu=None):
+    """From the family, or from a measured parent of the same family, with its row of the table."""
+    ceil, eff, cross = ceilings(gpu, family['sheet']), family['eff'], family['cross']
     how = f'data sheet x {family["id"]}'
+    if parent:
+        ceil = measured_ceilings(ceil, parent, ceilings(parent_gpu, family['sheet']))
+        eff, cross = {**eff, **parent['eff']}, parent['cross']
+        how = (f'data sheet x what {parent["id"]} reached of its own on {parent["provenance"]["date"]}, '
+               f'efficiencies as measured there: timings {parent["provenance"]["raw_sha256"][:16]}')
     if gpu.get('unsure'):
         how += '; the sheet itself is uncertain'
     match = {
@@ -108,11 +128,11 @@ def derive(gpu, family, kin):
         'id': gpu['slug'],
         'name': gpu['name'],
         'match': match,
-        'provenance': {'kind': 'derived', 'parent': family['id'], 'model': MODEL, 'how': how},
+        'provenance': {'kind': 'derived', 'parent': (parent or family)['id'], 'model': MODEL, 'how': how},
         'mhz': gpu['mhz'],
         'ceil': ceil,
-        'eff': family['eff'],
-        'cross': {**crossovers(ceil, family['eff']), 'attn_dec': family['cross']['attn_dec']},
+        'eff': eff,
+        'cross': {**crossovers(ceil, eff), **{k: cross[k] for k in ('attn_dec', 'pdl') if k in cross}},
         'gemm': [],
         'deny': family['deny'],
     }
@@ -150,31 +170,39 @@ def text_of(config):
     return '{\n' + ',\n'.join(lines) + '\n}\n'
 
 
-def families():
-    names = [f[:-5] for f in sorted(os.listdir(HERE)) if f.startswith('family-')]
-    return [load(n) for n in names]
+def families(folder):
+    names = [f[:-5] for f in sorted(os.listdir(folder)) if f.startswith('family-')]
+    return [load(folder, n) for n in names]
 
 
-def is_measured(path):
-    if not os.path.exists(path):
-        return False
-    with open(path, encoding='utf-8') as f:
-        return json.load(f)['provenance']['kind'] == 'measured'
+def measured(folder, table):
+    """Slug -> configuration, of the GPUs of the table whose file was measured."""
+    files = [g['slug'] for g in table['gpus'] if os.path.exists(os.path.join(folder, g['slug'] + '.json'))]
+    return {s: c for s in files for c in [load(folder, s)] if c['provenance']['kind'] == 'measured'}
 
 
-def make_all():
+def nearest(gpu, others):
+    """Of rows of the table the one most like `gpu`: its die, its number of multiprocessors, its memory's rate."""
+    return min(others, default=None, key=lambda o: (
+        o['die'] != gpu['die'], o['cc'] != gpu['cc'], o['class'] != gpu['class'], abs(o['sm'] - gpu['sm']),
+        abs(o['bw_gbs'] - gpu['bw_gbs']), o['slug']))
+
+
+def make_all(folder=HERE):
     """Path -> text, of every derived file."""
-    table = load('gpus')
-    by_cc = {cc: f for f in families() for cc in f['match']['cc']}
+    table, own = load(folder, 'gpus'), measured(folder, load(folder, 'gpus'))
+    by_cc = {cc: f for f in families(folder) for cc in f['match']['cc']}
     made = {}
     for gpu in table['gpus']:
-        path = os.path.join(HERE, gpu['slug'] + '.json')
-        if is_measured(path):
+        path = os.path.join(folder, gpu['slug'] + '.json')
+        if gpu['slug'] in own:
             continue
         if 'unsupported' in gpu:
             made[path] = text_of(unsupported(gpu))
-        else:
-            made[path] = text_of(derive(gpu, by_cc[gpu['cc']], table['kin']))
+            continue
+        family = by_cc[gpu['cc']]
+        like = nearest(gpu, [g for g in table['gpus'] if g['slug'] in own and by_cc[g['cc']] is family])
+        made[path] = text_of(derive(gpu, family, table['kin'], own[like['slug']] if like else None, like))
     return made
 
 
@@ -183,7 +211,8 @@ def digest(made):
 
 
 def main():
-    made, differ = make_all(), []
+    words = [a for a in sys.argv[1:] if a != '--check']
+    made, differ = make_all(words[0] if words else HERE), []
     for path, text in made.items():
         if '--check' in sys.argv[1:]:
             with open(path, encoding='utf-8') as f:
@@ -193,7 +222,7 @@ def main():
         with open(path, 'w', encoding='utf-8') as f:
             f.write(text)
     for name in differ:
-        print(f'{name}: differs from what its family and gpus.json give; run generate.py')
+        print(f'{name}: differs from what its parent and gpus.json give; run generate.py')
     print(f'{len(made)} configurations, sha256 {digest(made)[:16]}')
     return 1 if differ else 0
 

@@ -80,12 +80,14 @@ class Files(unittest.TestCase):
         self.assertEqual(own & set(kin), set())
         self.assertEqual(len(kin), len(TABLE['kin']))
 
-    def test_parents_exist_and_serve_the_capability(self):
+    def test_parents_are_of_the_family_and_not_derived(self):
+        families = {cc: c for n, c in CONFIGS.items() if n.startswith('family-') for cc in c['match']['cc']}
         for name, c in CONFIGS.items():
             if c['provenance']['kind'] == 'derived':
-                parent = CONFIGS[c['provenance']['parent']]
-                self.assertLessEqual(set(c['match']['cc']), set(parent['match']['cc']), name)
-                self.assertEqual(c['eff'], parent['eff'], name)
+                parent, family = CONFIGS[c['provenance']['parent']], families[c['match']['cc'][0]]
+                self.assertIs(families[parent['match']['cc'][0]], family, name)
+                self.assertEqual(parent['provenance']['kind'], 'hand' if parent is family else 'measured', name)
+                self.assertEqual(c['eff'], {**family['eff'], **parent['eff']}, name)
 
     def test_one_family_a_capability(self):
         served = [cc for n, c in CONFIGS.items() if n.startswith('family-') for cc in c['match']['cc']]
@@ -122,6 +124,125 @@ class Files(unittest.TestCase):
                 self.assertLess(c['bf16_tflops'], g['half'], g['slug'])
 
 
+def embed(folder, *paths):
+    """Exit status of build/embed, what it says, whether it made its file."""
+    out = os.path.join(folder, 'out.c')
+    r = subprocess.run([EMBED, out, *paths], capture_output=True, text=True)
+    return r.returncode, r.stderr, os.path.exists(out)
+
+
+def as_measured(config):
+    """As `inferd tune` would write it on a GPU with 9/10 of the memory's rate, 4/5 of the tensor cores' and
+    other kernels than those that were taken for granted."""
+    c = json.loads(json.dumps(config))
+    c['ceil'].update(read_gbs=c['ceil']['read_gbs'] * 0.9, bf16_tflops=c['ceil']['bf16_tflops'] * 0.8, pdl_gap_us=0.75)
+    c['eff']['skinny_4']['bw'] = 0.625
+    c['cross']['attn_dec'] = {'chunk_tokens': 256, 'max_parts': 16}
+    c['provenance'] = {
+        'kind': 'measured',
+        'date': '2026-11-22',
+        'tool': 'inferd tune',
+        'driver': '580.95.05',
+        'raw_sha256': 'ab' * 32,
+        'kernel_abi': '0' * 16,
+        'ceilings': 'read_gbs bf16_tflops pdl_gap_us',
+        'cuda': 13000,
+    }
+    return c
+
+
+class Measured(unittest.TestCase):
+    """One GPU was measured: those of its family derive from it, all others stay as they are."""
+
+    def setUp(self):
+        self.folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, self.folder)
+        for path in glob.glob(os.path.join(FOLDER, '*.json')):
+            shutil.copy(path, self.folder)
+        for name, c in CONFIGS.items():  # none, to begin with
+            if c['provenance']['kind'] == 'measured':
+                os.remove(self.path(name))
+        self.generate()
+        self.before = {n: self.read(n) for n in CONFIGS}
+        self.parent = as_measured(self.before['h200'])
+        self.write('h200', self.parent)
+
+    def path(self, name):
+        return os.path.join(self.folder, name + '.json')
+
+    def read(self, name):
+        with open(self.path(name), encoding='utf-8') as f:
+            return json.load(f)
+
+    def write(self, name, config):
+        with open(self.path(name), 'w', encoding='utf-8') as f:
+            f.write(generate.text_of(config))
+
+    def generate(self, *options):
+        program = os.path.join(FOLDER, 'generate.py')
+        return subprocess.run([sys.executable, '-B', program, *options, self.folder], stdout=subprocess.PIPE, text=True)
+
+    def texts(self):
+        found = {}
+        for path in glob.glob(os.path.join(self.folder, '*.json')):
+            with open(path, 'rb') as f:
+                found[os.path.basename(path)] = f.read()
+        return found
+
+    def test_the_family_derives_from_it(self):
+        self.assertEqual(self.generate('--check').returncode, 1)
+        self.assertEqual(self.generate().returncode, 0)
+        changed = {n for n in CONFIGS if self.read(n) != self.before[n]}
+        self.assertEqual(changed, {'h200', 'h100-sxm', 'h100-pcie'})
+        self.assertEqual(self.read('h200'), self.parent)
+        for name in ('h100-sxm', 'h100-pcie'):
+            c, was = self.read(name), self.before[name]
+            self.assertEqual((c['provenance']['kind'], c['provenance']['parent']), ('derived', 'h200'))
+            self.assertIn('2026-11-22', c['provenance']['how'])
+            self.assertIn('ab' * 8, c['provenance']['how'])
+            self.assertEqual(c['eff'], self.parent['eff'])
+            self.assertAlmostEqual(c['ceil']['read_gbs'] / was['ceil']['read_gbs'], 0.9, 3)
+            self.assertAlmostEqual(c['ceil']['bf16_tflops'] / was['ceil']['bf16_tflops'], 0.8, 3)
+            self.assertEqual(c['ceil']['pdl_gap_us'], 0.75)
+            self.assertEqual(c['ceil']['fp8_tflops'], was['ceil']['fp8_tflops'])  # nobody measured it
+            self.assertEqual(c['cross']['attn_dec'], self.parent['cross']['attn_dec'])
+            self.assertEqual(c['gemm'], [])
+
+    def test_bytes_depend_on_the_inputs_alone(self):
+        self.generate()
+        first = self.texts()
+        self.assertEqual(self.generate('--check').returncode, 0)
+        self.generate()
+        self.assertEqual(self.texts(), first)
+        changed = self.read('h100-sxm')
+        changed['eff']['skinny_4']['bw'] = 0.626
+        self.write('h100-sxm', changed)
+        r = self.generate('--check')
+        self.assertEqual((r.returncode, r.stdout.splitlines()[0][:13]), (1, 'h100-sxm.json'))
+
+    def test_the_nearest_of_several_is_the_parent(self):
+        self.write('h100-sxm', as_measured(self.before['h100-sxm']))
+        self.generate()
+        self.assertEqual(self.read('h100-pcie')['provenance']['parent'], 'h100-sxm')
+
+    def test_the_build_takes_honest_chains_only(self):
+        if not os.path.exists(EMBED):
+            self.skipTest('build/embed is not built')
+        self.generate()
+        files = [self.path(n) for n in CONFIGS]
+        self.assertEqual(embed(self.folder, *files), (0, '', True))
+        for parent, why in (('h100-sxm', 'is itself derived'), ('family-ada', 'is of another architecture'),
+                            ('h300', 'is not there')):
+            if os.path.exists(os.path.join(self.folder, 'out.c')):
+                os.remove(os.path.join(self.folder, 'out.c'))
+            bad = self.read('h100-pcie')
+            bad['provenance']['parent'] = parent
+            self.write('h100-pcie', bad)
+            code, said, made = embed(self.folder, *files)
+            self.assertEqual((code, made), (1, False))
+            self.assertRegex(said, f'h100-pcie.json: .*parent: {parent} {why}')
+
+
 class Build(unittest.TestCase):
     """build/embed, which every build runs, refuses by name."""
 
@@ -132,11 +253,10 @@ class Build(unittest.TestCase):
         self.addCleanup(shutil.rmtree, self.folder)
 
     def embed(self, config, name='x.json'):
-        path, out = os.path.join(self.folder, name), os.path.join(self.folder, 'out.c')
+        path, parent = os.path.join(self.folder, name), config['provenance'].get('parent')
         with open(path, 'w', encoding='utf-8') as f:
             json.dump(config, f)
-        r = subprocess.run([EMBED, out, path], capture_output=True, text=True)
-        return r.returncode, r.stderr, os.path.exists(out)
+        return embed(self.folder, path, *([os.path.join(FOLDER, parent + '.json')] if parent else []))
 
     def test_takes_a_good_one(self):
         self.assertEqual(self.embed(CONFIGS['l4'], 'l4.json'), (0, '', True))
