@@ -3,10 +3,10 @@
 
 #include <math.h>
 
-/* Runs an op unless the pass has failed already. */
+/* Runs an op unless the pass has failed already, or is idle here. */
 #define RUN(p, call)                                                                               \
     do {                                                                                           \
-        if ((p)->status == OK)                                                                     \
+        if ((p)->status == OK && !(p)->idle)                                                       \
             pass_fail((p), (call));                                                                \
     } while (0)
 
@@ -18,12 +18,9 @@ void nn_begin(struct pass *p, const struct batch *b)
 
 void nn_layer(struct pass *p, int l, struct tensor *x)
 {
-    const char *from = p->work;
-
     if (p->status != OK || !p->next.q || l != p->next.layer)
         return; /* it is where it has to be */
-    pass_cross(p);
-    pass_carry(p, from, x);
+    pass_carry(p, pass_cross(p), x);
 }
 
 struct tensor nn_embed(struct pass *p, const struct net *net, float scale)

@@ -40,8 +40,9 @@ void pass_release(struct pass *p, size_t mark)
     p->used = mark;
 }
 
-void pass_cross(struct pass *p)
+struct pass_from pass_cross(struct pass *p)
 {
+    const struct pass_from from = {p->work, p->idle};
     const struct pass_next to = p->next;
     const char *vectors = p->vectors;
 
@@ -52,21 +53,23 @@ void pass_cross(struct pass *p)
     p->size = to.size;
     p->peak = p->used;
     p->b = to.b;
+    p->idle = to.idle;
     p->next = (struct pass_next){0};
     p->vectors = p->other_vectors;
     p->other_vectors = vectors;
+    return from;
 }
 
-void pass_carry(struct pass *p, const char *from, struct tensor *t)
+void pass_carry(struct pass *p, struct pass_from from, struct tensor *t)
 {
     const void *src = t->data;
-    size_t at = (size_t)((const char *)src - from), bytes = tensor_bytes(t);
+    size_t at = (size_t)((const char *)src - from.work), bytes = tensor_bytes(t);
 
     t->data = p->work + at;
     if (p->status == OK && at + bytes > p->size)
         pass_fail(p, fail(ERR_INTERNAL, "workspace of %zu bytes is too small for what is carried",
                           p->size));
-    if (p->status == OK && bytes > 0)
+    if (p->status == OK && !from.idle && bytes > 0)
         pass_fail(p, p->q->dev->backend->copy(p->q, t->data, src, bytes, COPY_TO_DEVICE));
 }
 

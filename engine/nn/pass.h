@@ -7,7 +7,8 @@
  *
  * Two devices may share a network: the first layers run on one (the lower side), the others and
  * the output head on the other (the upper). A tensor then has the same offset in both workspaces,
- * so that marks stay true where the walk goes over from one to the other. */
+ * so that marks stay true where the walk goes over from one to the other. A walk may leave either
+ * side idle: the other then computes its part alone, with the same addresses. */
 #ifndef ENGINE_NN_PASS_H
 #define ENGINE_NN_PASS_H
 
@@ -26,11 +27,13 @@ struct pass_next {   /* where a walk that begins on the lower side goes on */
     char *work;
     size_t size;
     const struct batch *b;
+    bool idle; /* of the walk from there on */
 };
 
 struct pass {
     struct queue *q;
     enum status status;
+    bool idle;  /* on this side nothing is submitted: it takes its workspace, and goes on */
     char *work; /* device memory, 256-byte aligned */
     size_t size, used, peak;
     const struct batch *b;
@@ -54,10 +57,14 @@ void pass_begin(struct pass *p, struct queue *q, void *work, size_t size);
 struct tensor pass_tensor(struct pass *p, enum dtype t, int64_t rows, int64_t cols);
 size_t pass_mark(const struct pass *p);
 void pass_release(struct pass *p, size_t mark);
-/* The walk goes over to the next side: what is at hand there; then, one by one, the tensors that
- * are still needed, copied from where they lay. */
-void pass_cross(struct pass *p);
-void pass_carry(struct pass *p, const char *from, struct tensor *t);
+/* The walk goes over to the next side: what is at hand there, and where that was before. Then, one
+ * by one, the tensors that are still needed: copied, unless nobody has made them. */
+struct pass_from {
+    const char *work;
+    bool idle;
+};
+struct pass_from pass_cross(struct pass *p);
+void pass_carry(struct pass *p, struct pass_from from, struct tensor *t);
 /* A vector of the network where this side has it. */
 struct tensor pass_vector(const struct pass *p, struct tensor v);
 /* Keeps the first error. */

@@ -23,8 +23,7 @@ static void find_ends(struct task_state *g)
         }
 }
 
-/* The same arrays and page numbers for the device that has the first layers. It runs on the
- * host, at once, so no graph can hold its part of a step. */
+/* The same arrays and page numbers for the device that has the first layers. */
 static void open_lower(struct task_state *g)
 {
     struct worker *w = g->w;
@@ -34,7 +33,6 @@ static void open_lower(struct task_state *g)
     g->lower_mem[MEMORY_KV].table = g->lower_pack.table;
     g->lower_mem[MEMORY_KV].table_stride = g->max.table_stride;
     g->lower = w->on.dev[SIDE_LOWER]->backend->queue(w->on.dev[SIDE_LOWER]);
-    g->no_graphs = true;
 }
 
 static enum status gen_open(struct worker *w, struct task_state **out)
@@ -370,8 +368,12 @@ static struct batch batch_of(const struct pack *pack, const struct memory *mem, 
                           .want_live = dev.want_live};
 }
 
+/* What of a step is submitted. LOWER: the layers below the cut, which run on the host, at once, and
+ * the copy of what they made; UPPER: all that follows, which a graph can hold. */
+enum share { WHOLE, LOWER, UPPER };
+
 /* The forward and the sampler, of so many rows of whatever the arrays on the device hold. */
-static enum status compute(struct task_state *g, struct sizes n)
+static enum status compute(struct task_state *g, struct sizes n, enum share share)
 {
     struct worker *w = g->w;
     struct pack_arrays dev = pack_dev(&g->pack);
@@ -384,14 +386,16 @@ static enum status compute(struct task_state *g, struct sizes n)
         lower = batch_of(&g->lower_pack, g->lower_mem, n);
         first = &lower;
         pass_begin(&pass, g->lower, w->lower_region[REGION_WORK], w->need.lower[REGION_WORK]);
-        pass.next = (struct pass_next){w->queue, w->limits.cut, w->region[REGION_WORK],
-                                       w->need.bytes[REGION_WORK], &b};
+        pass.next = (struct pass_next){
+            w->queue, w->limits.cut, w->region[REGION_WORK], w->need.bytes[REGION_WORK],
+            &b,       share == LOWER};
+        pass.idle = share == UPPER;
         model_vectors(g->m, &w->on, &pass);
     }
     pass.b = first;
     g->net->arch->forward(g->net, &pass, &(struct input){.batch = first}, &out);
     TRY(pass.status);
-    if (n.want == 0)
+    if (n.want == 0 || share == LOWER)
         return OK;
     struct op_sample sample = {.logits = out.logits,
                                .row = dev.sample,
@@ -409,7 +413,7 @@ static enum status capture(struct task_state *g, struct sizes n, struct graph **
     const struct backend *b = g->w->opt.backend;
     enum status s = b->capture(g->w->queue, true, NULL);
     if (s == OK) {
-        enum status computed = compute(g, n);
+        enum status computed = compute(g, n, UPPER);
         char why[256];
         snprintf(why, sizeof why, "%s", fail_text());
         s = b->capture(g->w->queue, false, out);
@@ -432,14 +436,16 @@ static enum status compute_singles(struct task_state *g, struct sizes n)
     while (i < GRAPHS && at[i].rows && (at[i].rows != n.rows || at[i].longest != n.longest))
         i++;
     if (!b->capture || g->no_graphs || i == GRAPHS)
-        return compute(g, n);
+        return compute(g, n, WHOLE);
     struct gen_graph *e = &g->graph[i];
     if (!e->rows) {
         *e = (struct gen_graph){n.rows, n.longest, NULL};
-        return compute(g, n);
+        return compute(g, n, WHOLE);
     }
     if (!e->graph && capture(g, n, &e->graph) != OK)
-        return compute(g, n);
+        return compute(g, n, WHOLE);
+    if (g->lower)
+        TRY(compute(g, n, LOWER));
     return b->replay(g->w->queue, e->graph);
 }
 
@@ -458,7 +464,7 @@ static enum status gen_launch(struct task_state *g, struct step *step)
         n.singles = true;
         TRY(compute_singles(g, n));
     } else {
-        TRY(compute(g, n));
+        TRY(compute(g, n, WHOLE));
     }
     return p->want ? pack_download(&g->pack, step->ring, g->w->queue, p->want) : OK;
 }

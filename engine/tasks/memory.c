@@ -130,8 +130,12 @@ static enum status walk(struct model *m, const struct sides *like, const struct 
         struct stand_in *upper = &at[SIDE_UPPER], *first = &at[l->cut ? SIDE_LOWER : SIDE_UPPER];
         pass_begin(&p, backend_null.queue(first->dev), first->region[REGION_WORK], huge);
         if (l->cut)
-            p.next = (struct pass_next){backend_null.queue(upper->dev), l->cut,
-                                        upper->region[REGION_WORK], huge, &upper->batch};
+            p.next = (struct pass_next){backend_null.queue(upper->dev),
+                                        l->cut,
+                                        upper->region[REGION_WORK],
+                                        huge,
+                                        &upper->batch,
+                                        false};
         model_vectors(m, &on, &p);
         p.b = &first->batch;
         m->net.arch->forward(&m->net, &p, &(struct input){.batch = &first->batch}, &out);

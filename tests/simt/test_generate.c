@@ -393,19 +393,13 @@ static void keep_log(void *ctx, enum log_level level, const char *line)
         strncat(logged, line, sizeof logged - strlen(logged) - 1);
 }
 
-/* Steps of single rows are launched, captured, then replayed; where graphs cannot be made, one line
- * says so and the text is the same. */
-static void steps_are_replayed(void **state)
+/* One text by a worker of these options: what each of two runs launched. */
+enum { TEXT = 24 };
+static void replayed(struct worker_options *o, struct running *first)
 {
-    (void)state;
-    if (simt_real())
-        SKIP("only the emulator counts what was launched");
-    enum { TEXT = 24 };
-    struct worker_options o = llama(&backend_cuda);
     struct job_spec s = greedy_spec(prompt[0], 9, TEXT);
-    struct running r[3], plain;
-    simt_mode(&late);
-    struct worker *w = worker_for_test(&o);
+    struct running r[3];
+    struct worker *w = worker_for_test(o);
     struct simt_counts at[3];
     for (int i = 0; i < 2; i++) {
         at[i] = simt_counts();
@@ -413,39 +407,76 @@ static void steps_are_replayed(void **state)
     }
     at[2] = simt_counts();
     assert_same(&r[0].answer[0], &r[1].answer[0]);
+    *first = r[0];
     /* The prompt is one step, a text of n tokens n - 1 more: one launched, the second captured. */
     assert_int_equal(at[1].graphs - at[0].graphs, TEXT - 2);
     assert_int_equal(at[2].graphs - at[1].graphs, TEXT - 1);
     long step = at[2].kernels - at[1].kernels; /* of the prompt */
     assert_in_range(at[1].kernels - at[0].kernels, step + 1, 2 * step + 2);
-    /* Three in company: a bucket of four, and of two when the first has ended. */
-    running_clear(&r[0]);
     running_clear(&r[1]);
+    /* Three in company: a bucket of four, and of two when the first has ended. */
     for (int i = 0; i < 3; i++) {
         struct job_spec more = greedy_spec(prompt[i], 9, TEXT);
         assert_int_equal(running_start(&r[i], w, &more), OK);
     }
     for (int i = 0; i < 3; i++)
         running_wait(&r[i]);
+    assert_same(&r[0].answer[0], &first->answer[0]);
     assert_true(simt_counts().graphs - at[2].graphs >= TEXT - 4);
+    for (int i = 0; i < 3; i++)
+        running_clear(&r[i]);
     worker_stop(w);
+}
 
+/* Where a graph cannot be made, one line says so, and the text is the same. */
+static void not_replayed(struct worker_options *o, const struct running *with)
+{
+    struct job_spec s = greedy_spec(prompt[0], 9, TEXT);
+    struct running r;
     simt_faults(&(struct simt_faults){.no_graphs = true});
+    logged[0] = '\0';
     log_set_sink(keep_log, NULL, LOG_INFO);
-    w = worker_for_test(&o);
-    at[0] = simt_counts();
-    run_job(w, &s, &plain);
-    assert_same(&plain.answer[0], &r[0].answer[0]);
-    assert_int_equal(simt_counts().graphs, at[0].graphs);
+    struct worker *w = worker_for_test(o);
+    long before = simt_counts().graphs;
+    run_job(w, &s, &r);
+    assert_same(&r.answer[0], &with->answer[0]);
+    assert_int_equal(simt_counts().graphs, before);
     const char *line = strstr(logged, "kernel by kernel");
     assert_non_null(line);
     assert_null(strstr(line + 1, "kernel by kernel"));
     worker_stop(w);
     log_set_sink(NULL, NULL, LOG_INFO);
     simt_faults(&(struct simt_faults){0});
-    for (int i = 0; i < 3; i++)
-        running_clear(&r[i]);
-    running_clear(&plain);
+    running_clear(&r);
+}
+
+/* Steps of single rows are launched, captured, then replayed: the whole step, or what the GPU has
+ * of it, be it a layer and the head or the head alone. */
+static void steps_are_replayed(void **state)
+{
+    (void)state;
+    if (simt_real())
+        SKIP("only the emulator counts what was launched");
+    struct running cpu, r;
+    struct worker_options o = llama(&backend_cpu);
+    struct job_spec s = greedy_spec(prompt[0], 9, TEXT);
+    struct worker *w = worker_for_test(&o);
+    run_job(w, &s, &cpu);
+    worker_stop(w);
+    o = llama(&backend_cuda);
+    simt_mode(&late);
+    for (int last = 2; last >= 0; last--) {
+        if (last < 2) {
+            o.lower = &backend_cpu;
+            o.gpu_layers = (struct gpu_layers){GPU_LAYERS_LAST, last};
+        }
+        replayed(&o, &r);
+        assert_alike(&r.answer[0], &cpu.answer[0], 1e-3f);
+        if (last > 0)
+            not_replayed(&o, &r);
+        running_clear(&r);
+    }
+    running_clear(&cpu);
 }
 
 int main(void)

@@ -77,7 +77,7 @@ static void begin(struct stepper *s, struct pass *p, struct queue *q, const stru
     }
     struct device *lower = s->on.dev[SIDE_LOWER];
     pass_begin(p, lower->backend->queue(lower), s->lower_region[REGION_WORK], s->lower_bytes);
-    p->next = (struct pass_next){q, s->o.cut, s->region[REGION_WORK], s->work_bytes, upper};
+    p->next = (struct pass_next){q, s->o.cut, s->region[REGION_WORK], s->work_bytes, upper, false};
     model_vectors(s->m, &s->on, p);
 }
 
