@@ -127,6 +127,26 @@ static void write_cache_config(const struct page *p, const struct engine_stats *
                (long long)gauge_get(&s->kv_pages_total));
 }
 
+/* What a GPU did otherwise than its configuration says; one figure, by reason. */
+static void write_fallbacks(const struct page *p, const struct engine_stats *s)
+{
+    static const char name[] = "inferd_gpu_fallbacks_total";
+    const struct {
+        const char *reason;
+        const struct gauge *n;
+    } row[] = {{"self_check", &s->other_kernels},
+               {"algorithm", &s->other_algorithms},
+               {"product", &s->other_products}};
+
+    write_type(p, name,
+               "Kernels that the self-check replaced, cuBLASLt's algorithms that were not taken, "
+               "shapes that it declined.",
+               "counter");
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++)
+        buf_printf(p->out, "%s{%.*s,reason=\"%s\"} %lld\n", name, (int)p->label.n, p->label.p,
+                   row[i].reason, (long long)gauge_get(row[i].n));
+}
+
 static void write_engine(const struct page *p)
 {
     const struct engine_stats *s = (const struct engine_stats *)(const void *)p->stats;
@@ -150,6 +170,7 @@ static void write_engine(const struct page *p)
     write_value(p, &kv, "gauge", usage);
     write_value(p, &older, "gauge", usage);
     write_cache_config(p, s);
+    write_fallbacks(p, s);
     for (size_t i = 0; i < sizeof histogram_row / sizeof *histogram_row; i++) {
         write_histogram(p, &histogram_row[i], histogram_row[i].name);
         if (histogram_row[i].alias)

@@ -212,6 +212,8 @@ struct engine_stats {
     struct counter looked_up_tokens; /* of prompts that were looked for in the prefix cache */
     struct counter jobs_done, jobs_failed, jobs_cancelled, jobs_rejected;
     struct gauge running, waiting, running_max, kv_pages_used, kv_pages_total, kv_page_tokens;
+    /* of the device, as struct fallbacks has them */
+    struct gauge other_kernels, other_algorithms, other_products;
     struct histogram ttft, itl, e2e, queue_time, prompt_len, output_len, step_time;
     /* of a job: admitted to first token, first to last, both; longest choice; what was asked for */
     struct histogram prefill_time, decode_time, run_time, longest_len, asked_n, asked_tokens;

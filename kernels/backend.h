@@ -31,6 +31,13 @@ struct fence {
 }; /* caller's storage */
 struct graph;
 
+/* What a device took something else for, since it was opened; of the thread that drives it. */
+struct fallbacks {
+    int64_t kernels;    /* that the self-check replaced */
+    int64_t algorithms; /* of cuBLASLt: named by the configuration, refused or found wrong */
+    int64_t products;   /* shapes that cuBLASLt declined */
+};
+
 struct device_options {
     int index;
     int threads; /* CPU: 0: as many as this process may really use */
@@ -55,12 +62,13 @@ struct device_info {
     int64_t own_bytes;               /* taken at open, beside the regions: part of any plan */
     int page_tokens;                 /* KV page size this backend wants */
     bool synchronous;
-    bool exact_rows;                /* batches need no bucket: rows are exactly those used */
-    int max_seqs;                   /* most sequences a step may have; 0: any */
-    enum dtype kv_dtype;            /* default KV type */
-    enum status fault;              /* sticky device fault, OK when none */
-    double peak_gbs;                /* measured read rate, 0: not measured */
-    int lt;                         /* version of cuBLASLt, which may be used; 0: none */
+    bool exact_rows;                   /* batches need no bucket: rows are exactly those used */
+    int max_seqs;                      /* most sequences a step may have; 0: any */
+    enum dtype kv_dtype;               /* default KV type */
+    enum status fault;                 /* sticky device fault, OK when none */
+    double peak_gbs;                   /* measured read rate, 0: not measured */
+    int lt;                            /* version of cuBLASLt, which may be used; 0: none */
+    const struct fallbacks *fallbacks; /* the device's, which go on counting; NULL: it has none */
     const struct gpu_selected *gpu; /* a GPU's configuration, the device's; NULL: it needs none */
 };
 

@@ -160,6 +160,17 @@ static void describe_gpu(struct worker *w)
     buf_clear(&json);
 }
 
+/* What the device counts by itself, for other threads to read. */
+static void show_fallbacks(struct worker *w)
+{
+    const struct fallbacks *f = w->info.fallbacks;
+    if (!f)
+        return;
+    gauge_set(&w->stats.other_kernels, f->kernels);
+    gauge_set(&w->stats.other_algorithms, f->algorithms);
+    gauge_set(&w->stats.other_products, f->products);
+}
+
 static enum status load(struct worker *w)
 {
     const struct worker_options *o = &w->opt;
@@ -189,6 +200,7 @@ static enum status load(struct worker *w)
     describe_gpu(w);
     w->model->info.context = w->limits.context;
     describe_device(w);
+    show_fallbacks(w);
     return o->task->open(w, &w->state);
 }
 
@@ -224,6 +236,7 @@ static enum status finish_oldest(struct worker *w)
     counter_add(&w->stats.step_rows, (uint64_t)s->rows);
     if (took > 2 * w->limits.step_seconds)
         counter_add(&w->stats.over_budget_steps, 1);
+    show_fallbacks(w);
     return st;
 }
 

@@ -152,6 +152,15 @@ static void remember(const char *where, const char *path, struct buf *about, uns
         remove(part);
 }
 
+/* What was found before holds, and is said at each start. */
+static void tell_again(unsigned refused)
+{
+    for (int i = 0; i < n_check_cases; i++)
+        if (check_cases[i].refuse & refused)
+            log_warn("cuda: kernel %s was found to compute wrongly here: %s takes its place",
+                     check_cases[i].name, check_cases[i].instead);
+}
+
 enum status cuda_self_check(struct cuda_queue *q, const struct cuda_used *used, const char *gpu,
                             const char *where)
 {
@@ -164,12 +173,15 @@ enum status cuda_self_check(struct cuda_queue *q, const struct cuda_used *used, 
         snprintf(path, sizeof path, "%s/check-%016llx", where,
                  (unsigned long long)hash_bytes(about.data, about.len, 0));
     bool known = where && remembered(path, &about, &q->refused);
+    if (known && !q->strict)
+        tell_again(q->refused);
     if (!known || (q->strict && q->refused)) {
         q->refused = 0;
         s = run_checks(q, used);
         if (s == OK && where)
             remember(where, path, &about, q->refused);
     }
+    q->fallbacks.kernels = __builtin_popcount(q->refused);
     buf_clear(&about);
     return s;
 }

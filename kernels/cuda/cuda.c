@@ -180,8 +180,10 @@ static enum status prepare(struct cuda_device *d, const struct device_options *o
     q->scratch_bytes = q->limits->scratch;
     d->margin_bytes = margin(o->os_release ? o->os_release : "/proc/sys/kernel/osrelease");
     TRY(lt_open(o->deterministic ? "none" : o->cublaslt, &q->lt));
-    if (q->lt)
+    if (q->lt) {
         lt_prefer(q->lt, &d->gpu.config);
+        lt_count(q->lt, &q->fallbacks);
+    }
     if (o->strict && !q->lt && !o->deterministic && !(o->cublaslt && !strcmp(o->cublaslt, "none")))
         return fail(ERR_UNSUPPORTED, "--strict: cublasLt is not found, and prefill would take "
                                      "slower kernels; --cublaslt none asks for them");
@@ -229,6 +231,7 @@ static void cuda_info(const struct device *dev, struct device_info *info)
                                  .kv_dtype = DT_BF16,
                                  .fault = fault};
     info->gpu = &d->gpu;
+    info->fallbacks = &d->queue.fallbacks;
     bool lt = d->queue.lt && !d->queue.deterministic && !(d->queue.refused & CUDA_NO_LT);
     info->lt = lt ? lt_version(d->queue.lt) : 0;
     if ((int64_t)free_bytes > d->margin_bytes)

@@ -49,8 +49,9 @@ struct cuda_queue {
     struct gpu_plan plan; /* launches of matrix products, by the GPU's configuration */
     unsigned *tickets;    /* device, CUDA_TICKETS zeros, which launchers leave as zeros */
     const struct lt_limits *limits;
-    struct lt *lt;        /* NULL: there is no cuBLASLt */
-    unsigned refused;     /* CUDA_NO_... */
+    struct lt *lt;    /* NULL: there is no cuBLASLt */
+    unsigned refused; /* CUDA_NO_... */
+    struct fallbacks fallbacks;
     bool strict;          /* a wrong kernel is not replaced */
     bool fp8_activations; /* products may round x to e4m3 where W is f8_e4m3 */
     bool deterministic;   /* a row's bits may not depend on the number of rows */

@@ -13,6 +13,7 @@
 
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
+#include "kernels/backend.h"
 #include "kernels/cuda/lt_algo.h"
 #include "kernels/gpu/config.h"
 
@@ -196,6 +197,11 @@ void lt_prefer(struct lt *lt, const struct gpu_config *c)
     lt->prefer = c;
 }
 
+void lt_count(struct lt *lt, struct fallbacks *f)
+{
+    lt->fallbacks = f;
+}
+
 int lt_version(const struct lt *lt)
 {
     return (int)lt->f.GetVersion();
@@ -221,6 +227,8 @@ static bool choose(struct lt *lt, struct lt_shape *s, const struct gpu_lt *named
         return fine;
     }
     s->doubted = fine;
+    if (!fine)
+        lt_drop(lt);
     if (!fine && !lt->told_algo) {
         log_warn("cuda: cuBLASLt refuses algorithm %d, which configuration %s has for [%lld, %lld] "
                  "and %lld rows; its own suggestions are taken",
@@ -274,6 +282,9 @@ static enum status refuse(struct lt *lt, struct lt_shape *s)
     const struct lt_key *k = &s->key;
     const char *why = lt_denied(lt, k->type);
     s->refused = true;
+    if (lt->fallbacks && !k->strict && !s->counted)
+        lt->fallbacks->products++;
+    s->counted = true;
     if (!lt->told && !k->strict)
         log_warn("cuda: cuBLASLt %s %s [%lld, %lld] x [%lld, %lld]%s%s; a kernel of our own takes "
                  "this shape and others like it",

@@ -42,6 +42,9 @@ int lt_version(const struct lt *lt); /* as 130100 */
 /* What versions of the library are known to compute wrongly is in `c`, which lives longer. */
 struct gpu_config;
 void lt_prefer(struct lt *lt, const struct gpu_config *c);
+/* Where it counts algorithms and products that it could not take; it lives longer. */
+struct fallbacks;
+void lt_count(struct lt *lt, struct fallbacks *f);
 
 /* y[i, j] = factor * sum over c of w[j, c] x[i, c] (+ bias[j]) (+ y[i, j] with `add`). Strides
  * count elements. */

@@ -11,6 +11,7 @@
 
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
+#include "kernels/backend.h"
 #include "kernels/gpu/config.h"
 
 enum { SUGGESTIONS = 24, SPLIT_OF = 4, PROOF_ROWS = 3 };
@@ -191,6 +192,12 @@ int lt_algorithms(struct lt *lt, struct gpu_lt *out, int most)
     return all.n;
 }
 
+void lt_drop(struct lt *lt)
+{
+    if (lt->fallbacks)
+        lt->fallbacks->algorithms++;
+}
+
 /* ---- proof ----------------------------------------------------------------------------------- */
 
 int lt_run(const struct lt *lt, struct lt_shape *s, const struct lt_way *way,
@@ -284,6 +291,7 @@ int lt_prove(struct lt *lt, struct lt_shape *s, const struct lt_product *p, void
     if (right) {
         s->way = s->wish;
     } else if (e == LT_SUCCESS) {
+        lt_drop(lt);
         if (!lt->told_algo)
             log_warn("cuda: the algorithm that configuration %s names for [%lld, %lld] and %lld "
                      "rows computes something else than cuBLASLt's own suggestion, which is taken "

@@ -24,8 +24,8 @@ struct lt_way {
 };
 
 struct lt_shape {
-    struct lt_key key; /* m 0: free */
-    bool refused;
+    struct lt_key key;       /* m 0: free */
+    bool refused, counted;   /* counted: among the products that were declined */
     bool doubted;            /* `wish` has not been compared with `way` yet */
     void *desc, *w, *x, *y;  /* the library's */
     struct lt_way way, wish; /* what is run; what is named, and will be run when it is right */
@@ -36,6 +36,7 @@ struct lt {
     struct lt_functions f;
     struct lt_shape shape[LT_SHAPES];
     const struct gpu_config *prefer; /* or NULL */
+    struct fallbacks *fallbacks;     /* or NULL */
     struct lt_shape *first;          /* of the products since lt_begin, or NULL */
     size_t room;                     /* its workspace */
     bool told, told_algo;            /* that a shape, an algorithm was refused */
@@ -50,6 +51,8 @@ bool lt_make(const struct lt *lt, const struct lt_shape *s, const struct gpu_lt 
 /* Is this version of the library known to compute the type wrongly? Its reason, else NULL. */
 const char *lt_denied(const struct lt *lt, int type);
 const char *lt_type_name(int type);
+/* One more algorithm of the configuration that is not taken. */
+void lt_drop(struct lt *lt);
 /* A product by s->way, to y. The library's status. */
 int lt_run(const struct lt *lt, struct lt_shape *s, const struct lt_way *way,
            const struct lt_product *p, void *workspace, cudaStream_t stream);

@@ -56,6 +56,8 @@ static void figures(void **state)
     gauge_set(&s->kv_page_tokens, 16);
     gauge_set(&s->running_max, 12);
     gauge_set(&s->kv_pages_used, 2);
+    gauge_set(&s->other_kernels, 4);
+    gauge_set(&s->other_products, 5);
     histogram_add(&s->ttft, 0.05);
     histogram_add(&s->ttft, 0.5);
     histogram_add(&s->ttft, 100);
@@ -68,6 +70,10 @@ static void figures(void **state)
     has(text, "\ngpu_cache_usage_perc{" NAME "} 0.25\n");
     has(text, "\nnum_request_max{" NAME "} 12\n");
     has(text, "\nvllm:cache_config_info{" NAME ",block_size=\"16\",num_gpu_blocks=\"8\"} 1\n");
+    has(text, "# TYPE inferd_gpu_fallbacks_total counter\n"
+              "inferd_gpu_fallbacks_total{" NAME ",reason=\"self_check\"} 4\n"
+              "inferd_gpu_fallbacks_total{" NAME ",reason=\"algorithm\"} 0\n"
+              "inferd_gpu_fallbacks_total{" NAME ",reason=\"product\"} 5\n");
     has(text, "# TYPE time_to_first_token_seconds histogram\n"
               "time_to_first_token_seconds_bucket{" NAME ",le=\"0.1\"} 1\n"
               "time_to_first_token_seconds_bucket{" NAME ",le=\"1\"} 2\n"

@@ -260,6 +260,8 @@ static void as_many_layers_as_fit(void **state)
 
 /* ---- kernels that compute wrongly ------------------------------------------------------------ */
 
+static int64_t replaced; /* kernels, as a service shows it */
+
 static struct engine_progress load(const char *idle, const char *cache)
 {
     static const struct random_model mini = {"mini", "q8_0", 1}; /* heads of 64 */
@@ -277,6 +279,7 @@ static struct engine_progress load(const char *idle, const char *cache)
     assert_int_equal(worker_start(&o, &w), OK);
     for (worker_progress(w, &p); p.state == ENGINE_LOADING; worker_progress(w, &p))
         usleep(1000);
+    replaced = gauge_get(&w->stats.other_kernels);
     worker_stop(w);
     log_set_sink(NULL, NULL, LOG_INFO);
     return p;
@@ -301,6 +304,7 @@ static void a_liar_is_refused(void **state)
             fail_msg("%s: \"%s\" does not name %s", liars[i].idle, said, liars[i].says);
         if (liars[i].replaced)
             assert_non_null(strstr(said, "takes its place"));
+        assert_int_equal(replaced, liars[i].replaced);
     }
 }
 
@@ -405,8 +409,10 @@ static void what_was_found_is_remembered(void **state)
     assert_non_null(mkdtemp(folder));
     load("attn_split", folder);
     assert_non_null(strstr(logged, "kernels checked"));
-    load(NULL, folder); /* the finding stands */
+    load(NULL, folder); /* the finding stands, and is said again */
     assert_null(strstr(logged, "kernels checked"));
+    assert_non_null(strstr(logged, "kernel attention was found to compute wrongly"));
+    assert_int_equal(replaced, 1);
     DIR *d = opendir(folder);
     for (struct dirent *e; (e = readdir(d));)
         if (e->d_name[0] != '.')

@@ -48,6 +48,7 @@ static int open_queue(void **state)
     if (lt_open(NULL, &lt) != OK || !lt)
         return 1;
     q.lt = lt;
+    lt_count(lt, &q.fallbacks);
     return product_queue_open(&q, small.scratch);
 }
 
@@ -334,6 +335,7 @@ static void check_refusal(bool *how)
     }
     assert_int_equal(simt_cublaslt.products, 0);
     assert_int_equal(simt_cublaslt.searches, 2); /* q5_K, decoded, has the shape of bf16 */
+    assert_int_equal(q.fallbacks.products, 2);   /* each counted once */
     assert_int_equal(warnings, 1);
 }
 
@@ -445,6 +447,7 @@ static void test_named(void **state)
         assert_int_equal(algorithm(i == 6 ? DT_F16 : t, i % 2 ? 11 : 12),
                          taken ? SIMT_LT_ALGO : SIMT_LT_FIRST);
         assert_int_equal(warnings, i == 1 || i == 2);
+        assert_int_equal(q.fallbacks.algorithms, i == 1 || i == 2);
         if (taken)
             assert_int_equal(simt_cublaslt.splitk, i == 0 ? 5 : 3);
     }
@@ -473,6 +476,7 @@ static void test_liar(void **state)
         name_algorithm(i % 2 ? SIMT_LT_QUITS : SIMT_LT_LIAR, 1, DT_BF16);
         assert_int_equal(algorithm(DT_BF16, 12 - i / 2), SIMT_LT_FIRST);
         assert_int_equal(warnings, 1);
+        assert_true(q.fallbacks.algorithms == 1 && q.fallbacks.products == 0);
         assert_int_equal(simt_cublaslt.products, i % 2 ? 3 : 4); /* two, a trial, once more */
     }
 }
