@@ -149,7 +149,7 @@ static enum status make_prompt(const struct chat *r, const struct model *m, stru
     TRY(messages_vars(&r->messages, a, &vars));
     s = model_render(m, vars, &text);
     if (s == OK)
-        s = model_tokenize(m, a, (struct bytes){text.data, text.len}, true, true, out);
+        s = model_tokenize(m, a, (struct bytes){text.data, text.len}, true, AROUND_PROMPT, out);
     buf_clear(&text);
     if (s == OK && out->n == 0)
         s = fail_field(ERR_INVALID, "messages", "`messages` give an empty prompt");

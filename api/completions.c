@@ -85,7 +85,7 @@ static enum status read_prompt(const struct json *v, const char *path, const str
 
     if (json_is(v, JSON_STRING)) {
         *text = v->text;
-        TRY(model_tokenize(m, a, v->text, false, true, list));
+        TRY(model_tokenize(m, a, v->text, true, AROUND_PROMPT, list));
     } else if (json_is(v, JSON_ARRAY)) {
         TRY(fields_tokens(v, path, model_info(m)->n_vocab, a, &list->id));
         list->n = v->count;

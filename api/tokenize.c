@@ -32,7 +32,8 @@ enum status tokenize_text(struct api *a, struct call *c)
     TRY(call_model(a, &m));
     TRY(fields_body(&c->arena, c->body, &body));
     TRY(fields_read(text_table, body, "", &r));
-    TRY(model_tokenize(m, &c->arena, r.prompt.v, false, r.add_special.v, &list));
+    TRY(model_tokenize(m, &c->arena, r.prompt.v, true,
+                       r.add_special.v ? AROUND_TEXT : AROUND_NOTHING, &list));
     buf_printf(&c->out, "{\"count\":%d,\"max_model_len\":%lld,\"tokens\":[", list.n,
                (long long)model_info(m)->context);
     for (int i = 0; i < list.n; i++)

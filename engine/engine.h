@@ -121,10 +121,14 @@ struct token_list {
  * template variables; bos_token and eos_token are supplied. ERR_TEMPLATE when it raises or there is
  * none. */
 enum status model_render(const struct model *m, const struct json *vars, struct buf *out);
-/* special: control tokens in the text become ids. bos: the file's policy adds BOS (not when the
- * text begins with it). */
+enum around { /* what the file's policy puts around a text */
+              AROUND_NOTHING,
+              AROUND_PROMPT, /* BOS, but not when the text begins with it */
+              AROUND_TEXT,   /* BOS and EOS */
+};
+/* special: control tokens in the text become ids. */
 enum status model_tokenize(const struct model *m, struct arena *a, struct bytes text, bool special,
-                           bool bos, struct token_list *out);
+                           enum around around, struct token_list *out);
 struct bytes model_piece(const struct model *m, int32_t token); /* its bytes, borrowed */
 
 /* ---- jobs ------------------------------------------------------------------------------------ */

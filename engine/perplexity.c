@@ -182,8 +182,8 @@ static enum status cut(struct run *r)
     struct token_list empty;
 
     tell(r, "tokenizing", 0);
-    TRY(model_tokenize(m, &r->arena, r->o->text, false, true, &r->all));
-    TRY(model_tokenize(m, &r->arena, (struct bytes){"", 0}, false, true, &empty));
+    TRY(model_tokenize(m, &r->arena, r->o->text, false, AROUND_PROMPT, &r->all));
+    TRY(model_tokenize(m, &r->arena, (struct bytes){"", 0}, false, AROUND_PROMPT, &empty));
     r->windows = r->all.n / r->window;
     if (r->windows < 1)
         return fail(ERR_INVALID, "the text has %d tokens, a window %d: give a longer one", r->all.n,

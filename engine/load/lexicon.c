@@ -121,6 +121,11 @@ static enum status read_arrays(const struct checkpoint *c, struct tokenizer_spec
         o->type[i] = checkpoint_at(c, type, i, &e) && e.integer >= 0 && e.integer <= TOKEN_BYTE
                          ? (int32_t)e.integer
                          : TOKEN_NORMAL;
+    /* Some converters call them plain text; then answers would not end. */
+    for (int i = 0; type && i < s->n_vocab; i++)
+        if ((o->type[i] == TOKEN_NORMAL || o->type[i] == TOKEN_USER) &&
+            tokenizer_spells_end(o->token[i]))
+            o->type[i] = TOKEN_CONTROL;
     s->token = o->token;
     s->merge = o->merge;
     s->score = o->score;
@@ -301,13 +306,17 @@ static enum status open_carried(const struct checkpoint *c, struct tokenizer **o
                                 .config = file_key(c, LEXICON_CONFIG),
                                 .special = file_key(c, LEXICON_SPECIAL)};
     int64_t n_vocab = lexicon_size(c);
-    int32_t bos[TOKENIZER_MAX_ENDS], eos[TOKENIZER_MAX_ENDS], end[TOKENIZER_MAX_ENDS];
+    static const char *const key[] = {KEY "eos_token_id", KEY "eot_token_id", KEY "eom_token_id"};
+    int32_t bos[TOKENIZER_MAX_ENDS], end[3][TOKENIZER_MAX_ENDS], ends[3];
 
     f.n_rows = n_vocab < 1 << 24 ? (int)n_vocab : 0;
     f.bos = read_ids(c, KEY "bos_token_id", bos) ? bos[0] : -1;
-    f.eos = read_ids(c, KEY "eos_token_id", eos) ? eos[0] : -1;
-    f.ends = end;
-    f.n_ends = read_ids(c, KEY "eot_token_id", end);
+    for (int i = 0; i < 3; i++) {
+        if (read_ids(c, key[i], end[i]))
+            ends[f.n_ends++] = end[i][0];
+    }
+    f.eos = checkpoint_key(c, key[0]) && f.n_ends ? ends[0] : -1;
+    f.ends = ends;
     return tokenizer_json_read(&f, out);
 }
 

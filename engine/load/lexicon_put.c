@@ -339,11 +339,11 @@ static void put_id(struct gguf_writer *w, const char *key, int32_t id)
         gguf_put_u32(w, key, (uint32_t)id);
 }
 
-/* Tokens that end a turn besides EOS: GGUF files have room for one. */
-static int32_t turn_end(const struct tokenizer_spec *s)
+/* Tokens that end a turn besides EOS: GGUF files have room for two. */
+static int32_t turn_end(const struct tokenizer_spec *s, int which)
 {
     for (int i = 0; i < s->n_ends; i++) {
-        if (s->ends[i] != s->eos)
+        if (s->ends[i] != s->eos && s->ends[i] < s->n_vocab && which-- == 0)
             return s->ends[i];
     }
     return -1;
@@ -356,7 +356,8 @@ static void put_ids(const struct choice *c, struct gguf_writer *w)
     put_id(w, KEY "bos_token_id", s->bos);
     put_id(w, KEY "eos_token_id", s->eos);
     put_id(w, KEY "unknown_token_id", s->unk);
-    put_id(w, KEY "eot_token_id", turn_end(s));
+    put_id(w, KEY "eot_token_id", turn_end(s, 0));
+    put_id(w, KEY "eom_token_id", turn_end(s, 1));
     put_id(w, KEY "seperator_token_id", c->sep); /* so programs look for it */
     gguf_put_bool(w, KEY "add_bos_token", s->add_bos);
     gguf_put_bool(w, KEY "add_eos_token", s->add_eos);

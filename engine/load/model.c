@@ -503,15 +503,17 @@ enum status model_render(const struct model *m, const struct json *vars, struct 
 }
 
 enum status model_tokenize(const struct model *m, struct arena *a, struct bytes text, bool special,
-                           bool bos, struct token_list *out)
+                           enum around around, struct token_list *out)
 {
+    static const unsigned flag[] = {
+        [AROUND_NOTHING] = 0, [AROUND_PROMPT] = ENCODE_PROMPT, [AROUND_TEXT] = ENCODE_BOS};
     struct tokens t = {0};
     enum status s;
 
     if (!m->tok)
         return fail(ERR_UNSUPPORTED,
                     "this model has no vocabulary: give token ids instead of text");
-    s = tokenizer_encode(m->tok, text, (special ? ENCODE_SPECIAL : 0) | (bos ? ENCODE_BOS : 0), &t);
+    s = tokenizer_encode(m->tok, text, (special ? ENCODE_SPECIAL : 0) | flag[around], &t);
     if (s == OK) {
         out->id = arena_alloc(a, ((size_t)t.n + 1) * sizeof *out->id);
         out->n = t.n;

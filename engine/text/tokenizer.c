@@ -20,11 +20,14 @@
 /* Spellings that end a turn in some family, from the models' generation_config.json. */
 static const char *const end_spelling[] = {
     "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<|return|>", "<|call|>", "<end_of_turn>",
-    "<|endoftext|>", "<|end_of_text|>", "<EOT>", "</s>", "<eos>", "[EOS]",
+    "<|endoftext|>", "<|end_of_text|>", "<end_of_utterance>", "<turn|>",
     "<\xef\xbd\x9c" "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>",
+    /* These may be text of a page or a program as well: by type alone. */
+    "<EOT>", "_<EOT>", "[EOT]", "</s>", "<eos>", "[EOS]",
 };
 /* clang-format on */
-enum { MAX_ENDS = 1 + sizeof end_spelling / sizeof end_spelling[0] };
+enum { N_SPELLINGS = sizeof end_spelling / sizeof end_spelling[0], MAY_BE_TEXT = 6 };
+enum { MAX_ENDS = 1 + N_SPELLINGS };
 
 struct pieces { /* a text for each token */
     char *text;
@@ -98,7 +101,7 @@ static void find_ends(struct tokenizer *t)
     /* Where <|return|> and <|call|> end turns, <|end|> only ends one message of several. */
     bool harmony = tokenizer_find(t, "<|return|>") >= 0 && tokenizer_find(t, "<|call|>") >= 0;
     add_end(t, t->eos);
-    for (int i = 0; i < MAX_ENDS - 1; i++) {
+    for (int i = 0; i < N_SPELLINGS; i++) {
         int32_t id = special_find(&t->special, bytes_of(end_spelling[i]));
         if (harmony && strcmp(end_spelling[i], "<|end|>") == 0)
             continue;
@@ -165,8 +168,8 @@ static enum status build(struct tokenizer *t, const struct tokenizer_spec *spec)
     t->drops_space = spec->add_space_prefix && spec->pipeline->from_scores;
     find_ends(t);
     for (int i = 0; i < spec->n_ends && i < TOKENIZER_MAX_ENDS; i++) {
-        TRY(check_id(spec, "EOS", spec->ends[i]));
-        add_end(t, spec->ends[i]);
+        if (spec->ends[i] < spec->n_vocab) /* some lists name tokens of a larger sibling */
+            add_end(t, spec->ends[i]);
     }
     return OK;
 }
@@ -237,21 +240,35 @@ static enum status encode(const struct tokenizer *t, struct bytes text, unsigned
     return OK;
 }
 
+/* Whether what follows t->before at `from` begins with the same once more. */
+static bool begins_twice(const struct tokenizer *t, const struct tokens *out, int from)
+{
+    int n = t->n_before;
+    return out->n - from >= 2 * n &&
+           memcmp(out->id + from, out->id + from + n, (size_t)n * sizeof *out->id) == 0;
+}
+
 enum status tokenizer_encode(const struct tokenizer *t, struct bytes text, unsigned flags,
                              struct tokens *out)
 {
+    int from = out->n;
     enum status s = OK;
     /* Not more tokens than bytes, but for BOS, EOS and a blank behind each special token. */
     if (text.n > (INT32_MAX - (size_t)out->n) / 4 - 2 * TOKENIZER_MAX_AROUND)
         return fail(ERR_TOO_LARGE, "a text of %zu bytes is too long to encode", text.n);
     if (text.n >= LARGE_TEXT)
         tokens_reserve(out, text.n);
-    for (int i = 0; (flags & ENCODE_BOS) && i < t->n_before; i++)
+    for (int i = 0; (flags & (ENCODE_BOS | ENCODE_PROMPT)) && i < t->n_before; i++)
         tokens_push(out, t->before[i]);
     if (text.n > 0) {
         void *run = pipeline_begin(t->pipeline, text.n);
         s = encode(t, text, flags, run, out);
         pipeline_end(run);
+    }
+    if (t->n_before > 0 && (flags & ENCODE_PROMPT) && begins_twice(t, out, from)) {
+        out->n -= t->n_before;
+        memmove(out->id + from, out->id + from + t->n_before,
+                (size_t)(out->n - from) * sizeof *out->id);
     }
     for (int i = 0; (flags & ENCODE_BOS) && i < t->n_behind; i++)
         tokens_push(out, t->behind[i]);
@@ -321,6 +338,14 @@ int32_t tokenizer_eos(const struct tokenizer *t)
 bool tokenizer_adds_bos(const struct tokenizer *t)
 {
     return t->bos >= 0 && t->n_before > 0 && t->before[0] == t->bos;
+}
+
+bool tokenizer_spells_end(struct bytes spelling)
+{
+    for (int i = 0; spelling.n > 0 && spelling.p[0] == '<' && i < N_SPELLINGS - MAY_BE_TEXT; i++)
+        if (bytes_equal(spelling, end_spelling[i]))
+            return true;
+    return false;
 }
 
 bool tokenizer_is_end(const struct tokenizer *t, int32_t id)

@@ -77,7 +77,9 @@ struct tokenizer_policy tokenizer_default_policy(const char *model, const char *
 enum {                 /* flags of tokenizer_encode */
        ENCODE_BOS = 1, /* put BOS first when the file's policy says so (and EOS last, likewise) */
        ENCODE_SPECIAL =
-           2, /* control tokens written in the text become their ids (chat templates) */
+           2,             /* control tokens written in the text become their ids (chat templates) */
+       ENCODE_PROMPT = 4, /* a model goes on from it: BOS by policy, but once where the text begins
+                              with it, and nothing last */
 };
 /* Appends to `out`. Any bytes are accepted; invalid UTF-8 is encoded as its bytes where the
  * vocabulary can. */
@@ -97,8 +99,10 @@ int32_t tokenizer_bos(const struct tokenizer *t);                        /* -1: 
 int32_t tokenizer_eos(const struct tokenizer *t);
 bool tokenizer_adds_bos(const struct tokenizer *t); /* the file's policy */
 /* Tokens that end a turn: EOS, the file's list, and known spellings (<|im_end|>, <|eot_id|>,
- * <|end|> ...) of control type. */
+ * <|end|> ...). */
 bool tokenizer_is_end(const struct tokenizer *t, int32_t id);
+/* A spelling that is nothing but the end of a turn, of whatever type a file says the token is. */
+bool tokenizer_spells_end(struct bytes spelling);
 
 /* Incremental decoding: what is given out is always whole UTF-8 characters. Zero-initialised is
  * ready. */

@@ -74,7 +74,8 @@ static enum status prompt_tokens(struct chat *s, struct arena *a, struct token_l
     if (status == OK)
         status = model_render(m, vars, &text);
     if (status == OK)
-        status = model_tokenize(m, a, (struct bytes){text.data, text.len}, true, true, out);
+        status =
+            model_tokenize(m, a, (struct bytes){text.data, text.len}, true, AROUND_PROMPT, out);
     buf_clear(&json);
     buf_clear(&text);
     return status;

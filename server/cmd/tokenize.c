@@ -12,8 +12,8 @@ int cmd_tokenize(const struct config *c)
     int code = EXIT_BAD;
     arena_init(&arena, 0);
     if (model_open_text(c->model, &m) != OK || cmd_read_stdin(MAX_TEXT, &text) != OK ||
-        model_tokenize(m, &arena, (struct bytes){text.data, text.len}, c->special, c->bos, &ids) !=
-            OK) {
+        model_tokenize(m, &arena, (struct bytes){text.data, text.len}, c->special,
+                       c->bos ? AROUND_TEXT : AROUND_NOTHING, &ids) != OK) {
         cmd_failed();
     } else {
         for (int i = 0; i < ids.n; i++)

@@ -46,10 +46,11 @@ static void whole(void **state)
 {
     (void)state;
     expect("{\"prompt\":\"ab</s>\"}", 200,
-           OBJECT CHOICE(0, "Hi", "\"stop\"") "]," USAGE(7, 2, 9, 3) "}");
-    /* no template, BOS by policy, and control tokens in the text are text */
+           OBJECT CHOICE(0, "Hi", "\"stop\"") "]," USAGE(4, 2, 6, 3) "}");
+    /* no template, BOS by policy, and control tokens by their spelling, as clients with a template
+     * of their own send them */
     assert_string_equal(fake_job(0)->prompt, "<s>ab</s>");
-    assert_int_equal(fake_job(0)->n_prompt, 7);
+    assert_int_equal(fake_job(0)->n_prompt, 4);
     assert_false(fake_job(0)->spec.max_tokens_given);
     assert_int_equal(fake_job(0)->spec.max_tokens, 0);
 }

@@ -361,8 +361,8 @@ static void test_text(void **state)
     n = fixture_count(fixture_get(&f, "text", "u1"));
     assert_int_equal(text.len, n);
     assert_memory_equal(text.data, fixture_get(&f, "text", "u1")->data, n);
-    assert_int_equal(model_tokenize(m, &a, (struct bytes){text.data, text.len}, true, false, &t),
-                     OK);
+    assert_int_equal(
+        model_tokenize(m, &a, (struct bytes){text.data, text.len}, true, AROUND_NOTHING, &t), OK);
     n = fixture_count(fixture_get(&f, "ids", "i4"));
     assert_int_equal(t.n, n);
     assert_memory_equal(t.id, fixture_i32(&f, "ids"), n * sizeof *t.id);

@@ -166,11 +166,72 @@ static void test_models(void **state)
     arena_clear(&a);
 }
 
+#define B(s)                                                                                       \
+    {                                                                                              \
+        s, sizeof(s) - 1                                                                           \
+    }
+
+/* Some files say that <|im_end|> is plain text, or a user's token: it ends turns all the same. */
+static void test_mistyped_ends(void **state)
+{
+    (void)state;
+    static const struct bytes token[] = {B("a"), B("<|im_end|>"), B("<end_of_turn>"), B("</s>"),
+                                         B("<|endoftext|>")};
+    static const int32_t type[] = {1, 1, TOKEN_USER, TOKEN_USER, TOKEN_CONTROL};
+    char path[] = "/tmp/inferd-lexicon-XXXXXX";
+    int fd = mkstemp(path);
+    struct gguf_writer *w;
+    struct checkpoint *c;
+    struct tokenizer *t;
+    assert_true(fd >= 0);
+    close(fd);
+    assert_int_equal(gguf_create(path, &w), OK);
+    gguf_put_text(w, "tokenizer.ggml.model", bytes_of("gpt2"));
+    gguf_put_texts(w, "tokenizer.ggml.tokens", token, 5);
+    gguf_put_i32s(w, "tokenizer.ggml.token_type", type, 5);
+    assert_int_equal(gguf_start(w), OK);
+    assert_int_equal(gguf_commit(w), OK);
+    gguf_close(w);
+    assert_int_equal(checkpoint_open(path, &c), OK);
+    assert_int_equal(lexicon_open(c, &t), OK);
+    for (int32_t id = 0; id < 5; id++)
+        assert_int_equal(tokenizer_is_end(t, id), id == 1 || id == 2 || id == 4);
+    assert_int_equal(tokenizer_type(t, 1), TOKEN_CONTROL);
+    assert_int_equal(tokenizer_type(t, 3), TOKEN_USER);
+    tokenizer_free(t);
+    checkpoint_close(c);
+    unlink(path);
+}
+
+/* generation_config.json may list several; a GGUF file has room for EOS and two more, also one that
+ * carries its tokenizer.json. */
+static void test_ends_kept(void **state)
+{
+    (void)state;
+    static const int32_t ends[] = {6, 99999, 7, 8};
+    static const char *const name[] = {DATA "gpt2.json", DATA "odd-pattern.json"};
+    for (int i = 0; i < 2; i++) {
+        struct tokenizer_files f = {.bos = -1, .eos = 6, .ends = ends, .n_ends = 4};
+        struct made m;
+        char *file;
+        size_t n;
+        assert_int_equal(file_read(name[i], 1 << 20, &file, &n), OK);
+        f.tokenizer = member(file, n);
+        make(&m, &f, false);
+        for (int32_t id = 0; id < 20; id++)
+            assert_int_equal(tokenizer_is_end(m.t, id), id >= 6 && id <= 8);
+        unmake(&m);
+        xfree(file);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_models),
+        cmocka_unit_test(test_mistyped_ends),
+        cmocka_unit_test(test_ends_kept),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -36,7 +36,8 @@ static void test_info(void **state)
     assert_false(model_info(m)->has_template);
     assert_int_equal(model_render(m, NULL, &out), ERR_TEMPLATE);
     arena_init(&a, 0);
-    assert_int_equal(model_tokenize(m, &a, bytes_of("the<|im_end|>"), true, false, &t), OK);
+    assert_int_equal(model_tokenize(m, &a, bytes_of("the<|im_end|>"), true, AROUND_NOTHING, &t),
+                     OK);
     assert_int_equal(t.id[t.n - 1], 268);
     assert_true(bytes_equal(model_piece(m, 268), "<|im_end|>"));
     arena_clear(&a);
@@ -150,7 +151,8 @@ static void test_jinja(void **state)
     assert_int_equal(model_open_text("build/tiny.jinja", &m), OK);
     assert_int_equal(model_render(m, v, &out), OK);
     assert_string_equal(out.data, "<s>[hi]"); /* theirs wins over ours; the file has no EOS */
-    assert_int_equal(model_tokenize(m, &a, bytes_of("x"), false, false, &t), ERR_UNSUPPORTED);
+    assert_int_equal(model_tokenize(m, &a, bytes_of("x"), false, AROUND_NOTHING, &t),
+                     ERR_UNSUPPORTED);
     model_close_text(m);
     arena_clear(&a);
     buf_clear(&out);
@@ -222,7 +224,8 @@ static void test_random_model(void **state)
     for (int i = 0; i < 512; i++)
         assert_true(isfinite(logits[i]) && fabsf(logits[i]) < 100);
     assert_true(bytes_equal(model_piece(s.m, 42), "<42>"));
-    assert_int_equal(model_tokenize(s.m, NULL, bytes_of("x"), false, false, &t), ERR_UNSUPPORTED);
+    assert_int_equal(model_tokenize(s.m, NULL, bytes_of("x"), false, AROUND_NOTHING, &t),
+                     ERR_UNSUPPORTED);
     has(model_info(s.m)->kernels, "q4_0");
     has(model_info(s.m)->kernels, "vectors");
     step_close(&s);

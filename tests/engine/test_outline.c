@@ -102,8 +102,8 @@ static void same_text(const struct model *a, const char *path)
     assert_int_equal(model_open_text(path, &b), OK);
     for (int special = 0; special < 2; special++) {
         struct bytes t = {text, sizeof text - 1};
-        assert_int_equal(model_tokenize(a, &arena, t, special, true, &x), OK);
-        assert_int_equal(model_tokenize(b, &arena, t, special, true, &y), OK);
+        assert_int_equal(model_tokenize(a, &arena, t, special, AROUND_TEXT, &x), OK);
+        assert_int_equal(model_tokenize(b, &arena, t, special, AROUND_TEXT, &y), OK);
         assert_int_equal(x.n, y.n);
         assert_memory_equal(x.id, y.id, (size_t)x.n * sizeof *x.id);
     }

@@ -297,6 +297,56 @@ static void test_overlapping_special_tokens(void **state)
     tokenizer_free(t);
 }
 
+/* What a model goes on from: BOS once, also where a template has written it; never EOS. */
+static void test_prompts(void **state)
+{
+    (void)state;
+    static const struct bytes token[] = {B("x"), B("<s>"), B("</s>"), B("<"), B("s"), B(">")};
+    static const int32_t type[] = {1, TOKEN_CONTROL, TOKEN_CONTROL, 1, 1, 1};
+    static const int32_t around[] = {1, 2};
+    struct tokenizer_spec s = {.model = "gpt2",
+                               .n_vocab = 6,
+                               .token = token,
+                               .type = type,
+                               .bos = 1,
+                               .eos = 2,
+                               .unk = -1,
+                               .add_bos = true,
+                               .add_eos = true};
+    struct tokenizer *t = NULL;
+    assert_int_equal(tokenizer_new(&s, &t), OK);
+    EXPECT(t, "<s>x", ENCODE_PROMPT | ENCODE_SPECIAL, 1, 0);
+    EXPECT(t, "x", ENCODE_PROMPT | ENCODE_SPECIAL, 1, 0);
+    EXPECT(t, "", ENCODE_PROMPT | ENCODE_SPECIAL, 1);
+    EXPECT(t, "<s><s>x", ENCODE_PROMPT | ENCODE_SPECIAL, 1, 1, 0);
+    EXPECT(t, "<s>x", ENCODE_PROMPT, 1, 3, 4, 5, 0); /* text that looks like it */
+    EXPECT(t, "<s>x", ENCODE_BOS | ENCODE_SPECIAL, 1, 1, 0, 2);
+    tokenizer_free(t);
+
+    s.before = around; /* of two tokens, as GLM's [gMASK]<sop> */
+    s.n_before = 2;
+    assert_int_equal(tokenizer_new(&s, &t), OK);
+    EXPECT(t, "<s></s>x", ENCODE_PROMPT | ENCODE_SPECIAL, 1, 2, 0);
+    EXPECT(t, "<s>x", ENCODE_PROMPT | ENCODE_SPECIAL, 1, 2, 1, 0);
+    tokenizer_free(t);
+}
+
+/* A list of ends may name tokens that a smaller sibling's vocabulary has not. */
+static void test_ends_beyond(void **state)
+{
+    (void)state;
+    static const int32_t ends[] = {151645, 0};
+    struct tokenizer_spec s = small;
+    struct tokenizer *t = NULL;
+    s.ends = ends;
+    s.n_ends = 2;
+    assert_int_equal(tokenizer_new(&s, &t), OK);
+    assert_true(tokenizer_is_end(t, 3));
+    assert_true(tokenizer_is_end(t, 0));
+    assert_false(tokenizer_is_end(t, 151645));
+    tokenizer_free(t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -307,6 +357,8 @@ int main(void)
         cmocka_unit_test(test_detok),
         cmocka_unit_test(test_hostile_specs),
         cmocka_unit_test(test_overlapping_special_tokens),
+        cmocka_unit_test(test_prompts),
+        cmocka_unit_test(test_ends_beyond),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

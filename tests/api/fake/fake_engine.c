@@ -238,7 +238,7 @@ enum status model_render(const struct model *m, const struct json *vars, struct 
 }
 
 enum status model_tokenize(const struct model *m, struct arena *a, struct bytes text, bool special,
-                           bool bos, struct token_list *out)
+                           enum around around, struct token_list *out)
 {
     size_t i = 0;
 
@@ -247,7 +247,7 @@ enum status model_tokenize(const struct model *m, struct arena *a, struct bytes 
     if (!out->id)
         return fail(ERR_TOO_LARGE, "the text is too long");
     out->n = 0;
-    if (bos && text.n)
+    if (around && text.n)
         out->id[out->n++] = FAKE_BOS;
     while (i < text.n) {
         bool end = special && text.n - i >= 4 && memcmp(text.p + i, "</s>", 4) == 0;
