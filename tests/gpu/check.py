@@ -77,6 +77,8 @@ class Check:
                 old = json.load(f)
             self.state = old if old.get('key') == self.key else self.state
         self.state['key'] = self.key
+        # What the user's cache holds from elsewhere is neither used nor changed.
+        os.environ.setdefault('INFERD_GPU_CACHE', os.path.abspath(os.path.join(options.state, 'cache')))
         self.end = time.monotonic() + options.seconds
 
     def version(self):

@@ -45,6 +45,7 @@ static void test_defaults(void **state)
 static void test_cache(void **state)
 {
     (void)state;
+    unsetenv("INFERD_GPU_CACHE"); /* the tests' own */
     setenv("HOME", "/srv/somebody", 1);
     setenv("XDG_CACHE_HOME", "/var/cache/somebody", 1);
     assert_int_equal(parse(CMD_SERVE, 0, NULL), OK);

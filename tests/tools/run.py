@@ -22,6 +22,7 @@ OK = re.compile(rb'^\[       OK \] ', re.M)
 SKIPPED = re.compile(rb'^\[  SKIPPED \] ', re.M)
 SKIP_LINE = re.compile(rb'^SKIP\b.*', re.M)
 E2E_XML = 'build/e2e.xml'
+CACHE = 'build/cache'  # of what is known of GPUs: the tests' own, not the user's
 # A sanitizer reserves terabytes of addresses; where a process may not, the program never begins.
 NO_SANITIZER = re.compile(
     rb'ReserveShadowMemoryRange failed|ThreadSanitizer: unexpected memory mapping|'
@@ -202,6 +203,7 @@ def main():
     parser.add_argument('--threaded', action='store_true', help='only programs that can start threads')
     parser.add_argument('program', nargs='*')
     args = parser.parse_args()
+    os.environ['INFERD_GPU_CACHE'] = os.path.abspath(CACHE)
     if args.threaded:
         chosen = [p for p in args.program if starts_threads(p)]
         print(f'-- {len(args.program) - len(chosen)} programs are left out: they start no thread')

@@ -90,6 +90,12 @@ class Run(unittest.TestCase):
         args = ['--jobs', '2', '--check', check, '--check', skipped, '--fuzz-seconds', '7']
         self.assertEqual(self.last(*args, good, bad, fuzz), (1, '2 passed, 2 failed, 1 skipped'))
 
+    def test_cache(self):
+        """Programs, checks and all that they start leave the user's cache alone."""
+        own = os.path.join(os.path.realpath(self.folder), 'build', 'cache')
+        path = self.program(f'[ "$INFERD_GPU_CACHE" = "{own}" ] && printf "{OK}"')
+        self.assertEqual(self.last(path), (0, '1 passed, 0 failed, 0 skipped'))
+
     def test_threaded(self):
         """Under the thread sanitizer too, which itself starts threads, only the program's own calls count."""
         body = 'int main(void) { CALL; puts("[ RUN      ] a\\n[       OK ] a"); return 0; }\n'
