@@ -374,7 +374,10 @@ static bool cuda_can(const struct device *dev, const struct op_case *c, struct c
     const struct dtype_info *w = dtype_info(c->w);
     bool weight = c->op == OP_linear || c->op == OP_embed;
     struct choice found = {.kernel = "rows", .layout = LAYOUT_ROWS};
-    if (c->op == OP_embed && (!cuda_embeds(c->w) || c->k % w->block != 0))
+    const size_t panels = weight ? cuda_panel_bytes(c->w, c->n, c->k) : 0;
+    if (c->op == OP_embed && !cuda_embeds(c->w) && panels == 0)
+        return false;
+    if (weight && c->k % w->block != 0)
         return false;
     if (weight)
         found.bytes = dtype_row_bytes(c->w, c->k) * (size_t)c->n;
@@ -382,9 +385,10 @@ static bool cuda_can(const struct device *dev, const struct op_case *c, struct c
         found = (struct choice){.kernel = "mma",
                                 .layout = LAYOUT_ROWS,
                                 .bytes = (size_t)(cuda_half_stride(c->k) * c->n)};
-    else if (c->op == OP_linear && cuda_panel_bytes(c->w, c->n, c->k) != 0)
-        found = (struct choice){
-            .kernel = "mma", .layout = LAYOUT_PANEL, .bytes = cuda_panel_bytes(c->w, c->n, c->k)};
+    else if (c->op == OP_linear && panels != 0)
+        found = (struct choice){.kernel = "mma", .layout = LAYOUT_PANEL, .bytes = panels};
+    else if (c->op == OP_embed && !cuda_embeds(c->w))
+        found = (struct choice){.kernel = "panels", .layout = LAYOUT_PANEL, .bytes = panels};
     else if (c->op == OP_linear && c->w != DT_F32)
         return false;
     if (c->op == OP_linear) {

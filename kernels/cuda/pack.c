@@ -2,11 +2,11 @@
  *
  * The weights are cut into pieces of about a megabyte. Several threads fill pinned slots, which is
  * where a file is read: each asks for its piece at once, so the disk has as many requests as there
- * are threads. This thread, the device's, hands full slots to the stream in order and frees them
- * when their tickets have ended; no other calls the runtime. Blocks go over as the file has them
- * and become panels on the device, in its scratch; formats that have no kernel for that are put in
- * order by the threads. The invariant: slot i % n_slots holds piece i from when a thread takes it
- * until `freed` passes it. */
+ * are threads. This thread, the device's, hands full slots to a stream of copies in order and frees
+ * them when their tickets have ended; no other calls the runtime. Blocks go over as the file has
+ * them, each slot to its like in the device's scratch, and become panels on the device's own stream
+ * while the next copies run, so that the bus never waits for a kernel. The invariant: slot i %
+ * n_slots, here and there, holds piece i from when a thread takes it until `freed` passes it. */
 #include "kernels/cuda/pack.h"
 
 #include <stdatomic.h>
@@ -22,7 +22,7 @@ enum { PIECE = 1 << 20, SMALL = 4 << 20 };
 /* A unit: a row, or 16 of them where they become a panel. */
 struct weight {
     const struct pack_item *item;
-    enum { AS_ROWS, AS_BLOCKS, AS_PANELS } how; /* what lies in a slot */
+    bool panel; /* rows of blocks in a slot, panels when packed; else rows */
     int64_t rows, k;
     int64_t unit_rows, units;
     size_t stride;                /* of a row in a slot */
@@ -60,20 +60,20 @@ static enum status look_at(const struct pack_item *it, struct weight *w)
     const enum dtype t = (enum dtype)it->src[0].dtype;
     const bool panel = it->how->layout == LAYOUT_PANEL;
     const size_t row = dtype_row_bytes(t, it->src[0].shape[1]);
-    *w = (struct weight){.item = it, .k = it->src[0].shape[1], .unit_rows = panel ? PANEL_ROWS : 1};
+    *w = (struct weight){.item = it, .panel = panel, .k = it->src[0].shape[1]};
+    w->unit_rows = panel ? PANEL_ROWS : 1;
     for (int i = 0; i < it->n; i++)
         w->rows += it->src[i].shape[0];
     w->units = (w->rows + w->unit_rows - 1) / w->unit_rows;
     w->out_bytes = it->how->bytes / (size_t)w->units;
-    w->how = !panel ? AS_ROWS : cuda_panel_makes(t) ? AS_BLOCKS : AS_PANELS;
-    w->stride = w->how == AS_ROWS ? w->out_bytes : row; /* rows may be padded */
-    w->slot_bytes = w->how == AS_BLOCKS ? row * PANEL_ROWS : w->out_bytes;
+    w->stride = panel ? row : w->out_bytes; /* rows may be padded */
+    w->slot_bytes = w->stride * (size_t)w->unit_rows;
     bool fits = panel ? cuda_panel_bytes(t, w->rows, w->k) == it->how->bytes : w->stride >= row;
     if (!fits || it->how->bytes == 0 || (!panel && it->how->layout != LAYOUT_ROWS))
         return fail(ERR_INTERNAL, "pack: %s [%lld, %lld], a choice of %zu bytes, layout %d",
                     dtype_info(t)->name, (long long)w->rows, (long long)w->k, it->how->bytes,
                     (int)it->how->layout);
-    if (w->slot_bytes > RING_BYTES)
+    if (w->slot_bytes > RING_BYTES) /* a queue's scratch is larger than the ring */
         return fail(ERR_UNSUPPORTED, "pack: rows of %s with %lld columns are too long",
                     dtype_info(t)->name, (long long)w->k);
     return OK;
@@ -135,10 +135,7 @@ static void fill(const struct line *l, int i)
     const struct piece *p = &l->piece[i];
     const struct weight *w = p->w;
     char *slot = l->slots + (size_t)(i % l->n_slots) * l->slot_bytes;
-    if (w->how == AS_PANELS)
-        cuda_panel_pack(w->item->src, w->item->n, p->first, p->count, slot);
-    else
-        copy_rows(w, p->first * w->unit_rows, p->count * w->unit_rows, slot);
+    copy_rows(w, p->first * w->unit_rows, p->count * w->unit_rows, slot);
 }
 
 static void *filler(void *arg)
@@ -163,23 +160,43 @@ static void *filler(void *arg)
 
 /* ---- emptying them: the device's thread ------------------------------------------------------ */
 
-static enum status submit(struct cuda_queue *q, const struct line *l, int i)
+/* The stream that copies, beside the device's own, which waits for each copy. */
+struct copies {
+    cudaStream_t stream;
+    cudaEvent_t done; /* of the last copy */
+};
+
+static enum status copies_open(struct copies *c)
+{
+    TRY(cuda_check(cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking), "stream"));
+    return cuda_check(cudaEventCreateWithFlags(&c->done, cudaEventDisableTiming), "event");
+}
+
+static void copies_close(struct copies *c)
+{
+    if (c->done)
+        cudaEventDestroy(c->done);
+    if (c->stream)
+        cudaStreamDestroy(c->stream);
+}
+
+static enum status submit(struct cuda_queue *q, const struct copies *c, const struct line *l, int i)
 {
     const struct piece *p = &l->piece[i];
     const struct weight *w = p->w;
-    const char *slot = l->slots + (size_t)(i % l->n_slots) * l->slot_bytes;
+    const size_t at = (size_t)(i % l->n_slots) * l->slot_bytes;
     char *out = (char *)w->item->dst->data + (size_t)p->first * w->out_bytes;
-    bool raw = w->how == AS_BLOCKS;
+    char *to = w->panel ? (char *)q->scratch + at : out;
     int64_t left = w->rows - p->first * w->unit_rows, rows = p->count * w->unit_rows;
     rows = rows < left ? rows : left;
-    size_t bytes = raw ? (size_t)rows * w->stride : (size_t)p->count * w->slot_bytes;
-    TRY(cuda_check(
-        cudaMemcpyAsync(raw ? q->scratch : out, slot, bytes, cudaMemcpyHostToDevice, q->stream),
-        "upload"));
-    if (!raw)
+    TRY(cuda_check(cudaMemcpyAsync(to, l->slots + at, (size_t)rows * w->stride,
+                                   cudaMemcpyHostToDevice, c->stream),
+                   "upload"));
+    TRY(cuda_check(cudaEventRecord(c->done, c->stream), "record"));
+    TRY(cuda_check(cudaStreamWaitEvent(q->stream, c->done, 0), "wait"));
+    if (!w->panel)
         return OK;
-    const struct panel_raw r = {(enum dtype)w->item->src[0].dtype, q->scratch, out, (int)rows,
-                                w->k};
+    const struct panel_raw r = {(enum dtype)w->item->src[0].dtype, to, out, (int)rows, w->k};
     return cuda_panel_make(q, &r);
 }
 
@@ -207,7 +224,8 @@ static enum status await(struct line *l, struct ring *r, const uint64_t *ticket,
 }
 
 /* Without other threads this one fills the slots too. */
-static enum status empty(struct cuda_queue *q, struct line *l, struct ring *r, bool alone)
+static enum status empty(struct cuda_queue *q, const struct copies *c, struct line *l,
+                         struct ring *r, bool alone)
 {
     uint64_t ticket[RING_BYTES / PIECE];
     for (int i = 0; i < l->n; i++) {
@@ -217,7 +235,7 @@ static enum status empty(struct cuda_queue *q, struct line *l, struct ring *r, b
             fill(l, i);
         else
             TRY(await(l, r, ticket, i));
-        TRY(submit(q, l, i));
+        TRY(submit(q, c, l, i));
         TRY(ring_record(r, &ticket[i % l->n_slots]));
     }
     return ring_drain(r);
@@ -227,16 +245,20 @@ static enum status run(struct cuda_queue *q, struct line *l, struct ring *r, siz
 {
     pthread_t thread[CUDA_PACK_THREADS];
     const int n = bytes < SMALL ? 0 : cuda_pack_threads();
+    struct copies c = {0};
+    enum status s = copies_open(&c);
     int started = 0;
-    while (started < n && thread_start(&thread[started], "pack", filler, l) == OK)
+    while (s == OK && started < n && thread_start(&thread[started], "pack", filler, l) == OK)
         started++;
-    enum status s = empty(q, l, r, started == 0);
+    if (s == OK)
+        s = empty(q, &c, l, r, started == 0);
     pthread_mutex_lock(&l->lock);
     l->stop = true;
     pthread_cond_broadcast(&l->changed);
     pthread_mutex_unlock(&l->lock);
     for (int i = 0; i < started; i++)
         pthread_join(thread[i], NULL);
+    copies_close(&c);
     return s;
 }
 

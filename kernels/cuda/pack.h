@@ -23,7 +23,6 @@ struct panel_raw {
     int rows;
     int64_t k;
 };
-bool cuda_panel_makes(enum dtype t);
 enum status cuda_panel_make(struct cuda_queue *q, const struct panel_raw *r);
 
 #endif

@@ -76,9 +76,6 @@ QUANT_FN bool cuda_panel_fp4(enum panel_scales s)
 const struct panel_format *cuda_panel_format(enum dtype t);
 /* Bytes of a packed [n, k]; 0: cannot be packed. */
 size_t cuda_panel_bytes(enum dtype t, int64_t n, int64_t k);
-/* Packs tiles of 16 rows [first, first + count) of n tensors [N_i, K], stacked along N, in host
- * memory, to `out` (count * columns / 64 * tile_bytes). Rows beyond the last are zero. */
-void cuda_panel_pack(const struct tensor *src, int n, int64_t first, int64_t count, void *out);
 
 /* Embedding from a table in panels (kernels/cuda/embed_panel.cu). */
 struct cuda_queue;

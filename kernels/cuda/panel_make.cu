@@ -1,16 +1,32 @@
 /* panel_make.cu - puts blocks as a file has them into panels, on the device, while weights are
  * loaded: a processor rearranges about 0.2 GB/s, and there are few of them.
  *
- * A warp makes a tile, a lane all words that are its own there, so no two threads write to one.
- * What lies where is panel.h's; the same bytes as kernels/cuda/panel.c gives. Bytes: the blocks
- * once (a lane reads single bytes of lines that its warp shares) and the tiles once. */
+ * A warp makes a tile, a lane all words that are its own there, so no two threads write to one:
+ * of the formats that have panels of their own a fragment's, else a group of 32 columns of a row.
+ * What lies where is panel.h's. Bytes: the blocks once (a lane reads single bytes of lines that its
+ * warp shares) and the tiles once. */
 #include "kernels/cuda/common.cuh"
 
 extern "C" {
 #include "kernels/cuda/pack.h"
 #include "kernels/cuda/panel.h"
+#include "kernels/quant/f8_e4m3.h"
+#include "kernels/quant/iq1_m.h"
+#include "kernels/quant/iq1_s.h"
+#include "kernels/quant/iq2_s.h"
+#include "kernels/quant/iq2_xs.h"
+#include "kernels/quant/iq2_xxs.h"
+#include "kernels/quant/iq3_s.h"
+#include "kernels/quant/iq3_xxs.h"
+#include "kernels/quant/iq4_nl.h"
+#include "kernels/quant/iq4_xs.h"
 #include "kernels/quant/mxfp4.h"
+#include "kernels/quant/nf4.h"
 #include "kernels/quant/nvfp4.h"
+#include "kernels/quant/q1_0.h"
+#include "kernels/quant/q2_0.h"
+#include "kernels/quant/q2_k.h"
+#include "kernels/quant/q3_k.h"
 #include "kernels/quant/q4_0.h"
 #include "kernels/quant/q4_1.h"
 #include "kernels/quant/q4_k.h"
@@ -19,6 +35,10 @@ extern "C" {
 #include "kernels/quant/q5_k.h"
 #include "kernels/quant/q6_k.h"
 #include "kernels/quant/q8_0.h"
+#include "kernels/quant/q8_1.h"
+#include "kernels/quant/q8_k.h"
+#include "kernels/quant/tq1_0.h"
+#include "kernels/quant/tq2_0.h"
 }
 
 enum { THREADS = 256 };
@@ -29,6 +49,7 @@ struct make_args {
     uint8_t *out;
     int64_t row_bytes, k, tiles;
     int rows, chunks, tile_bytes;
+    int block, bytes; /* of the format: weights, bytes */
 };
 
 /* Formats: bits, scales, and integer i of a group of a block, or its code of e2m1. */
@@ -44,6 +65,13 @@ struct make_args {
     X(Q6_K, 6, PANEL_6, q6_k_at(b, group, i))                                                      \
     X(NVFP4, 4, PANEL_E4, nvfp4_code(b, group, i))                                                 \
     X(MXFP4, 4, PANEL_E8, quant_nibble(b + 1, i))
+
+/* Formats of PANEL_ANY. */
+#define OTHERS(X)                                                                                  \
+    X(Q1_0, q1_0) X(Q2_0, q2_0) X(Q8_1, q8_1) X(Q2_K, q2_k) X(Q3_K, q3_k) X(Q8_K, q8_k)            \
+    X(IQ1_S, iq1_s) X(IQ1_M, iq1_m) X(IQ2_XXS, iq2_xxs) X(IQ2_XS, iq2_xs) X(IQ2_S, iq2_s)          \
+    X(IQ3_XXS, iq3_xxs) X(IQ3_S, iq3_s) X(IQ4_NL, iq4_nl) X(IQ4_XS, iq4_xs) X(TQ1_0, tq1_0)        \
+    X(TQ2_0, tq2_0)
 /* clang-format on */
 
 #define FORMAT(Name, bits, scales, call)                                                           \
@@ -160,6 +188,105 @@ template <class F> static __device__ void make_tile(const make_args &a, int64_t 
         put(out + 512 + lane * 4, fifth);
 }
 
+/* --- a group a lane: lane 16 group + row */
+
+/* Register `reg`, of 4 bytes, of the row's quarter, where a lane has 16 bytes. */
+static __device__ uint8_t *word_at(uint8_t *tile, int part, int row, int quarter, int reg)
+{
+    return tile + (part * 32 + row % 8 * 4 + quarter) * 16 + reg * 4;
+}
+
+static __device__ panel_any scales_any(const struct quant_ints &o)
+{
+    const bool halves = o.sum == QUANT_HALVES, apart = o.sum == QUANT_APART;
+    panel_any a;
+    a.d0 = halves ? o.d : __fmul_rn(o.d, static_cast<float>(o.sc[0]));
+    a.d1 = apart ? __fmul_rn(o.d, static_cast<float>(o.sc[1])) : 0;
+    a.m = o.has_min ? o.m : -0.0f;
+    a.sc0 = static_cast<int8_t>(halves ? o.sc[0] : 1);
+    a.sc1 = static_cast<int8_t>(halves ? o.sc[1] : !apart);
+    a.mn0 = static_cast<int8_t>(o.mn[0]);
+    a.mn1 = static_cast<int8_t>(o.mn[1]);
+    return a;
+}
+
+/* The integers and scales of a group of any format, all zero without a block. */
+static __device__ void group_any(enum dtype t, const uint8_t *block, int in, struct quant_ints *o)
+{
+    switch (t) {
+#define CASE(Name, name)                                                                           \
+    case DT_##Name:                                                                                \
+        return name##_ints(block, in, o);
+        OTHERS(CASE)
+#undef CASE
+    default:
+        return;
+    }
+}
+
+static __device__ void make_any(const make_args &a, uint8_t *tile, int row, int group,
+                                const uint8_t *block, int in)
+{
+    struct quant_ints o = {};
+    panel_any scales = {};
+    if (block) {
+        group_any(a.type, block, in, &o);
+        scales = scales_any(o);
+    }
+    for (int i = 0; i < QUANT_GROUP; i += 4) {
+        uint32_t v = 0;
+        for (int b = 0; b < 4; b++)
+            v |= static_cast<uint32_t>(static_cast<uint8_t>(o.q[i + b])) << 8 * b;
+        put(word_at(tile, group, row, i % 16 / 4, row / 8 + i / 16 * 2), v);
+    }
+    reinterpret_cast<panel_any *>(tile + 1024)[(group * 8 + row % 8) * 2 + row / 8] = scales;
+}
+
+/* Four codes of e4m3 as panel.h has them. */
+static __device__ uint32_t four_e4m3(const uint8_t *code)
+{
+    uint32_t v = 0;
+    for (int i = 0; i < 4; i++) {
+        const uint32_t sign = code[i] >> 7, rest = code[i] & 0x7f;
+        v |= (i < 2 ? sign << 15 | rest << 7 : sign << 14 | rest) << i % 2 * 16;
+    }
+    return v;
+}
+
+/* f32 d | 64 codes, of which these are 32. */
+static __device__ void make_floats(const make_args &a, uint8_t *tile, int row, int group,
+                                   const uint8_t *block)
+{
+    const bool bytes = a.type == DT_F8_E4M3;
+    for (int i = 0; i < QUANT_GROUP; i += bytes ? 4 : 8) {
+        const int quarter = group * 2 + i / 16, half = i % 16 / 8;
+        const uint8_t *code = block + sizeof(float) + (group * QUANT_GROUP + i) / (bytes ? 1 : 2);
+        if (bytes)
+            put(word_at(tile, half, row, quarter, row / 8 * 2 + i % 8 / 4),
+                block ? four_e4m3(code) : 0);
+        else
+            put(word_at(tile, 0, row, quarter, row / 8 * 2 + half), block ? quant_u32(code) : 0);
+    }
+    if (group == 0)
+        put(tile + (bytes ? 1024 : 512) + (row % 8 * 2 + row / 8) * 4,
+            block ? quant_u32(block) : 0);
+}
+
+static __device__ void make_groups(const make_args &a, int64_t tile)
+{
+    const int lane = threadIdx.x % 32, r = lane % PANEL_ROWS, group = lane / PANEL_ROWS;
+    const int64_t row = tile / a.chunks * PANEL_ROWS + r;
+    const int64_t col = tile % a.chunks * PANEL_COLS + group * QUANT_GROUP;
+    const uint8_t *block = a.raw + row * a.row_bytes + col / a.block * a.bytes;
+    uint8_t *out = a.out + tile * a.tile_bytes;
+    if (col >= a.k || row >= a.rows)
+        block = nullptr;
+    if (a.type == DT_F8_E4M3 || a.type == DT_NF4)
+        make_floats(a, out, r, group, block);
+    else
+        make_any(a, out, r, group, block, static_cast<int>(col % a.block) / QUANT_GROUP);
+}
+
 /* One kernel for all formats: it runs once a weight. */
 static __global__ void __launch_bounds__(THREADS) panel_make(make_args a)
 {
@@ -173,19 +300,7 @@ static __global__ void __launch_bounds__(THREADS) panel_make(make_args a)
         FORMATS(CASE)
 #undef CASE
     default:
-        return;
-    }
-}
-
-bool cuda_panel_makes(enum dtype t)
-{
-    switch (t) {
-#define CASE(Name, bits, scales, call) case DT_##Name:
-        FORMATS(CASE)
-#undef CASE
-        return true;
-    default:
-        return false;
+        return make_groups(a, tile);
     }
 }
 
@@ -202,6 +317,8 @@ enum status cuda_panel_make(struct cuda_queue *q, const struct panel_raw *r)
     a.chunks = chunks;
     a.tiles = static_cast<int64_t>((r->rows + PANEL_ROWS - 1) / PANEL_ROWS) * chunks;
     a.tile_bytes = cuda_panel_format(r->type)->tile_bytes;
+    a.block = dtype_info(r->type)->block;
+    a.bytes = dtype_info(r->type)->bytes;
     const unsigned blocks = static_cast<unsigned>((a.tiles * 32 + THREADS - 1) / THREADS);
     return cuda_check(gpu_launch(panel_make, dim3(blocks), THREADS, 0, q->stream, a), "panels");
 }

@@ -2,7 +2,7 @@
  * points that are used most, and signs.
  *
  * An entry holds its values as fields of 2 or 3 bits, the first in the lowest. The tables are
- * iq_grid.c, made by tests/tools/gen_grids.py. */
+ * iq_tables.h, made by tests/tools/gen_grids.py; device code has its own copy of them. */
 #ifndef KERNELS_QUANT_IQ_H
 #define KERNELS_QUANT_IQ_H
 
@@ -11,6 +11,17 @@
 extern const uint16_t iq1_grid[2048];                                        /* 8 x 2 bits */
 extern const uint16_t iq2_xxs_grid[256], iq2_xs_grid[512], iq2_s_grid[1024]; /* 8 x 2 bits */
 extern const uint16_t iq3_xxs_grid[256], iq3_s_grid[512];                    /* 4 x 3 bits */
+
+#ifdef __CUDACC__
+#define IQ_TABLE(name, n) static __device__ const uint16_t name##_gpu[n]
+#include "kernels/quant/iq_tables.h"
+#undef IQ_TABLE
+#endif
+#ifdef __CUDA_ARCH__
+#define IQ_GRID(name) name##_gpu
+#else
+#define IQ_GRID(name) name
+#endif
 
 /* 7 stored signs; the eighth makes their number even. */
 QUANT_FN int iq_signs(uint32_t seven)
@@ -25,7 +36,7 @@ QUANT_FN int iq_signs(uint32_t seven)
 QUANT_FN void iq1_put(int index, int delta, int8_t *q)
 {
     for (int i = 0; i < 8; i++)
-        q[i] = (int8_t)(8 * ((iq1_grid[index] >> 2 * i & 3) - 1) + delta);
+        q[i] = (int8_t)(8 * ((IQ_GRID(iq1_grid)[index] >> 2 * i & 3) - 1) + delta);
 }
 
 /* 8 weights of IQ2: the fields mean 8, 25 and 43. */

@@ -13,7 +13,7 @@ QUANT_FN void iq1_m_ints(const uint8_t *b, int group, struct quant_ints *o)
     int d = 0;
     for (int i = 0; i < 4; i++)
         d |= quant_u16(b + 48 + 2 * i) >> 12 << 4 * i;
-    quant_set(o, half_f16((uint16_t)d) * 0.125f, QUANT_HALVES);
+    quant_set(o, QUANT_HALF((uint16_t)d) * 0.125f, QUANT_HALVES);
     for (int h = 0; h < 2; h++)
         o->sc[h] = 2 * (quant_u16(b + 48 + group / 2 * 2) >> (group % 2 * 6 + 3 * h) & 7) + 1;
     for (int i = 0; i < 4; i++) {

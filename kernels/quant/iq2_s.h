@@ -15,7 +15,7 @@ QUANT_FN void iq2_s_ints(const uint8_t *b, int group, struct quant_ints *o)
     o->sc[1] = 2 * (b[74 + group] >> 4) + 1;
     for (int i = 0; i < 4; i++) {
         int index = b[2 + 4 * group + i] | (b[66 + group] >> 2 * i & 3) << 8;
-        iq2_put(iq2_s_grid[index], b[34 + 4 * group + i], o->q + 8 * i);
+        iq2_put(IQ_GRID(iq2_s_grid)[index], b[34 + 4 * group + i], o->q + 8 * i);
     }
 }
 

@@ -14,7 +14,7 @@ QUANT_FN void iq2_xs_ints(const uint8_t *b, int group, struct quant_ints *o)
     o->sc[1] = 2 * (b[66 + group] >> 4) + 1;
     for (int i = 0; i < 4; i++) {
         int v = quant_u16(b + 2 + 8 * group + 2 * i);
-        iq2_put(iq2_xs_grid[v & 511], iq_signs((unsigned)v >> 9), o->q + 8 * i);
+        iq2_put(IQ_GRID(iq2_xs_grid)[v & 511], iq_signs((unsigned)v >> 9), o->q + 8 * i);
     }
 }
 

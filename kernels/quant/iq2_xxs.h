@@ -14,7 +14,7 @@ QUANT_FN void iq2_xxs_ints(const uint8_t *b, int group, struct quant_ints *o)
     quant_set(o, quant_f16(b) * 0.125f, QUANT_WHOLE);
     o->sc[0] = o->sc[1] = 2 * (int)(rest >> 28) + 1;
     for (int i = 0; i < 4; i++)
-        iq2_put(iq2_xxs_grid[at[i]], iq_signs(rest >> 7 * i), o->q + 8 * i);
+        iq2_put(IQ_GRID(iq2_xxs_grid)[at[i]], iq_signs(rest >> 7 * i), o->q + 8 * i);
 }
 
 #endif

@@ -14,7 +14,7 @@ QUANT_FN void iq3_s_ints(const uint8_t *b, int group, struct quant_ints *o)
     o->sc[0] = o->sc[1] = 2 * (b[106 + group / 2] >> group % 2 * 4 & 15) + 1;
     for (int i = 0; i < 32; i++) {
         int index = b[2 + 8 * group + i / 4] | (b[66 + group] >> i / 4 & 1) << 8;
-        int v = 2 * (iq3_s_grid[index] >> i % 4 * 3 & 7) + 1;
+        int v = 2 * (IQ_GRID(iq3_s_grid)[index] >> i % 4 * 3 & 7) + 1;
         o->q[i] = (int8_t)(b[74 + 4 * group + i / 8] >> i % 8 & 1 ? -v : v);
     }
 }

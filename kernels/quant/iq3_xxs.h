@@ -13,7 +13,7 @@ QUANT_FN void iq3_xxs_ints(const uint8_t *b, int group, struct quant_ints *o)
     quant_set(o, quant_f16(b) * 0.25f, QUANT_WHOLE);
     o->sc[0] = o->sc[1] = 2 * (int)(rest >> 28) + 1;
     for (int i = 0; i < 32; i++) {
-        int v = iq3_xxs_value(iq3_xxs_grid[b[2 + 8 * group + i / 4]] >> i % 4 * 3 & 7);
+        int v = iq3_xxs_value(IQ_GRID(iq3_xxs_grid)[b[2 + 8 * group + i / 4]] >> i % 4 * 3 & 7);
         o->q[i] = (int8_t)(iq_signs(rest >> i / 8 * 7) >> i % 8 & 1 ? -v : v);
     }
 }

@@ -8,6 +8,7 @@
 #include "kernels/cpu/naive.h"
 #include "kernels/cuda/panel.h"
 #include "kernels/gpu/registry.h"
+#include "tests/simt/host_panel.h"
 #include "tests/support/test.h"
 
 uint32_t product_seed;
@@ -148,7 +149,7 @@ void product_open(struct product *o, enum dtype t, struct shape s)
         int64_t tiles = (s.n + PANEL_ROWS - 1) / PANEL_ROWS;
         size_t line = bytes / (size_t)tiles;
         for (int64_t i = 0; i < tiles; i += 3) /* in pieces, as the loader does */
-            cuda_panel_pack(src, 2, i, tiles - i < 3 ? tiles - i : 3, packed + (size_t)i * line);
+            host_panel_pack(src, 2, i, tiles - i < 3 ? tiles - i : 3, packed + (size_t)i * line);
         o->cuda.w.data = to_device(packed, bytes);
         o->cuda.w.layout = LAYOUT_PANEL;
         xfree(packed);

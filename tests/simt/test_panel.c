@@ -8,6 +8,7 @@
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/pack.h"
 #include "tests/simt/gpu.h"
+#include "tests/simt/host_panel.h"
 #include "tests/support/test.h"
 
 enum { ROWS = 37, TOKENS = 6 };
@@ -41,7 +42,7 @@ static void check(enum dtype t, int64_t k)
     float *want = xmalloc((size_t)k * 4), *got = xmalloc((size_t)(TOKENS * k) * 4);
     struct tensor src = tensor_2d(w, t, ROWS, k);
     memset(got, 0xff, (size_t)(TOKENS * k) * 4);
-    cuda_panel_pack(&src, 1, 0, (ROWS + PANEL_ROWS - 1) / PANEL_ROWS, packed);
+    host_panel_pack(&src, 1, 0, (ROWS + PANEL_ROWS - 1) / PANEL_ROWS, packed);
     for (int i = 0; i < 2 * k; i++)
         got[i] = (float)i;
     struct op_embed a = {.table = src,
@@ -94,7 +95,7 @@ static void test_embed(void **state)
 static void test_made_there(void **state)
 {
     (void)state;
-    enum { N = 12, ROWS_A = 20 };
+    enum { N = 29, ROWS_A = 20 };
     struct tensor src[2 * N], dst[N];
     struct choice how[N];
     struct pack_item item[N];
@@ -103,7 +104,7 @@ static void test_made_there(void **state)
     for (int t = 0; t < N_DTYPE; t++) {
         const int64_t k = dtype_info((enum dtype)t)->block > 32 ? 512 : 96;
         struct op_case c = {OP_linear, DT_F32, (enum dtype)t, 0, ROWS, k};
-        if (!cuda_panel_makes((enum dtype)t))
+        if (!cuda_panel_format((enum dtype)t))
             continue;
         assert_true(n < N && backend_cuda.can(gpu.dev, &c, &how[n]));
         w[n] = weight((enum dtype)t, k);
@@ -114,11 +115,11 @@ static void test_made_there(void **state)
         item[n] = (struct pack_item){&src[2 * n], 2, &how[n], &dst[n]};
         n++;
     }
-    assert_int_equal(n, 10);
+    assert_int_equal(n, N);
     assert_int_equal(backend_cuda.pack_all(gpu.dev, item, n), OK);
     for (int i = 0; i < n; i++) {
         uint8_t *want = xmalloc(how[i].bytes), *got = xmalloc(how[i].bytes);
-        cuda_panel_pack(&src[2 * i], 2, 0, (ROWS + PANEL_ROWS - 1) / PANEL_ROWS, want);
+        host_panel_pack(&src[2 * i], 2, 0, (ROWS + PANEL_ROWS - 1) / PANEL_ROWS, want);
         gpu_down(got, dst[i].data, how[i].bytes);
         if (memcmp(want, got, how[i].bytes) != 0)
             fail_msg("%s: the device's panels are not the host's",
@@ -129,6 +130,48 @@ static void test_made_there(void **state)
         xfree(w[i]);
     }
     gpu_free_all();
+}
+
+/* A model's token table of any type that has panels: chosen, packed, looked up. */
+static void test_tables(void **state)
+{
+    static const int32_t token[TOKENS] = {ROWS - 1, 0, 15, 16, 3, 8}, none[TOKENS];
+    int32_t *ids = to_device(token, sizeof token);
+    int32_t *zero = to_device(none, sizeof none);
+    (void)state;
+    for (int t = 0; t < N_DTYPE; t++) {
+        const int64_t k = dtype_info((enum dtype)t)->block > 32 ? 512 : 96;
+        struct op_case c = {OP_embed, DT_F32, (enum dtype)t, 0, ROWS, k};
+        struct choice how;
+        if (!cuda_panel_format((enum dtype)t))
+            continue;
+        if (!backend_cuda.can(gpu.dev, &c, &how))
+            fail_msg("no table of %s", dtype_info((enum dtype)t)->name);
+        uint8_t *w = weight((enum dtype)t, k);
+        float *want = xmalloc((size_t)k * 4), *got = xmalloc((size_t)(TOKENS * k) * 4);
+        struct tensor src = tensor_2d(w, (enum dtype)t, ROWS, k), dst = {.data = NULL};
+        dst.data = gpu_empty(how.bytes);
+        assert_int_equal(backend_cuda.pack(gpu.dev, &src, 1, &how, &dst), OK);
+        struct op_embed a = {.table = dst,
+                             .rows = tensor_2d(NULL, DT_F32, 0, k),
+                             .r = {TOKENS, 1, .pos = zero, .row_seq = zero, .seq_slot = zero},
+                             .token = ids,
+                             .y = tensor_2d(gpu_empty((size_t)(TOKENS * k) * 4), DT_F32, TOKENS, k),
+                             .scale = 1};
+        assert_int_equal(op_embed(gpu.q, &a), OK);
+        gpu_down(got, a.y.data, (size_t)(TOKENS * k) * 4);
+        for (int i = 0; i < TOKENS; i++) {
+            dtype_decode((enum dtype)t, tensor_row(&src, token[i]), want, k);
+            if (memcmp(want, got + i * k, (size_t)k * 4) != 0)
+                fail_msg("a row of a table of %s", dtype_info((enum dtype)t)->name);
+        }
+        gpu_free_all();
+        xfree(w);
+        xfree(want);
+        xfree(got);
+    }
+    cudaFree(ids);
+    cudaFree(zero);
 }
 
 /* Every code of a scale, in rows of two groups, with every code of a number: as the decoder has
@@ -149,7 +192,7 @@ static void check_scales(enum dtype t, int rows, int scales)
     }
     struct tensor src = tensor_2d(w, t, rows, K);
     uint8_t *packed = xmalloc(bytes);
-    cuda_panel_pack(&src, 1, 0, rows / PANEL_ROWS, packed);
+    host_panel_pack(&src, 1, 0, rows / PANEL_ROWS, packed);
     for (int i = 0; i < rows; i++)
         token[i] = i;
     struct op_embed a = {.table = src,
@@ -265,6 +308,7 @@ int main(void)
         cmocka_unit_test(test_bytes),
         cmocka_unit_test_setup_teardown(test_chosen_bytes, gpu_open, gpu_close),
         cmocka_unit_test_setup_teardown(test_made_there, gpu_open, gpu_close),
+        cmocka_unit_test_setup_teardown(test_tables, gpu_open, gpu_close),
         cmocka_unit_test_setup_teardown(test_backend, gpu_open, gpu_close)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

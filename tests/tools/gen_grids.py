@@ -1,4 +1,4 @@
-"""kernels/quant/iq_grid.c: the codebooks of the IQ formats, from the gguf package.
+"""kernels/quant/iq_tables.h: the codebooks of the IQ formats, from the gguf package.
 
     python -m venv v && v/bin/pip install numpy gguf==0.19.0 && v/bin/python tests/tools/gen_grids.py
 
@@ -9,11 +9,13 @@ license, which allows this copy."""
 import numpy as np
 from gguf import quants
 
-OUT = "kernels/quant/iq_grid.c"
-HEAD = """/* iq_grid.c - the codebooks of the IQ formats as fields of 2 or 3 bits, see iq.h.
+OUT = "kernels/quant/iq_tables.h"
+HEAD = """/* iq_tables.h - the codebooks of the IQ formats as fields of 2 or 3 bits, see iq.h: definitions,
+ * whose kind is what IQ_TABLE(name, n) says.
  *
  * Made by tests/tools/gen_grids.py from the tables of the gguf Python package (MIT license). */
-#include "kernels/quant/iq.h"
+#ifndef KERNELS_QUANT_IQ_TABLES_H
+#define KERNELS_QUANT_IQ_TABLES_H
 
 /* clang-format off */
 """
@@ -37,6 +39,6 @@ for name, cls in GRIDS:
         "    " + " ".join(f"0x{e:04x}," for e in entries[i : i + 12])
         for i in range(0, len(entries), 12)
     ]
-    parts.append(f"const uint16_t {name}[{len(entries)}] = {{\n" + "\n".join(lines) + "\n};\n")
+    parts.append(f"IQ_TABLE({name}, {len(entries)}) = {{\n" + "\n".join(lines) + "\n};\n")
 with open(OUT, "w") as f:
-    f.write("\n".join(parts) + "/* clang-format on */\n")
+    f.write("\n".join(parts) + "/* clang-format on */\n\n#endif\n")
