@@ -54,6 +54,7 @@ struct cuda_queue {
     struct fallbacks fallbacks;
     bool strict;          /* a wrong kernel is not replaced */
     bool fp8_activations; /* products may round x to e4m3 where W is f8_e4m3 */
+    bool fp4_activations; /* products may round x to e2m1 where W is NVFP4 or MXFP4 */
     bool deterministic;   /* a row's bits may not depend on the number of rows */
     const void **flat;    /* device: f8_e4m3 weights whose rows have one scale each */
     int n_flat;
@@ -79,20 +80,25 @@ OP_LIST(CUDA_DECLARE)
 /* Keeps in mind that all rows of this weight have one scale each. */
 void cuda_note_flat(struct cuda_queue *q, const void *w);
 
-/* Rows [first, first + m) of x as bytes with a scale each (quant_rows.cu): x is about scale * q. */
-enum quant_kind { QUANT_E4M3, QUANT_S8 };
+/* Rows [first, first + m) of x as bytes with a scale each (quant_rows.cu): x is about scale * q. Or
+ * as e2m1 with a scale a block too (quant_fp4.cu), where `width` counts numbers and is a multiple
+ * of 64: two numbers a byte in rows of width / 2 bytes, their blocks' scales in `blocks` as
+ * cuBLASLt wants them (fp4_scale_at); or, with blocks NULL, in pieces as linear_w4a4.cu wants. */
+enum quant_kind { QUANT_E4M3, QUANT_S8, QUANT_NVFP4, QUANT_MXFP4 };
 struct quant_rows {
     enum quant_kind kind;
     const char *x;       /* device, its row `first`: [m, k] f32 */
     int64_t stride, up;  /* bytes a row; not 0: a number is silu(x) times the one `up` bytes on */
     int64_t k, width;    /* columns of x; bytes of a row of q, a multiple of 16 */
     uint8_t *q;          /* device, 16-byte aligned */
+    uint8_t *blocks;     /* device, or NULL */
     float *scale;        /* device, [m] */
     const int32_t *live; /* as the op has it: rows of the op that are live; or NULL */
     int first, m;
     int pad; /* rows of zeros behind them */
 };
 enum status cuda_quant_rows(const struct cuda_queue *q, const struct quant_rows *a);
+enum status cuda_quant_fp4(const struct cuda_queue *q, const struct quant_rows *a);
 
 /* cuda_count adds to counts: they are zeroed before, and `token` is memory the device can read. */
 

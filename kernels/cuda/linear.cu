@@ -201,7 +201,6 @@ cudaError_t linear_row_scale(const cuda_queue *q, const linear_op *a, int64_t fi
 
 enum status linear_round_x(cuda_queue *q, const linear_op *a, quant_rows r, float *normed)
 {
-    r.kind = QUANT_E4M3;
     r.x = static_cast<const char *>(tensor_row(&a->x, r.first));
     r.stride = a->x.stride[0];
     r.up = a->up;
@@ -217,7 +216,7 @@ enum status linear_round_x(cuda_queue *q, const linear_op *a, quant_rows r, floa
         r.x = reinterpret_cast<const char *>(normed);
         r.stride = r.k * static_cast<int64_t>(sizeof(float));
     }
-    return cuda_quant_rows(q, &r);
+    return r.kind == QUANT_E4M3 ? cuda_quant_rows(q, &r) : cuda_quant_fp4(q, &r);
 }
 
 float linear_factor(const struct tensor *w)
@@ -370,6 +369,11 @@ static enum status multiply(cuda_queue *q, const linear_op *a)
     }
     if (q->fp8_activations) {
         const enum status s = linear_by_w8a8(q, a);
+        if (s != ERR_UNSUPPORTED)
+            return s;
+    }
+    if (q->fp4_activations) {
+        const enum status s = linear_by_w4a4(q, a);
         if (s != ERR_UNSUPPORTED)
             return s;
     }

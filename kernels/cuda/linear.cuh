@@ -689,8 +689,8 @@ struct linear_op : op_linear {
 /* What each of rows [first, first + m) of x is divided by before it becomes f16. */
 cudaError_t linear_row_scale(const cuda_queue *q, const linear_op *a, int64_t first, int m,
                              float *scale);
-/* r.m rows of x from r.first on as e4m3, to where r says; `normed` [m, K]: room, where x is normed
- * first. */
+/* r.m rows of x from r.first on as r.kind, to where r says; `normed` [m, K]: room, where x is
+ * normed first. */
 enum status linear_round_x(cuda_queue *q, const linear_op *a, quant_rows r, float *normed);
 /* Up to where arrays in the scratch begin. */
 static inline size_t linear_align(size_t n)
@@ -705,6 +705,9 @@ void linear_outputs(linear_args *o, const linear_op *a, int64_t first);
 
 /* linear_w8a8.cu: x as e4m3, where that is allowed and pays. ERR_UNSUPPORTED: it declines. */
 enum status linear_by_w8a8(struct cuda_queue *q, const linear_op *a);
+
+/* linear_w4a4.cu: x as e2m1 for weights that are, likewise. */
+enum status linear_by_w4a4(struct cuda_queue *q, const linear_op *a);
 
 /* linear_lt.cu: many rows, by cuBLASLt. ERR_UNSUPPORTED: it declines; y may be anything then. */
 bool linear_wants_lt(const cuda_queue *q, const linear_op *a);

@@ -35,6 +35,8 @@ EXPECT = [
     # e4m3: sm_90 and sm_100 have it for wgmma and tcgen05 alone, and multiply it as f16 here.
     (r'linear_wideI9w8a8_e4m3', ['QMMA', 'LDGSTS'], ['89', '120f']),
     (r'linear_wideI9w8a8_e4m3', ['HMMA', 'LDGSTS'], ['90a', '100f', '110f']),
+    # Block-scaled mma.sync: sm_120's family alone.
+    (r'linear_wideI4w4a4', ['OMMA', 'LDGSTS'], ['120f']),
     (r'attn_tile', ['HMMA', 'LDGSTS'], SINCE_80),
     (r'attn_split', ['HMMA', 'LDGSTS'], SINCE_80),
 ]

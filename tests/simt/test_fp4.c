@@ -1,0 +1,242 @@
+/* test_fp4.c - activations in fp4, on the emulator: rows as NVFP4 and MXFP4 against ml_dtypes
+ * (tests/tools/gen_fp4.py) in both layouts, and the product of such rows with such weights by
+ * block-scaled mma, bit for bit what its definition says. */
+#include <math.h>
+#include <string.h>
+
+#include "kernels/base/mem.h"
+#include "kernels/cuda/cuda.h"
+#include "kernels/gpu/registry.h"
+#include "kernels/quant/f8_e4m3.h"
+#include "kernels/quant/fp4_rows.h"
+#include "tests/simt/gpu.h"
+#include "tests/simt/product.h"
+#include "tests/support/fixture.h"
+#include "tests/support/test.h"
+
+enum { WIDTH = 128, PIECE = 288, PIECE_SCALES = 256, TILE_ROWS = 128 };
+
+static const char *const names[] = {"nvfp4", "mxfp4"};
+static struct fixture f;
+
+static const void *part(int kind, const char *what, const char *type)
+{
+    char name[40];
+    snprintf(name, sizeof name, "%s.%s", names[kind], what);
+    return fixture_get(&f, name, type)->data;
+}
+
+static struct quant_rows rows_of(int kind, const float *x, int m, int k, int rows)
+{
+    return (struct quant_rows){.kind = kind ? QUANT_MXFP4 : QUANT_NVFP4,
+                               .x = gpu_up(x, (size_t)(m * k) * 4),
+                               .stride = k * 4,
+                               .k = k,
+                               .width = WIDTH,
+                               .scale = gpu_empty((size_t)rows * 4),
+                               .m = m,
+                               .pad = rows - m};
+}
+
+/* The code of a row's column in pieces, and the scale of its block. */
+static int code_in_piece(const uint8_t *q, int row, int k, int tiles)
+{
+    const uint8_t *piece = q + (k / 64 * tiles + row / 8) * PIECE;
+    uint32_t word = ((const uint32_t *)piece)[(row % 8 * 4 + k % 32 / 8) * 2 + k % 64 / 32];
+    return (int)(word >> k % 8 * 4 & 15);
+}
+static int scale_in_piece(const uint8_t *q, int row, int k, int tiles, int block)
+{
+    const uint8_t *piece = q + (k / 64 * tiles + row / 8) * PIECE;
+    return piece[PIECE_SCALES + row % 8 * 4 + k % 64 / block];
+}
+
+/* Rows [0, live) of the fixture, the others zeros. */
+static void check_rows(int kind, bool pieces, int live)
+{
+    const struct fixture_array *x = fixture_get(&f, "x", "f4");
+    const int m = (int)x->shape[0], k = (int)x->shape[1], block = kind ? 32 : 16;
+    const int whole = pieces ? 8 : TILE_ROWS, rows = (m + whole - 1) / whole * whole;
+    const size_t bytes =
+        pieces ? (size_t)(WIDTH / 64 * rows / 8 * PIECE) : (size_t)(rows * WIDTH / 2);
+    const size_t scales = (size_t)(rows * WIDTH / block);
+    const uint8_t *code = part(kind, "code", "u1"), *scale = part(kind, "scale", "u1");
+    const uint8_t *tiled = part(kind, "tiled", "u1");
+    const float *by = part(kind, "row", "f4");
+    struct quant_rows a = rows_of(kind, x->data, m, k, rows);
+    uint8_t *q = xmalloc(bytes), *s = xmalloc(scales);
+    float *row = xmalloc((size_t)rows * 4);
+    int32_t n = live;
+    a.q = gpu_empty(bytes);
+    a.blocks = pieces ? NULL : gpu_empty(scales);
+    a.live = gpu_up(&n, sizeof n);
+    assert_int_equal(cuda_quant_fp4((struct cuda_queue *)gpu.q, &a), OK);
+    gpu_down(q, a.q, bytes);
+    gpu_down(row, a.scale, (size_t)rows * 4);
+    if (!pieces)
+        gpu_down(s, a.blocks, scales);
+    if (!pieces && live == m)
+        assert_memory_equal(s, tiled, scales);
+    for (int r = 0; r < rows; r++) {
+        const bool there = r < live;
+        const float want = there ? by[r] : (float)kind; /* a row of zeros */
+        if (isnan(want) ? !isnan(row[r]) : row[r] != want)
+            fail_msg("%s: scale of row %d is %.9g, not %.9g", names[kind], r, (double)row[r],
+                     (double)want);
+        for (int i = 0; i < WIDTH; i++) {
+            int c = there ? code[r * WIDTH + i] : 0;
+            int got = pieces ? code_in_piece(q, r, i, rows / 8)
+                             : q[(r * WIDTH + i) / 2] >> i % 2 * 4 & 15;
+            if ((got & (c == 0 ? 7 : 15)) != c)
+                fail_msg("%s: [%d][%d] is %x, not %x", names[kind], r, i, got, c);
+            int e = there ? scale[r * (WIDTH / block) + i / block] : 0;
+            if (pieces && scale_in_piece(q, r, i, rows / 8, block) != e)
+                fail_msg("%s: scale of [%d][%d] is not %02x", names[kind], r, i, e);
+        }
+    }
+    a.width = 72;
+    assert_int_equal(cuda_quant_fp4((struct cuda_queue *)gpu.q, &a), ERR_INTERNAL);
+    xfree(q);
+    xfree(s);
+    xfree(row);
+}
+
+static void all_rows(void)
+{
+    for (int kind = 0; kind < 2; kind++)
+        for (int i = 0; i < 4; i++)
+            check_rows(kind, i % 2, i / 2 ? 101 : 133);
+}
+
+static void test_rows(void **state)
+{
+    (void)state;
+    fixture_load(&f, "tests/data/fp4/rows.bin");
+    gpu_each_mode(all_rows);
+    fixture_clear(&f);
+}
+
+/* --- products */
+
+static struct cuda_queue q;
+
+static int open_queue(void **state)
+{
+    (void)state;
+    q = (struct cuda_queue){.cc = 120, .sms = 4, .smem_max = 99 << 10, .early = true};
+    q.fp4_activations = true;
+    product_seed = 1;
+    product_plan(&q, 1 << 20, 1 << 20);
+    return product_queue_open(&q, 1 << 20);
+}
+
+static int close_queue(void **state)
+{
+    (void)state;
+    gpu_plan_clear(&q.plan);
+    return product_queue_close(&q);
+}
+
+/* Row r of W as what a code stands for times its scale, without what the file's unit is. */
+static void weights_of(const struct product *o, int c, float *w)
+{
+    dtype_decode((enum dtype)o->naive.w.dtype, tensor_row(&o->naive.w, c), w, o->s.k);
+}
+
+/* By definition: exact sums of 64 columns and of those before, rounded; times the row's float. */
+static float defined(const struct product *o, int r, int c, const float *x, const float *w,
+                     float row)
+{
+    float acc = 0;
+    for (int from = 0; from < o->s.k; from += 64) {
+        double sum = (double)acc;
+        for (int k = from; k < from + 64 && k < o->s.k; k++)
+            sum += (double)x[k] * (double)w[k];
+        acc = (float)sum;
+    }
+    acc *= row;
+    acc *= o->naive.w.q ? o->naive.w.q->global : 1.0f;
+    acc += o->bias[c];
+    return o->naive.add.data ? acc + o->add[r * o->s.n + c] : acc;
+}
+
+/* Whether x was rounded is what `rounded` says; else it is the naive op's product. */
+static void check_product(struct product *o, bool rounded)
+{
+    const enum fp4_kind kind = o->naive.w.dtype == DT_NVFP4 ? FP4_NVFP4 : FP4_MXFP4;
+    const int k = o->s.k, live = o->s.live ? o->s.live : o->s.m;
+    float *x = xmalloc((size_t)k * 4), *w = xmalloc((size_t)k * 4);
+    uint8_t *code = xmalloc((size_t)k), *scale = xmalloc((size_t)k);
+    if (!rounded)
+        product_compare(o, 0, "as it is");
+    for (int r = 0; r < live && rounded; r++) {
+        const float row = fp4_row_encode(kind, o->x + r * k, k, code, scale);
+        for (int i = 0; i < k; i++) {
+            const int e = scale[i / fp4_block(kind)];
+            x[i] = (float)fp4_value(code[i]) / 2 *
+                   (kind == FP4_NVFP4 ? f8_e4m3_value(e) : ldexpf(1, e - 127));
+        }
+        for (int c = 0; c < o->s.n; c++) {
+            weights_of(o, c, w);
+            const float want = defined(o, r, c, x, w, row), got = o->got[r * o->s.n + c];
+            if (memcmp(&got, &want, 4) != 0)
+                fail_msg("%s %d x %d x %d: y[%d][%d] is %.9g, not %.9g", names[kind], o->s.m,
+                         o->s.n, k, r, c, (double)got, (double)want);
+        }
+    }
+    xfree(x);
+    xfree(w);
+    xfree(code);
+    xfree(scale);
+}
+
+static void test_product(void **state)
+{
+    static const struct shape shapes[] = {{71, 40, 192, 67}, {150, 136, 64, 0}, {36, 24, 320, 0}};
+    const struct cuda_queue whole = q;
+    (void)state;
+    for (size_t i = 0; i < 2 * sizeof shapes / sizeof *shapes; i++) {
+        const enum dtype t = i % 2 ? DT_MXFP4 : DT_NVFP4;
+        struct product o = {0};
+        product_open(&o, t, shapes[i / 2]);
+        product_run(&q, &o);
+        check_product(&o, true);
+        if (i / 2 == 1) {
+            q.scratch_bytes = 9 << 10; /* 64 rows at once */
+            product_run(&q, &o);
+            check_product(&o, true);
+            q.scratch_bytes = whole.scratch_bytes;
+        }
+        product_close(&o);
+        product_glu(&q, t, shapes[i / 2]);
+        product_norm(&q, t, shapes[i / 2]);
+    }
+}
+
+/* Where it is not allowed, not there, or too few rows, x stays in int8. */
+static void test_declines(void **state)
+{
+    static const struct shape many = {36, 24, 128, 0}, few = {GPU_MMA8_MIN_M, 24, 128, 0};
+    (void)state;
+    for (int way = 0; way < 4; way++) {
+        struct product o = {0};
+        q.fp4_activations = way != 0;
+        q.cc = way == 1 ? 100 : 120;
+        q.deterministic = way == 2;
+        product_open(&o, DT_NVFP4, way == 3 ? few : many);
+        product_run(&q, &o);
+        check_product(&o, false);
+        product_close(&o);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest rows[] = {cmocka_unit_test(test_rows)};
+    const struct CMUnitTest products[] = {
+        cmocka_unit_test_setup_teardown(test_product, open_queue, close_queue),
+        cmocka_unit_test_setup_teardown(test_declines, open_queue, close_queue),
+    };
+    int failed = cmocka_run_group_tests(rows, gpu_open, gpu_close);
+    return failed + cmocka_run_group_tests(products, NULL, NULL);
+}
