@@ -263,6 +263,8 @@ struct jval jx_mapping(struct jinja *j, const struct jargs *a)
     struct jval out = jv_dict(j, 4);
     if (a->n > 1)
         jinja_raise(j, "dict expected at most 1 argument, got %d", a->n);
+    if (a->n && a->v[0].type == JV_UNDEFINED) /* Python asks it for its keys */
+        jv_raise_undefined(j, a->v[0]);
     if (a->n && a->v[0].type == JV_DICT) {
         for (size_t i = 0; i < a->v[0].d->n; i++)
             jv_put(j, out.d, a->v[0].d->e[i].key, a->v[0].d->e[i].value);

@@ -87,10 +87,9 @@ static enum jflow exec_scope(struct jinja *j, struct jscope *scope, const struct
 /* --- for */
 
 /* The source of a filtered loop is read as the body proceeds, since the condition may depend on
- * what the body does; loop.last and its like read ahead. */
+ * what the body does, and so is a generator; loop.last and its like read ahead. */
 struct jsource {
-    struct jlist *items;
-    size_t at;
+    struct jiter in;
     const struct jnode *node;
     struct jscope *outer;
 };
@@ -98,6 +97,8 @@ struct jsource {
 static bool passes(struct jinja *j, const struct jsource *s, struct jval item)
 {
     struct jscope *back = j->scope;
+    if (!s->node->c)
+        return true;
     j->scope = jx_scope(j, s->outer);
     assign(j, s->node->a, item);
     bool pass = jv_truth(j, jx_eval(j, s->node->c));
@@ -108,24 +109,25 @@ static bool passes(struct jinja *j, const struct jsource *s, struct jval item)
 bool jx_loop_has(struct jinja *j, struct jloop *loop, size_t i)
 {
     struct jsource *s = loop->source;
-    while (s && loop->items->n <= i && s->at < s->items->n) {
-        struct jval item = s->items->v[s->at++];
+    struct jval item;
+    while (s && loop->items->n <= i && jv_next(j, &s->in, &item))
         if (passes(j, s, item))
             jv_push(j, (struct jval){.type = JV_LIST, .l = loop->items}, item);
-    }
     return i < loop->items->n;
 }
 
 static struct jloop *loop_new(struct jinja *j, const struct jnode *n, struct jval over, int depth)
 {
     struct jloop *loop = jinja_alloc(j, sizeof *loop);
-    *loop = (struct jloop){.items = jv_items(j, over), .depth = depth, .scope = j->scope};
+    *loop = (struct jloop){.depth = depth, .scope = j->scope};
     loop->node = n->flag ? n : NULL;
-    if (n->c) {
-        loop->source = jinja_alloc(j, sizeof *loop->source);
-        *loop->source = (struct jsource){.items = loop->items, .node = n, .outer = j->scope};
-        loop->items = jv_list(j, JV_LIST, 4).l;
+    if (!n->c && over.type != JV_GEN) {
+        loop->items = jv_items(j, over);
+        return loop;
     }
+    loop->source = jinja_alloc(j, sizeof *loop->source);
+    *loop->source = (struct jsource){.in = {.over = over}, .node = n, .outer = j->scope};
+    loop->items = jv_list(j, JV_LIST, 4).l;
     return loop;
 }
 

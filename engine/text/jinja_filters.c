@@ -217,5 +217,6 @@ const struct jfunc *jf_filter(const char *name, size_t n)
     const struct jfunc *f = jf_find(value_filters, name, n);
     if (!f)
         f = jf_find(jf_text_filters, name, n);
-    return f ? f : jf_find(jf_sequence_filters, name, n);
+    f = f ? f : jf_find(jf_sequence_filters, name, n);
+    return f ? f : jf_find(jf_lazy_filters, name, n);
 }

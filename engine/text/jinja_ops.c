@@ -232,13 +232,11 @@ bool jo_contains(struct jinja *j, struct jval item, struct jval in)
         return view_contains(j, item, in);
     if (!jv_is_iterable(in))
         jinja_raise(j, "argument of type '%s' is not iterable", jv_type_name(in));
-    const struct jlist *l = jv_items(j, in);
-    for (size_t i = 0; i < l->n; i++)
-        if (jv_equal(j, l->v[i], item)) {
-            if (in.type == JV_GEN) /* the search read that far and no further */
-                in.gen->pos -= l->n - i - 1;
+    struct jiter it = {.over = in}; /* the search reads a generator that far and no further */
+    struct jval have;
+    while (jv_next(j, &it, &have))
+        if (jv_equal(j, have, item))
             return true;
-        }
     return false;
 }
 

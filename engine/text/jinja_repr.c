@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "engine/text/jinja_ast.h"
+#include "engine/text/jinja_eval.h"
 #include "engine/text/jinja_str.h"
 #include "kernels/base/utf8.h"
 
@@ -120,10 +121,12 @@ static void put_object(struct jinja *j, struct jval v)
         put(j, ">");
         return;
     }
-    if (v.type == JV_LOOP)
+    if (v.type == JV_LOOP) {
+        jx_loop_has(j, v.loop, SIZE_MAX - 1); /* reads it to its end */
         snprintf(s, sizeof s, "<LoopContext %zu/%zu>", v.loop->at + 1, v.loop->items->n);
-    else
+    } else {
         snprintf(s, sizeof s, "<%s object>", jv_type_name(v));
+    }
     put(j, s);
 }
 

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "engine/text/jinja_eval.h"
 #include "engine/text/jinja_repr.h"
 #include "engine/text/jinja_str.h"
 
@@ -176,6 +177,15 @@ struct jval jv_gen(struct jinja *j, struct jval list)
     struct jgen *g = jinja_alloc(j, sizeof *g);
     *g = (struct jgen){.items = list.l};
     return (struct jval){.type = JV_GEN, .gen = g};
+}
+
+struct jval jv_lazy(struct jinja *j, bool (*next)(struct jinja *, void *, struct jval *),
+                    void *state)
+{
+    struct jval v = jv_gen(j, jv_list(j, JV_LIST, 0));
+    v.gen->next = next;
+    v.gen->state = state;
+    return v;
 }
 
 struct jval jv_int_text(struct jinja *j, const char *digits, size_t n)
@@ -407,6 +417,7 @@ int64_t jv_length(struct jinja *j, struct jval v)
     case JV_RANGE:
         return v.range->n;
     case JV_LOOP:
+        jx_loop_has(j, v.loop, SIZE_MAX - 1); /* reads it to its end */
         return (int64_t)v.loop->items->n;
     default:
         jinja_raise(j, "object of type '%s' has no len()", jv_type_name(v));
@@ -442,6 +453,48 @@ static struct jlist *str_items(struct jinja *j, const struct jstr *s)
     return out.l;
 }
 
+/* Depth: a generator may read a generator, and so on. */
+static bool gen_next(struct jinja *j, struct jgen *g, struct jval *item)
+{
+    if (!g->next) {
+        if (g->pos == g->items->n)
+            return false;
+        *item = g->items->v[g->pos++];
+        return true;
+    }
+    jinja_enter(j);
+    if (!g->next(j, g->state, item))
+        g->next = NULL;
+    jinja_leave(j);
+    return g->next != NULL;
+}
+
+bool jv_next(struct jinja *j, struct jiter *it, struct jval *item)
+{
+    if (it->over.type == JV_GEN)
+        return gen_next(j, it->over.gen, item);
+    if (!it->items)
+        it->items = jv_items(j, it->over);
+    if (it->at == it->items->n)
+        return false;
+    *item = it->items->v[it->at++];
+    return true;
+}
+
+/* All that a generator has left. */
+static struct jlist *gen_items(struct jinja *j, struct jgen *g)
+{
+    struct jval out = jv_list(j, JV_LIST, 0), item;
+    while (g->next && gen_next(j, g, &item))
+        jv_push(j, out, item);
+    if (!out.l->n) {
+        out.l->v = g->items->v + g->pos;
+        out.l->n = g->items->n - g->pos;
+        g->pos = g->items->n;
+    }
+    return out.l;
+}
+
 struct jlist *jv_items(struct jinja *j, struct jval v)
 {
     struct jval out;
@@ -461,11 +514,7 @@ struct jlist *jv_items(struct jinja *j, struct jval v)
             jv_push(j, out, jv_int(v.range->start + i * v.range->step));
         return out.l;
     case JV_GEN:
-        out = jv_list(j, JV_LIST, 0);
-        out.l->v = v.gen->items->v + v.gen->pos;
-        out.l->n = v.gen->items->n - v.gen->pos;
-        v.gen->pos = v.gen->items->n;
-        return out.l;
+        return gen_items(j, v.gen);
     case JV_UNDEFINED:
         return jv_list(j, JV_LIST, 0).l;
     default:

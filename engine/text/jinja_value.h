@@ -73,9 +73,18 @@ struct jdict { /* in order of insertion; `index` (open addressing, -1 free) from
 struct jrange {
     int64_t start, step, n;
 };
+/* An iterator over `items`, from `pos` on; or, while `next` is there, over what it makes of `state`
+ * when asked: false when nothing is left. So a test that no item needs never runs. */
 struct jgen {
     struct jlist *items;
     size_t pos;
+    bool (*next)(struct jinja *j, void *state, struct jval *item);
+    void *state;
+};
+struct jiter { /* reads anything iterable item by item; begins as {.over = it} */
+    struct jval over;
+    const struct jlist *items;
+    size_t at;
 };
 struct jundef { /* message: the hint, or made from obj and name */
     const char *hint;
@@ -141,6 +150,8 @@ void jv_push(struct jinja *j, struct jval list, struct jval v);     /* while it 
 struct jval jv_list_join(struct jinja *j, struct jval a, struct jval b);
 struct jval jv_pair(struct jinja *j, struct jval a, struct jval b);
 struct jval jv_gen(struct jinja *j, struct jval list);
+struct jval jv_lazy(struct jinja *j, bool (*next)(struct jinja *, void *, struct jval *),
+                    void *state);
 struct jval jv_dict(struct jinja *j, size_t room);
 void jv_put(struct jinja *j, struct jdict *d, struct jval key, struct jval value);
 struct jval jv_from_json(struct jinja *j, const struct json *v);
@@ -164,6 +175,8 @@ int64_t jv_length(struct jinja *j, struct jval v); /* raises when it has none */
 bool jv_is_iterable(struct jval v);
 /* The items of any iterable, as a list; drains a generator. Raises for others. */
 struct jlist *jv_items(struct jinja *j, struct jval v);
+/* The next item, or false. */
+bool jv_next(struct jinja *j, struct jiter *it, struct jval *item);
 const char *jv_type_name(struct jval v); /* Python's: str, int, list ... */
 const char *jv_undefined_message(struct jinja *j, struct jval v);
 _Noreturn void jv_raise_undefined(struct jinja *j, struct jval v);

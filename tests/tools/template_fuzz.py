@@ -34,7 +34,8 @@ FILTERS = ["upper", "lower", "title", "capitalize", "trim", "length", "list", "f
            "reject|list", "select('string')|list", "selectattr('name')|list", "rejectattr('on')|list", "batch(2)|list", "slice(2)|list", "indent", "indent(2, true)",
            "replace('a', 'b')", "escape", "safe", "wordcount", "truncate(8)", "urlencode", "center(12)", "groupby('age')|list", "sort(attribute='age')|list",
            "wordwrap(9)", "wordwrap(5, false)", "wordwrap(4, true, '|', false)", "striptags", "urlize", "urlize(9, true)", "urlize(target='_b', rel='x y')", "pprint",
-           "sort(reverse=true)", "tojson(sort_keys=true)", "tojson(ensure_ascii=true)", "count", "map('length')|list", "select('odd')|list", "format(1, 'x')"]
+           "sort(reverse=true)", "tojson(sort_keys=true)", "tojson(ensure_ascii=true)", "count", "map('length')|list", "select('odd')|list", "format(1, 'x')",
+           "map('abs')|first", "map('upper')|first", "select('nosuch')", "select('gt', 1)|first", "unique|first", "batch(2)|first", "items|first", "map('int')"]
 METHODS = [".upper()", ".lower()", ".strip()", ".lstrip('a ')", ".rstrip()", ".split()", ".split(',')", ".split('a', 1)", ".rsplit(' ', 1)", ".splitlines()",
            ".title()", ".capitalize()", ".replace('l', 'L', 1)", ".startswith('H')", ".endswith(('d', 'x'))", ".find('o')", ".count('a')", ".items()|list", ".keys()|list",
            ".values()|list", ".get('a')", ".get('zz', 1)", "[0]", "[-1]", "[1:]", "[::-1]", "[:2]", "['a']", "[1:3]", "[::2]", ".a", ".name", ".isdigit()", ".islower()",
