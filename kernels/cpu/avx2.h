@@ -19,7 +19,7 @@ void glu_avx2(const float *gate, const float *up, int64_t n, enum act act, float
 void add_avx2(const float *a, const float *b, int64_t n, float *y);
 void rope_avx2(float *x, const float *cos, const float *sin, int n, bool neox);
 
-panel_fn pack_avx2_F32, pack_avx2_F16, pack_avx2_BF16, pack_avx2_Q8_0, pack_avx2_Q8_1,
+pack_fn pack_avx2_F32, pack_avx2_F16, pack_avx2_BF16, pack_avx2_Q8_0, pack_avx2_Q8_1,
     pack_avx2_Q4_0, pack_avx2_Q4_1, pack_avx2_Q5_0, pack_avx2_Q5_1, pack_avx2_Q4_K, pack_avx2_Q5_K,
     pack_avx2_Q6_K;
 

@@ -1,6 +1,6 @@
 /* codes.h - panels of the formats whose weights are codes: a nibble that stands for one of at most
  * 16 values (2 bits for one of 4), whatever the file spends on it (IQ1_S 1.6 bits, IQ4_XS 4.3).
- * Called by panel.c only.
+ * Called by panel.c and pack.c only.
  *
  * 2.1 to 5.1 bits a weight, for kernels that need one table look-up in a register more than Q4_0,
  * or with 2 bits none. The values and scales are exactly those of the file. */

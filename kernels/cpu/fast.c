@@ -69,12 +69,12 @@ bool fast_packs(const struct fast *f, enum dtype t, int64_t n, int64_t k, size_t
  * would each have a page cleared and one thrown away. For the same reason chunks that are taken one
  * after the other lie far apart: panels reach over the ends of pages. */
 struct piece { /* of a weight: the panels that begin in one page */
-    const struct panel_work *work;
+    const struct pack_work *work;
     int64_t first, last;
 };
 
 struct pack_stage {
-    struct panel_work *work;
+    struct pack_work *work;
     struct piece *piece;
     int64_t *chunk; /* [chunks + 1] where each begins in `piece` */
     int64_t pieces, chunks;
@@ -91,10 +91,10 @@ static void pack_chunk(void *arg, int64_t chunk, int worker)
     if (at >= s->chunks)
         return;
     for (int64_t i = s->chunk[at]; i < s->chunk[at + 1]; i++)
-        panel_pack(s->piece[i].work, s->piece[i].first, s->piece[i].last);
+        pack_panels(s->piece[i].work, s->piece[i].first, s->piece[i].last);
 }
 
-static void cut(struct pack_stage *s, const struct panel_work *w, int64_t panels, size_t bytes)
+static void cut(struct pack_stage *s, const struct pack_work *w, int64_t panels, size_t bytes)
 {
     for (int64_t p = 0, end; p < panels; p = end) {
         uintptr_t at = (uintptr_t)w->dst + (uintptr_t)p * bytes, page = at / HUGE_PAGE;
@@ -121,7 +121,7 @@ void fast_pack(struct fast *f, const struct pack_item *item, int n)
 
         for (int j = 0; j < item[i].n; j++)
             rows += src[j].shape[0];
-        s.work[i] = (struct panel_work){src, item[i].n, f->isa->pack[t], dst->data};
+        s.work[i] = (struct pack_work){src, item[i].n, f->isa->pack[t], dst->data};
         pages += (size_t)panel_count(rows) * panel_bytes(t, k) / HUGE_PAGE + 2;
         *dst = tensor_2d(dst->data, t, rows, k);
         dst->layout = LAYOUT_PANEL;

@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "kernels/cpu/panel.h"
+#include "kernels/cpu/pack.h"
 #include "kernels/ops.h"
 
 /* y[i][0, n) = rows i < m of x times W^T, times global, plus bias, plus add; for some of the
@@ -89,7 +89,7 @@ band_fn band_scalar;
 struct cpu_isa {
     const char *name;
     void (*act)(enum dtype t, const float *x, int64_t k, void *out); /* act_pack, equal bits */
-    panel_fn *pack[N_DTYPE]; /* NULL: panel.c packs this type alone */
+    pack_fn *pack[N_DTYPE]; /* NULL: pack.c packs this type alone */
     linear_fn *linear[N_DTYPE];
     attn_fn *scores[N_DTYPE], *values[N_DTYPE], *softmax; /* by type of the KV pages */
     bool q_bf16; /* with bf16 pages, q is bf16 and p need not be rounded before */

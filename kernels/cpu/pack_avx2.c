@@ -1,4 +1,4 @@
-/* pack_avx2.c - whole steps of 16 rows into panels: the bytes of panel.c, eight rows at a time.
+/* pack_avx2.c - whole steps of 16 rows into panels: the bytes of pack.c, eight rows at a time.
  *
  * What a panel wants is a transposition of 4-byte words: word g of each row, side by side. Sixteen
  * bytes of eight rows become four registers, each with one word of all rows (`load`); then the word
@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "kernels/cpu/avx2.h"
-#include "kernels/cpu/panel.h"
+#include "kernels/cpu/pack.h"
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -218,7 +218,7 @@ INLINE void put_q5_k(struct from s, int side, uint8_t *d)
 }
 
 /* Half of pair q of a half of 128 k, from 16 of its low bytes (a, and c 32 behind) and of its high
- * ones; see pack_q6_k in panel.c. `at`: 0 or 1, which of the pair's halves. */
+ * ones; see pack_q6_k in pack.c. `at`: 0 or 1, which of the pair's halves. */
 INLINE void put_q6_half(const words *a, const words *c, const words *h, int q, int at, uint8_t *t)
 {
     words low = bytes_of(15), two = bytes_of(3);

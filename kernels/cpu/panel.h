@@ -108,20 +108,6 @@ int64_t panel_count(int64_t n);                        /* panels of n rows */
 int64_t panel_steps(enum dtype t, int64_t k);
 size_t panel_bytes(enum dtype t, int64_t k); /* of one panel */
 
-/* Packs whole steps of a full panel, from where its rows begin in the source. */
-typedef void panel_fn(const uint8_t *const row[PANEL_ROWS], int64_t steps, uint8_t *dst);
-
-/* The tensors of one type and K that are stacked along N to a weight, and where it is to lie; the
- * same bytes whether `fast` packs whole steps or none (NULL). */
-struct panel_work {
-    const struct tensor *src;
-    int n;
-    panel_fn *fast;
-    uint8_t *dst; /* panel 0 */
-};
-/* Packs the panels [first, last). Any ranges may be packed by different threads. */
-void panel_pack(const struct panel_work *w, int64_t first, int64_t last);
-
 /* One row of a packed weight as f32: the same bits as dtype_decode of the row it was made of. */
 void panel_row(const struct tensor *w, int64_t row, float *out);
 

@@ -1,7 +1,7 @@
 /* test_panel.c - packing with vectors against packing without: the same bytes, for every type that
  * has such a packer, whole and ragged panels, whole and ragged steps, and any split of the panels.
  * (That panels hold the right numbers is test_linear's and test_dtype's matter.) */
-#include "kernels/cpu/panel.h"
+#include "kernels/cpu/pack.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -36,14 +36,14 @@ static void compare(const struct cpu_isa *isa, enum dtype t, int64_t n, int64_t 
     struct tensor all = tensor_2d(source + 3, t, n, k);
     struct tensor part[2] = {tensor_rows(all, 0, n / 3), tensor_rows(all, n / 3, n - n / 3)};
     uint8_t *want = xmalloc(bytes), *got = xmalloc(bytes);
-    struct panel_work plain = {part, 2, NULL, want}, fast = {part, 2, isa->pack[t], got};
+    struct pack_work plain = {part, 2, NULL, want}, fast = {part, 2, isa->pack[t], got};
     int64_t panels = panel_count(n);
 
     memset(want, 0x55, bytes);
     memset(got, 0xaa, bytes);
-    panel_pack(&plain, 0, panels);
-    panel_pack(&fast, panels / 2, panels);
-    panel_pack(&fast, 0, panels / 2);
+    pack_panels(&plain, 0, panels);
+    pack_panels(&fast, panels / 2, panels);
+    pack_panels(&fast, 0, panels / 2);
     for (size_t i = 0; i < bytes; i++)
         if (want[i] != got[i])
             fail_msg("%s %s [%lld, %lld]: byte %zu of %zu is %02x, expected %02x", isa->name,
