@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "engine/load/imatrix.h"
 #include "engine/load/scan.h"
@@ -19,6 +20,8 @@ enum { ADAPTER_MOST = 1 << 20 };
 static const struct { const char *magic; size_t n, at; struct foreign kind; } magics[] = {
     {"PK\3\4",                  4, 0, {"a zip archive, as torch.save writes (.bin, .pt, .pth)", PICKLE}},
     {"\x80\2",                  2, 0, {"a Python pickle (.bin, .pt, .pth, .pkl)", PICKLE}},
+    {"\x80\3",                  2, 0, {"a Python pickle (.bin, .pt, .pth, .pkl)", PICKLE}},
+    {"\x80\5",                  2, 0, {"a Python pickle (.bin, .pt, .pth, .pkl)", PICKLE}},
     {"\x80\4",                  2, 0, {"a Python pickle (.bin, .pt, .pth, .pkl)", PICKLE}},
     {"lmgg",                    4, 0, {"a GGML file, as they were before GGUF", OTHER}},
     {"fmgg",                    4, 0, {"a GGMF file, as they were before GGUF", OTHER}},
@@ -134,6 +137,12 @@ static bool describe_json(struct bytes text, struct buf *out)
         buf_puts(out, "cannot run adapters are not loaded: merge it into its base model\n");
         return true;
     }
+    if (member(text, "error").n && count(text) < 4) {
+        buf_puts(out, "format     an answer of a server\n");
+        put_member(out, "error", text, "error");
+        buf_puts(out, "cannot run it came instead of the file: download again\n");
+        return true;
+    }
     if (!member(text, "add_bos_token").n && !member(text, "tokenizer_class").n &&
         !member(text, "do_sample").n && !member(text, "eos_token_id").n)
         return false;
@@ -211,23 +220,29 @@ const struct foreign *foreign_folder(const char *path)
     return found < N ? &marks[found].kind : NULL;
 }
 
-/* A directory: of an adapter, what its configuration says. */
+/* A directory: of an adapter, what its configuration says. One with a config.json is a checkpoint,
+ * of which the reader knows better what is wrong. */
 static bool describe_folder(const char *path, struct buf *out)
 {
     const struct foreign *k = foreign_folder(path);
     struct buf name = {0};
     char *text = NULL;
     size_t n;
-    bool good;
+    bool good, checkpoint;
 
     buf_printf(&name, "%s/adapter_config.json", path);
     good = file_read(name.data, ADAPTER_MOST, &text, &n) == OK &&
            describe_json((struct bytes){text, n}, out);
     xfree(text);
+    buf_reset(&name);
+    buf_printf(&name, "%s/config.json", path);
+    checkpoint = access(name.data, F_OK) == 0;
     buf_clear(&name);
-    if (!good && k)
+    if (good || checkpoint)
+        return good;
+    if (k)
         buf_printf(out, "format     %s\ncannot run %s\n", k->is, k->why);
-    return good || k;
+    return k;
 }
 
 bool foreign_describe(const char *path, struct buf *out)

@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <string.h>
 
+#include "engine/load/foreign.h"
 #include "engine/load/hf_config.h"
 #include "engine/load/hf_quant.h"
 #include "engine/load/made.h"
@@ -47,6 +48,37 @@ static char *folder_of(struct arena *a, const char *path)
 
 /* ---- finding --------------------------------------------------------------------------------- */
 
+/* Of how many "x-00002-of-00003.safetensors" is one, 0: of none; and how long "x" is. */
+static int parts_of(const char *path, int *stem)
+{
+    static const char shape[] = "-00000-of-00000" SUFFIX;
+    size_t n = strlen(path), e = sizeof shape - 1;
+    const char *p = path + n - e;
+    int count = 0;
+
+    if (n <= e)
+        return 0;
+    for (size_t i = 0; i < e; i++) {
+        bool digit = p[i] >= '0' && p[i] <= '9';
+
+        if (shape[i] == '0' ? !digit : p[i] != shape[i])
+            return 0;
+        if (digit)
+            count = i < 10 ? 0 : count * 10 + (p[i] - '0'); /* those behind "-of-" */
+    }
+    *stem = (int)(n - e);
+    return count;
+}
+
+/* Parts of one checkpoint: any of them stands for all. */
+static bool same_parts(const char *a, const char *b)
+{
+    int n, m;
+
+    return parts_of(a, &n) > 0 && parts_of(a, &n) == parts_of(b, &m) && n == m &&
+           memcmp(a, b, (size_t)n) == 0;
+}
+
 /* The one file in `folder` that ends in `end`; NULL: none. Two are too many to guess. */
 static enum status only_file(struct checkpoint *c, const char *folder, const char *end,
                              char **found)
@@ -57,7 +89,8 @@ static enum status only_file(struct checkpoint *c, const char *folder, const cha
 
     *found = NULL;
     while (dir && s == OK && (e = readdir(dir))) {
-        if (!ends_with(e->d_name, end))
+        if (!ends_with(e->d_name, end) ||
+            (*found && same_parts(*found + strlen(folder), e->d_name)))
             continue;
         if (*found)
             s = fail(ERR_FORMAT,
@@ -138,7 +171,9 @@ static enum status find_shard(struct shards *w, struct bytes name, int *out)
 
 static enum status read_shard(struct checkpoint *c, int file, struct st_table *t)
 {
-    enum status s = safetensors_read(c, file, t);
+    const struct foreign *k =
+        foreign_file((struct bytes){(const char *)c->file[file].data, c->file[file].size});
+    enum status s = k ? fail(ERR_FORMAT, "is %s: %s", k->is, k->why) : safetensors_read(c, file, t);
 
     return s == OK ? OK : fail_in(s, "%s", c->file_path[file]);
 }
@@ -202,6 +237,26 @@ static enum status read_index(struct checkpoint *c, const char *folder, int file
     return s;
 }
 
+/* Shards without an index: all parts of which `name` is one. */
+static enum status read_parts(struct checkpoint *c, const char *name, struct st_table *t)
+{
+    int stem, n = parts_of(name, &stem);
+
+    if (n > MAX_SHARDS)
+        return fail(ERR_TOO_LARGE, "has more than %d files", MAX_SHARDS);
+    for (int i = 1; i <= n; i++) {
+        char *path = arena_printf(&c->arena, "%.*s-%05d-of-%05d" SUFFIX, stem, name, i, n);
+        bool named = path && strcmp(path, c->file_path[0]) == 0;
+
+        if (!path)
+            return too_large();
+        if (!named)
+            TRY(checkpoint_add_file(c, path));
+        TRY(read_shard(c, named ? 0 : c->n_files - 1, t));
+    }
+    return adopt(c, t);
+}
+
 /* ---- the list -------------------------------------------------------------------------------- */
 
 static bool flag(const struct checkpoint *c, const char *key)
@@ -245,7 +300,7 @@ static enum status read_weights(struct checkpoint *c, const char *folder, struct
 {
     const char *named = c->file_path[0];
     char *index = NULL, *single = NULL;
-    int file = 0;
+    int file = 0, stem;
     enum status s;
 
     if (ends_with(named, INDEX)) {
@@ -256,6 +311,8 @@ static enum status read_weights(struct checkpoint *c, const char *folder, struct
         else
             TRY(find_weights(c, folder, &index, &single));
     }
+    if (!index && parts_of(single, &stem))
+        return read_parts(c, single, t);
     if (strcmp(index ? index : single, named) != 0) {
         TRY(checkpoint_add_file(c, index ? index : single));
         file = c->n_files - 1;

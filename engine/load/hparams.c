@@ -105,7 +105,8 @@ static enum status read_scaling(const struct checkpoint *c, const struct value *
             return OK;
         }
     }
-    if (v->text.n == 0 || bytes_equal(v->text, "default"))
+    /* "dynamic" raises the base beyond the context that was trained, which is not gone beyond. */
+    if (v->text.n == 0 || bytes_equal(v->text, "default") || bytes_equal(v->text, "dynamic"))
         return OK;
     return fail(ERR_UNSUPPORTED, "%s: key %s is \"%.*s\" (supported: none linear llama3 yarn)",
                 c->path, key, (int)(v->text.n < 64 ? v->text.n : 64), v->text.p);

@@ -138,7 +138,7 @@ static enum status open_file(const char *path, int *fd, size_t *size)
 {
     struct stat st;
 
-    *fd = open(path, O_RDONLY | O_CLOEXEC);
+    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe without a writer blocks */
     if (*fd < 0)
         return fail(errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, "cannot open %s: %s", path,
                     strerror(errno));

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "engine/engine.h"
 #include "engine/load/checkpoint.h"
@@ -31,6 +32,8 @@ static const struct { struct bytes file; const char *is, *why; } files[] = {
     {BYTES("{\"peft_type\":\"LORA\",\"base_model_name_or_path\":\"a/b\",\"r\":8}"), "an adapter's configuration\ntype       \"LORA\"\nbase       \"a/b\"\nrank       8\n", "merge it"},
     {BYTES("{\"added_tokens\":[{\"id\":0}],\"pre_tokenizer\":{},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1},\"merges\":[]}}"),
      "a tokenizer (tokenizer.json)\nmodel      \"BPE\"\nvocabulary 2 tokens, 1 added, 0 merges", "it has no weights"},
+    {BYTES("{\"error\":\"Invalid username or password.\"}"), "an answer of a server\nerror      \"Invalid", "download again"},
+    {BYTES("\x80\5\x95\13\0\0\0\0\0\0\0}"), "a Python pickle", "convert to safetensors"},
     {BYTES("{\"tokenizer_class\":\"X\"}"),    "one of the small files", "name the directory"},
 };
 /* clang-format on */
@@ -101,9 +104,43 @@ static void test_folders(void **state)
     says("tests/data/quantize/imatrix.dat", "an importance matrix\nholds      3 tensors",
          "inferd quantize --imatrix");
     says("tests/data/quantize/imatrix.gguf", "in_sum2", "general.type is \"imatrix\"");
+    /* A pipe has no end, and without a writer no beginning. */
+    unlink(FOLDER "/pipe");
+    assert_int_equal(mkfifo(FOLDER "/pipe", 0600), 0);
+    assert_int_equal(engine_inspect(FOLDER "/pipe", &out), ERR_IO);
+    assert_non_null(strstr(fail_text(), "is not a regular file"));
     write_file(FOLDER "/file", (struct bytes){"neither fish nor flesh", 22});
     assert_int_equal(engine_inspect(FOLDER "/file", &out), ERR_UNSUPPORTED);
     assert_non_null(strstr(fail_text(), "not a checkpoint of a known format"));
+    buf_clear(&out);
+}
+
+/* A directory with a config.json: the reader's own reason, whatever else lies in it. */
+static void test_broken_folder(void **state)
+{
+    static const struct {
+        struct bytes config, weights;
+        const char *says;
+    } row[] = {
+        {BYTES("{\"model_type\":"), BYTES("x"), "config.json: invalid JSON at byte"},
+        {BYTES("{\"model_type\":\"llama\"}"), BYTES("x"), "ends inside its header"},
+        {BYTES("{\"model_type\":\"llama\"}"),
+         BYTES("version https://git-lfs.github.com/spec/v1\noid sha256:00\n"),
+         "model.safetensors: is a pointer of Git LFS: the file that it stands for was not "
+         "downloaded"},
+    };
+    struct buf out = {0};
+
+    (void)state;
+    mkdir(FOLDER, 0777);
+    mkdir(FOLDER "/broken", 0777);
+    for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+        write_file(FOLDER "/broken/config.json", row[i].config);
+        write_file(FOLDER "/broken/model.safetensors", row[i].weights);
+        assert_int_not_equal(engine_inspect(FOLDER "/broken", &out), OK);
+        if (!strstr(fail_text(), row[i].says))
+            fail_msg("\"%s\" should say \"%s\"", fail_text(), row[i].says);
+    }
     buf_clear(&out);
 }
 
@@ -113,6 +150,7 @@ int main(void)
         cmocka_unit_test(test_files),
         cmocka_unit_test(test_open),
         cmocka_unit_test(test_folders),
+        cmocka_unit_test(test_broken_folder),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "engine/load/checkpoint.h"
 #include "kernels/base/mem.h"
@@ -387,6 +388,61 @@ static void test_named(void **state)
     run(FOLDER "mistral/model.safetensors", "mistral", 1e-4f);
 }
 
+static void copy(const char *from, const char *to, const char *in_place_of, const char *this)
+{
+    size_t n;
+    char *data, *at = NULL;
+    FILE *f = fopen(to, "wb");
+
+    assert_non_null(f);
+    assert_int_equal(file_read(from, 1 << 20, &data, &n), OK);
+    if (in_place_of)
+        assert_non_null(at = strstr(data, in_place_of));
+    fwrite(data, 1, at ? (size_t)(at - data) : n, f);
+    if (at)
+        fprintf(f, "%s%s", this, at + strlen(in_place_of));
+    fclose(f);
+    xfree(data);
+}
+
+/* What Python's JSON and people's downloads have: NaN and Infinity, shards whose index was left
+ * behind, and a rope that would change only beyond the context. The same logits. */
+static void test_odd_directories(void **state)
+{
+    static const char *const d = "build/hf-odd/";
+    static const char *const shard[] = {"model-00001-of-00003.safetensors",
+                                        "model-00002-of-00003.safetensors",
+                                        "model-00003-of-00003.safetensors"};
+    struct checkpoint *c;
+    char from[128], to[128];
+
+    (void)state;
+    mkdir(d, 0777);
+    for (int i = 0; i < 3; i++) {
+        snprintf(from, sizeof from, FOLDER "llama/%s", shard[i]);
+        snprintf(to, sizeof to, "%s%s", d, shard[i]);
+        copy(from, to, NULL, NULL);
+    }
+    copy(FOLDER "llama/config.json", "build/hf-odd/config.json", "{",
+         "{\"a\": NaN, \"b\": [0.0, -Infinity], \"c\": \"\\\"NaN\\\"\", \"d\": {\"e\": Infinity},");
+    run(d, "llama", 1e-4f);
+    run("build/hf-odd/model-00002-of-00003.safetensors", "llama", 1e-4f);
+    assert_int_equal(checkpoint_open(d, &c), OK);
+    assert_null(checkpoint_key(c, "a"));
+    assert_null(checkpoint_key(c, "d.e"));
+    assert_true(bytes_equal(checkpoint_key(c, "c")->text, "\"NaN\""));
+    checkpoint_close(c);
+    unlink(to);
+    assert_int_equal(checkpoint_open(d, &c), ERR_NOT_FOUND);
+    assert_non_null(strstr(fail_text(), "model-00003-of-00003.safetensors"));
+
+    mkdir("build/hf-dynamic", 0777);
+    copy(FOLDER "qwen2/model.safetensors", "build/hf-dynamic/model.safetensors", NULL, NULL);
+    copy(FOLDER "qwen2/config.json", "build/hf-dynamic/config.json", "\"rope_type\": \"default\"",
+         "\"rope_type\": \"dynamic\", \"factor\": 4.0");
+    run("build/hf-dynamic", "qwen2", 2e-2f);
+}
+
 /* ---- what is refused: the files of tests/fuzz/corpus/hf (tests/tools/gen_hf.py) ---------------
  */
 
@@ -570,15 +626,11 @@ static void test_inspect(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_weights),
-        cmocka_unit_test(test_logits),
-        cmocka_unit_test(test_text),
-        cmocka_unit_test(test_fallback),
-        cmocka_unit_test(test_named),
-        cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_inspect),
-        cmocka_unit_test(test_old_files),
-        cmocka_unit_test(test_auto_round_spellings),
+        cmocka_unit_test(test_weights),   cmocka_unit_test(test_logits),
+        cmocka_unit_test(test_text),      cmocka_unit_test(test_fallback),
+        cmocka_unit_test(test_named),     cmocka_unit_test(test_odd_directories),
+        cmocka_unit_test(test_refused),   cmocka_unit_test(test_inspect),
+        cmocka_unit_test(test_old_files), cmocka_unit_test(test_auto_round_spellings),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
