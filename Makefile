@@ -351,6 +351,7 @@ $(G)/wrappers.txt: build/simt/plain/tests/gpu/gpu_wrappers
 gpu-bundle:
 	$(Q)$(MAKE) --no-print-directory $(PARALLEL) CUDA=1 CUDA_ARCH="$(GPU_ARCH)" $(GPU_ALL) $(GPU_SCRIPTS) \
 	    $(G)/wrappers.txt
+	$(Q)git rev-parse HEAD >$(G)/commit 2>/dev/null || echo unknown >$(G)/commit
 	$(Q)tests/gpu/bundle.sh $(G) $(GPU_ALL)
 
 # Uses what was carried here; PHASES=1,4 for some of it, OUT=folder for the results.
@@ -360,7 +361,7 @@ gpu-check: $(if $(HAVE_CUDA),gpu-dry)
 	    $(if $(PHASES),--phases $(PHASES)),echo "SKIP gpu-check is not tried: $(CUDA_HOME)/include has no CUDA headers")
 else
 gpu-check: $(if $(wildcard $(G)/wrappers.txt),,gpu-bundle)
-	$(Q)python3 tests/gpu/check.py $(G) $(if $(PHASES),--phases $(PHASES)) $(if $(OUT),--out $(OUT) --keep $(OUT)/state,--golden tests/data/gpu)
+	$(Q)python3 tests/gpu/check.py $(G) $(if $(PHASES),--phases $(PHASES)) $(if $(OUT),--out $(OUT) --keep $(OUT),--golden tests/data/gpu)
 endif
 
 # Two of the tests are enough to show that they are run.

@@ -10,6 +10,7 @@
 
 #include "kernels/base/mem.h"
 #include "kernels/cuda/check.h"
+#include "kernels/cuda/driver.h"
 #include "kernels/cuda/lt.h"
 #include "kernels/cuda/pack.h"
 #include "kernels/cuda/panel.h"
@@ -61,6 +62,7 @@ enum status cuda_check(cudaError_t e, const char *what)
 static int cuda_devices(void)
 {
     int n = 0;
+    driver_find();
     cudaError_t e = cudaGetDeviceCount(&n);
     cudaGetLastError(); /* to have none is no error of the next call */
     return e == cudaSuccess ? n : 0;

@@ -97,7 +97,7 @@ enum status gpu_fits(const struct gpu_config *c, const struct gpu_facts *f)
 {
     const struct gpu_match *m = &c->match;
     double gib = (double)f->mem_bytes / (1 << 30);
-    if (m->n_pci > 0 && !has_id(m->pci, m->n_pci, f->pci))
+    if (m->n_pci > 0 && f->pci != 0 && !has_id(m->pci, m->n_pci, f->pci))
         return fail(ERR_INVALID, "is for other PCI ids than %04x:%04x", f->pci >> 16,
                     f->pci & 0xffff);
     if (!has_cc(m, f->cc))
@@ -195,8 +195,8 @@ static enum status from_builtins(struct arena *a, const struct gpu_facts *f,
                                  struct gpu_selected *out)
 {
     struct gpu_config *all;
-    const struct gpu_config *found = NULL, *generic = NULL;
-    int n;
+    const struct gpu_config *found = NULL, *exact = NULL, *generic = NULL;
+    int n, n_exact = 0;
     TRY(gpu_builtins(a, &all, &n));
     for (int i = 0; i < n; i++) {
         const struct gpu_config *c = &all[i];
@@ -204,15 +204,20 @@ static enum status from_builtins(struct arena *a, const struct gpu_facts *f,
                                (f->pci == 0 && has_cc(&c->match, f->cc))))
             return fail(ERR_UNSUPPORTED, "%s: %s", c->name, c->unsupported);
         if (is_of_one(c) && !c->unsupported && gpu_fits(c, f) == OK) {
-            out->config = *c;
-            out->how = GPU_EXACT;
-            /* Kernels have changed since: its choices are for others. */
-            if (c->from.kind == GPU_MEASURED && strcmp(c->from.kernel_abi, gpu_kernel_abi()) != 0)
-                out->config.n_gemm = out->config.n_attn = 0;
-            return OK;
+            exact = c;
+            n_exact++;
         }
         if (strcmp(c->id, "generic") == 0)
             generic = c;
+    }
+    if (exact && (f->pci != 0 || n_exact == 1)) {
+        out->config = *exact;
+        out->how = GPU_EXACT;
+        /* Kernels have changed since: its choices are for others. */
+        if (exact->from.kind == GPU_MEASURED &&
+            strcmp(exact->from.kernel_abi, gpu_kernel_abi()) != 0)
+            out->config.n_gemm = out->config.n_attn = 0;
+        return OK;
     }
     out->how = GPU_NEAR;
     found = near(all, n, f);

@@ -15,8 +15,10 @@ with a GPU and little else). Each phase has its share of the seconds and can run
     6  ncu's counters for three of these steps, where they can be read
     7  PyTorch's products, attention and decode step, where PyTorch is
 
-What is done is kept in build/gpu-check, and with --keep also elsewhere: the same command goes on where it
-stopped. A phase that fails is reported, and the next goes on. The result is one JSON file,
+What is done is kept in build/gpu-check, and with --keep also elsewhere, as one archive, since what comes back
+from a machine that is lent may be few files: the same command goes on where it stopped, also on another board of
+the same kind, from the state or from an archive of it (state.tgz in the state folder). A phase that fails is
+reported, and the next goes on. The result is one JSON file,
 docs/measurements/<gpu>-<date>.json (env, ceil, checks, tuning, rows, server, torch, compared), and a table,
 last: figures that are 3 % off those of the last such file are named.
 --dry runs all of it on the emulator with tiny shapes: it measures nothing, it shows that it works.
@@ -26,6 +28,7 @@ import argparse
 import concurrent.futures
 import datetime
 import glob
+import gzip
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -38,6 +41,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tarfile
 import time
 import traceback
 
@@ -62,6 +66,8 @@ UNTUNED_CASES = ['1:2176', '64:2176'], ['512', '2048']
 SERVER = [('llama-3.1-8b', 'bf16'), ('llama-3.1-8b', 'q4_0')]
 WORKLOADS, STREAMS = ((2048, 128), (128, 512)), (1, 8, 64, 256)
 LOADED = 0.8  # of what the bus or the disk gives, whichever is less: what loading weights must reach
+ARCHIVE = 'state.tgz'
+KEPT = ('state.json', tuning.CONFIG + '*', 'ncu-*.csv', 'server-*.log')  # of the state folder, in the archive
 NEAR = 1e-5  # of the largest number of a case: rounding of the tensor cores and of exp
 
 
@@ -71,6 +77,7 @@ class Check:
         self.state_file = os.path.join(options.state, 'state.json')
         self.state = {'done': {}}
         os.makedirs(options.state, exist_ok=True)
+        self.unpack()
         self.key = self.version()
         if os.path.exists(self.state_file) and not options.fresh:
             with open(self.state_file, encoding='utf-8') as f:
@@ -79,11 +86,24 @@ class Check:
         self.state['key'] = self.key
         # What the user's cache holds from elsewhere is neither used nor changed.
         os.environ.setdefault('INFERD_GPU_CACHE', os.path.abspath(os.path.join(options.state, 'cache')))
+        self.board = watch.query(['uuid']).get('uuid', '')
         self.end = time.monotonic() + options.seconds
 
+    def unpack(self):
+        """An archive of the state that lies where the state is to be."""
+        path = os.path.join(self.o.state, ARCHIVE)
+        if os.path.exists(self.state_file) or not os.path.exists(path):
+            return
+        with tarfile.open(path) as t:
+            for member in t.getmembers():
+                if member.isfile() and member.name == os.path.basename(member.name):
+                    with open(os.path.join(self.o.state, member.name), 'wb') as f:
+                        shutil.copyfileobj(t.extractfile(member), f)
+
     def version(self):
-        """Of the programs and the machine: what was measured with others is measured again."""
-        h = hashlib.sha256(json.dumps([self.o.dry, watch.query(['uuid', 'driver_version'])]).encode())
+        """Of the programs and the kind of GPU: what was measured with others is measured again."""
+        kind = watch.query(['name', 'memory.total', 'driver_version'])
+        h = hashlib.sha256(json.dumps([self.o.dry, kind]).encode())
         for path in sorted(glob.glob(os.path.join(self.o.folder, '**'), recursive=True)):
             if os.path.isfile(path) and os.access(path, os.X_OK):
                 with open(path, 'rb') as f:
@@ -97,8 +117,9 @@ class Check:
         return step in self.state['done']
 
     def keep(self, step, value):
-        """Records a finished step."""
+        """Records a finished step, and on which board."""
         self.state['done'][step] = value
+        self.state.setdefault('boards', {}).setdefault(self.board, []).append(step)
         self.save()
 
     def save(self):
@@ -106,16 +127,18 @@ class Check:
         with open(self.state_file + '.new', 'w', encoding='utf-8') as f:
             json.dump(self.state, f)
         os.replace(self.state_file + '.new', self.state_file)
-        self.copy_out('state.json')
+        self.copy_out()
 
-    def copy_out(self, *names):
-        """Files of the state to the folder that survives this machine."""
-        for name in names if self.o.keep else []:
-            path = os.path.join(self.o.state, name)
-            if os.path.exists(path):
-                os.makedirs(self.o.keep, exist_ok=True)
-                shutil.copy(path, os.path.join(self.o.keep, name + '.new'))
-                os.replace(os.path.join(self.o.keep, name + '.new'), os.path.join(self.o.keep, name))
+    def copy_out(self):
+        """The state to the folder that survives this machine; what makes it whole at any time is the rename."""
+        if not self.o.keep:
+            return
+        os.makedirs(self.o.keep, exist_ok=True)
+        path = os.path.join(self.o.keep, ARCHIVE)
+        with tarfile.open(path + '.new', 'w:gz') as t:
+            for name in sorted(n for pattern in KEPT for n in glob.glob(os.path.join(self.o.state, pattern))):
+                t.add(name, os.path.basename(name))
+        os.replace(path + '.new', path)
 
     def run(self, command, seconds):
         """Exit status (None: too long), stdout, stderr."""
@@ -174,7 +197,7 @@ def facts(c):
             env['packages'][name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    for name, command in (('nvcc', ['nvcc', '--version']), ('commit', ['git', 'rev-parse', 'HEAD']),
+    for name, command in (('nvcc', ['nvcc', '--version']), ('commit', ['cat', c.path('commit')]),
                           ('program', [c.path('inferd'), 'version'])):
         try:
             r = subprocess.run(command, capture_output=True, text=True)
@@ -407,12 +430,14 @@ def phase6(c):
     """Counters of the kernels of a few steps, as ncu writes them."""
     captures = [('q4_0', ['--decode', '1:2176']), ('bf16', ['--decode', '64:2176']), ('bf16', ['--prefill', '2048'])]
     done, why = [], ''
-    for fmt, case in captures if not c.o.dry else []:
+    ncu = next((p for p in [shutil.which('ncu'), *glob.glob('/usr/local/cuda*/bin/ncu'),
+                            *glob.glob('/opt/nvidia/nsight-compute/*/ncu')] if p), 'ncu')
+    for i, (fmt, case) in enumerate(captures if not c.o.dry else []):
         out = os.path.join(c.o.state, f'ncu-{fmt}-{case[1].replace(":", "x")}.csv')
-        command = ['ncu', '--clock-control', 'none', '--set', 'basic', '--launch-count', '40', '--csv', '--log-file', out,
+        command = [ncu, '--target-processes', 'all', '--clock-control', 'none', '--set', 'basic', '--launch-count', '40', '--csv', '--log-file', out,
                    c.path('gpu_step'), '--shape', 'llama-3.2-1b', '--format', fmt, *case, '--tiny', *c.library()]
         try:
-            code, _, err = c.run(command, 20)
+            code, _, err = c.run(command, max(10, c.left_of(6) / (len(captures) - i)))
         except OSError:
             code, err = 1, 'ncu is not here'
         done += [out] if code == 0 else []
@@ -462,8 +487,9 @@ def result_of(c):
     for k, v in done.items():
         if k[:2] in ('4 ', '5 ') and v.get('failed'):
             checks[k] = {'ok': c.o.dry, 'text': v['failed']}  # dry: a format that there is not
+    env = dict(first.get('env') or {}, boards=c.state.get('boards', {}))
     return {
-        'schema': 1, 'env': first.get('env'), 'ceil': ceil.get('ceil', {}), 'ceil_clocks': ceil.get('clocks', {}),
+        'schema': 1, 'env': env, 'ceil': ceil.get('ceil', {}), 'ceil_clocks': ceil.get('clocks', {}),
         'checks': checks, 'weights': ceil.get('weights', []), 'rows': rows, 'loads': [p['load'] for p in parts if p.get('load')],
         'server': [r for k, v in done.items() if k.startswith('5 ') for r in v['rows']],
         'ncu': done.get('6', {}), 'tuning': tuned, 'torch': done.get('7', {}).get('torch', []),
@@ -498,13 +524,12 @@ def write_result(c, result):
         os.makedirs(os.path.dirname(golden), exist_ok=True)
         with open(golden, 'w', encoding='utf-8') as f:
             f.write(c.state['done']['wrappers'])
-    for name in (tuning.CONFIG, tuning.CONFIG + '.timings.jsonl'):
-        tuned = os.path.join(c.o.state, name)
-        if os.path.exists(tuned):
-            shutil.copy(tuned, path[:-len('.json')] + '-' + name)
-    if not c.o.golden:  # everything goes to one folder
-        for capture in result['ncu'].get('captures', []):
-            shutil.copy(capture, c.o.out)
+    tuned = os.path.join(c.o.state, tuning.CONFIG)
+    if os.path.exists(tuned):
+        shutil.copy(tuned, path[:-len('.json')] + '-' + tuning.CONFIG)
+        with open(path[:-len('.json')] + '-' + tuning.CONFIG + '.timings.jsonl.gz', 'wb') as out:
+            out.write(gzip.compress(tuning.timings(c), mtime=0))
+    c.copy_out()
     return path
 
 
@@ -516,7 +541,7 @@ def options():
     p.add_argument('--out', default='docs/measurements')
     p.add_argument('--golden', help='where a GPU\'s lines of gpu_wrappers are kept [--out]')
     p.add_argument('--state', default='build/gpu-check')
-    p.add_argument('--keep', help='a folder that gets a copy of the state after every step')
+    p.add_argument('--keep', help='a folder that gets an archive of the state after every step')
     p.add_argument('--last', default='docs/measurements', help='where the last results lie [%(default)s]')
     p.add_argument('--fresh', action='store_true')
     p.add_argument('--dry', action='store_true')
@@ -535,6 +560,7 @@ def attempt(c, phase):
 
 
 def main():
+    watch.show_libraries()
     c = Check(options())
     wanted = sorted({0} | {int(p) for p in c.o.phases.split(',')})
     for phase in wanted:
@@ -551,6 +577,8 @@ def main():
     for line in report.table(result):
         print(line)
     print(f'written: {path}')
+    if result['tuning']['provenance'] and not c.o.dry:
+        print(tuning.how_to_commit(c, path))
     return 0 if all(v['ok'] for v in result['checks'].values()) else 1
 
 

@@ -3,30 +3,31 @@
 import glob
 import json
 import os
+import re
 
-# Tokens a second on an H200, Llama-3.1-8B, 2176 tokens of context: (format, KV, batch) -> least, goal, stretch.
-# The bounds behind them: docs/measurements/README.md.
+# Tokens a second on an H200, Llama-3.1-8B, 2176 tokens of context: (format, KV, batch) -> the bound that was planned
+# with, least, goal, stretch (docs/measurements/README.md). Other GPUs with the same chip: the same shares of their own bound.
 GOALS = {
-    ('bf16', 'bf16', 1): (225, 253, 265),
-    ('bf16', 'bf16', 8): (1490, 1750, 1830),
-    ('bf16', 'bf16', 64): (5400, 6800, 7300),
-    ('bf16', 'bf16', 256): (7300, 9400, 10100),
-    ('f8_e4m3', 'f8_e4m3', 1): (370, 450, 480),
-    ('f8_e4m3', 'f8_e4m3', 8): (2440, 3050, 3300),
-    ('f8_e4m3', 'f8_e4m3', 64): (9300, 12000, 13300),
-    ('f8_e4m3', 'f8_e4m3', 256): (13200, 17100, 18700),
-    ('q4_0', 'bf16', 1): (560, 710, 800),
-    ('q4_0', 'bf16', 8): (2850, 3900, 4300),
-    ('q4_0', 'bf16', 64): (6400, 8800, 9600),
-    ('q4_0', 'bf16', 256): (6400, 8800, 9600),
-    ('q4_k', 'bf16', 1): (510, 650, 745),
-    ('q4_k', 'bf16', 8): (2650, 3650, 4050),
-    ('q8_0', 'bf16', 1): (365, 445, 475),
-    ('q8_0', 'bf16', 8): (2180, 2720, 2950),
-    ('q8_0', 'bf16', 64): (6300, 8200, 8900),
+    ('bf16', 'bf16', 1): (281, 225, 253, 265),
+    ('bf16', 'bf16', 8): (1989, 1490, 1750, 1830),
+    ('bf16', 'bf16', 64): (8273, 5400, 6800, 7300),
+    ('bf16', 'bf16', 256): (11720, 7300, 9400, 10100),
+    ('f8_e4m3', 'f8_e4m3', 1): (526, 370, 450, 480),
+    ('f8_e4m3', 'f8_e4m3', 8): (3751, 2440, 3050, 3300),
+    ('f8_e4m3', 'f8_e4m3', 64): (16040, 9300, 12000, 13300),
+    ('f8_e4m3', 'f8_e4m3', 256): (22790, 13200, 17100, 18700),
+    ('q4_0', 'bf16', 1): (926, 560, 710, 800),
+    ('q4_0', 'bf16', 8): (5182, 2850, 3900, 4300),
+    ('q4_0', 'bf16', 64): (11720, 6400, 8800, 9600),
+    ('q4_0', 'bf16', 256): (11720, 6400, 8800, 9600),
+    ('q4_k', 'bf16', 1): (877, 510, 650, 745),
+    ('q4_k', 'bf16', 8): (4987, 2650, 3650, 4050),
+    ('q8_0', 'bf16', 1): (521, 365, 445, 475),
+    ('q8_0', 'bf16', 8): (3354, 2180, 2720, 2950),
+    ('q8_0', 'bf16', 64): (10493, 6300, 8200, 8900),
 }
-# One prompt of 2048 tokens: milliseconds.
-PREFILL_GOALS = {'bf16': 46, 'f8_e4m3': 30, 'q4_0': 50, 'q4_k': 50}
+# One prompt of 2048 tokens: milliseconds, of the bound and the goal.
+PREFILL_GOALS = {'bf16': (38.4, 46), 'f8_e4m3': (22.6, 30), 'q4_0': (38.4, 50), 'q4_k': (38.4, 50)}
 CONTEXT, PROMPT = 2176, 2048
 THRESHOLD = 0.03  # from which a figure differs from the last one
 
@@ -100,14 +101,18 @@ def differences(result, last):
 
 def goal_of(row, device):
     """least, goal, stretch in tokens a second; None where none was set."""
-    if 'H200' not in device or row['model'] != 'llama-3.1-8b':
+    planned, chip = None, re.search(r'\b(GH200|H200|H100)\b', device)
+    if not chip or row['model'] != 'llama-3.1-8b':
         return None
     if row['case'] == 'prefill' and row['rows'] == PROMPT and row['format'] in PREFILL_GOALS:
-        goal = PROMPT / PREFILL_GOALS[row['format']] * 1000
-        return None, goal, None
+        bound, goal = (PROMPT / ms * 1000 for ms in PREFILL_GOALS[row['format']])
+        planned = bound, None, goal, None
     if row['case'] == 'decode' and row['context'] == CONTEXT:
-        return GOALS.get((row['format'], row['kv'], row['batch']))
-    return None
+        planned = GOALS.get((row['format'], row['kv'], row['batch']))
+    if planned and chip.group(1) != 'H200':
+        by = row.get('bound', 0) / planned[0]
+        planned = [v and v * by for v in planned] if by else None
+    return planned and tuple(planned[1:])
 
 
 def verdict(row, goal):

@@ -5,6 +5,7 @@ weight that was being measured, no more. They are of a kind of GPU, not of one b
 from another machine's run of this; `inferd tune --resume` looks whether they fit.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -48,7 +49,7 @@ def run_one(c, model, fmt, seconds):
                '--resume', '--budget', '0.01' if c.o.dry else f'{seconds:.1f}'] + config(c)
     command += ['--quick', '--cublaslt', 'none'] if c.o.dry else c.library()
     code, said, err = c.run(command, seconds + 30)
-    c.copy_out(CONFIG, CONFIG + '.timings.jsonl')
+    c.copy_out()
     if code is None and 'stopped' in err:  # what is in the timings counts
         return {'complete': False, 'failed': None}
     if code != 0:
@@ -79,6 +80,30 @@ def phase3(c):
               f'{"" if done["complete"] else ", goes on with the next call"}', flush=True)
     if not unfinished:
         c.keep('3', {})
+
+
+def timings(c):
+    """The raw timings that the configuration names: a run that was cut off may have added more behind them."""
+    path, lines, sha = os.path.join(c.o.state, CONFIG), [], hashlib.sha256()
+    with open(path, encoding='utf-8') as f:
+        want = json.load(f)['provenance']['raw_sha256']
+    with open(path + '.timings.jsonl', 'rb') as f:
+        for line in f:
+            lines.append(line)
+            sha.update(line)
+            if sha.hexdigest() == want:
+                break
+    return b''.join(lines)
+
+
+def how_to_commit(c, path):
+    """The words that make the configuration the built-in one of its GPU; one of a near part has none."""
+    with open(os.path.join(c.o.state, CONFIG), encoding='utf-8') as f:
+        slug = json.load(f)['id']
+    if slug.startswith('like-'):
+        return f'the configuration is of a GPU that gpus.json does not have ({slug}): add its row first'
+    return (f'to build it in: cp {path[:-len(".json")]}-{CONFIG} kernels/configs/{slug}.json; kernels/configs/generate.py; '
+            f'keep {os.path.basename(path)[:-len(".json")]}-{CONFIG}.timings.jsonl.gz in docs/measurements')
 
 
 def result_of(c):

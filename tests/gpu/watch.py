@@ -1,5 +1,6 @@
 """Clocks, power and what slows a GPU down, ten times a second while something is measured."""
 
+import os
 import shutil
 import statistics
 import subprocess
@@ -11,11 +12,29 @@ FIELDS = ['clocks.sm', 'clocks.mem', 'power.draw', 'temperature.gpu', 'clocks_ev
 SLOW = {0x4: 'power cap', 0x8: 'slowdown', 0x20: 'heat', 0x40: 'heat', 0x80: 'power brake'}
 
 
+# Where containers have the driver's programs and libraries without saying so.
+PLACES = ('/usr/local/nvidia/bin', '/usr/lib/wsl/lib', '/opt/bin')
+LIBRARIES = ('/usr/local/nvidia/lib64', '/usr/lib/wsl/lib')
+
+
+def smi():
+    """nvidia-smi, or None."""
+    return shutil.which('nvidia-smi', path=os.pathsep.join([os.environ.get('PATH', os.defpath), *PLACES]))
+
+
+def show_libraries():
+    """Lets programs that are started from now on find the driver's libraries, after those of the machine's own."""
+    known = [p for p in os.environ.get('LD_LIBRARY_PATH', '').split(os.pathsep) if p]
+    known += [p for p in LIBRARIES if os.path.isdir(p) and p not in known]
+    if known:
+        os.environ['LD_LIBRARY_PATH'] = os.pathsep.join(known)
+
+
 def query(fields):
     """What nvidia-smi says of the first GPU, by field; empty where it cannot say."""
-    if not shutil.which('nvidia-smi'):
+    if not smi():
         return {}
-    command = ['nvidia-smi', '-i', '0', '--query-gpu=' + ','.join(fields), '--format=csv,noheader,nounits']
+    command = [smi(), '-i', '0', '--query-gpu=' + ','.join(fields), '--format=csv,noheader,nounits']
     r = subprocess.run(command, capture_output=True, text=True)
     values = [v.strip() for v in r.stdout.split('\n')[0].split(',')]
     if r.returncode == 0 and len(values) == len(fields):
@@ -33,7 +52,7 @@ class Watch:
     def __enter__(self):
         if len(query(FIELDS)) == len(FIELDS):
             self.child = subprocess.Popen(
-                ['nvidia-smi', '-i', '0', '--query-gpu=' + ','.join(FIELDS),
+                [smi(), '-i', '0', '--query-gpu=' + ','.join(FIELDS),
                  '--format=csv,noheader,nounits', '-lms', '100'],
                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
             )

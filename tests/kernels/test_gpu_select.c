@@ -63,6 +63,10 @@ static void test_line(void **state)
         {{0x10de3182, 103, 148, 1900, 289910292480, 8000, false, 0, 0, ""}, "like-b200",   GPU_NEAR},
         /* never seen */
         {{0x10de9999, 80, 124, 1400, 103079215104, 1600, false, 0, 0, ""}, "like-a100-40", GPU_NEAR},
+        /* in a sandbox that hides the id: by all the rest, where that is one GPU alone */
+        {{0,          90, 132, 1980, 150754820096, 4800, false, 0, 0, ""}, "h200",         GPU_EXACT},
+        {{0,          90, 132, 1980, 85045870592, 3352, false, 0, 0, ""},  "h100-sxm",     GPU_EXACT},
+        {{0,          89, 142, 2520, 51527024640, 864,  false, 0, 0, ""},  "like-l40s",    GPU_NEAR},
         {{0,          87, 16,  1300, 64424509440,  204,  false, 0, 0, ""}, "orin64",       GPU_EXACT},
         {{0x10de9999, 103, 160, 1900, 309237645312, 8000, false, 0, 0, ""}, "like-family-blackwell", GPU_FAMILY},
         {{0x10de9999, 130, 160, 1900, 309237645312, 8000, false, 0, 0, ""}, "like-generic", GPU_GENERIC},

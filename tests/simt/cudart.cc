@@ -469,6 +469,11 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int)
     p->unifiedAddressing = 1;
     return cudaSuccess;
 }
+cudaError_t cudaDeviceGetPCIBusId(char *out, int n, int device)
+{
+    snprintf(out, static_cast<size_t>(n), "0000:%02X:00.0", device + 1);
+    return cudaSuccess;
+}
 cudaError_t cudaDeviceGetAttribute(int *v, cudaDeviceAttr a, int)
 {
     cudaDeviceProp p;

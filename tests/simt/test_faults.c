@@ -258,7 +258,69 @@ static void as_many_layers_as_fit(void **state)
         f.on.dev[i]->backend->close(f.on.dev[i]);
 }
 
-/* ---- kernels that compute wrongly ------------------------------------------------------------ */
+/* ---- what the driver says --------------------------------------------------------------------- */
+
+static bool nvml; /* there is NVIDIA's management library: this one */
+static int nvml_open;
+
+int nvmlInit_v2(void);
+int nvmlShutdown(void);
+int nvmlSystemGetDriverVersion(char *out, unsigned n);
+int nvmlDeviceGetHandleByPciBusId_v2(const char *bus, void **out);
+int nvmlDeviceGetPciInfo_v3(void *handle, void *out);
+
+int nvmlInit_v2(void)
+{
+    nvml_open += nvml;
+    return nvml ? 0 : 9; /* the driver is not loaded */
+}
+
+int nvmlShutdown(void)
+{
+    nvml_open--;
+    return 0;
+}
+
+int nvmlSystemGetDriverVersion(char *out, unsigned n)
+{
+    snprintf(out, n, "580.159.03");
+    return 0;
+}
+
+int nvmlDeviceGetHandleByPciBusId_v2(const char *bus, void **out)
+{
+    *out = &nvml;
+    return strcmp(bus, "0000:01:00.0");
+}
+
+int nvmlDeviceGetPciInfo_v3(void *handle, void *out)
+{
+    uint32_t v[17] = {[7] = 0x268410de}; /* an id, behind 16 bytes and three numbers */
+    memcpy(out, v, sizeof v);
+    return handle != &nvml;
+}
+
+/* A sandbox that hides /sys, and whose runtime does not know the id: the management library does. */
+static void the_driver_is_asked(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct device_options o = {.cublaslt = "none"};
+        struct device_info info;
+        struct device *dev;
+        nvml = i;
+        assert_int_equal(backend_cuda.open(&o, &dev), OK);
+        backend_cuda.info(dev, &info);
+        assert_int_equal(info.gpu->facts.pci, i ? 0x10de2684 : 0);
+        if (access("/sys/module/nvidia/version", R_OK) != 0)
+            assert_string_equal(info.gpu->facts.driver, i ? "580.159.03" : "unknown");
+        backend_cuda.close(dev);
+    }
+    nvml = false;
+    assert_int_equal(nvml_open, 0);
+}
+
+/* ---- kernels that compute wrongly --------------------------------------------------------------- */
 
 static int64_t replaced; /* kernels, as a service shows it */
 
@@ -526,6 +588,7 @@ int main(void)
         cmocka_unit_test_teardown(what_does_not_fit_is_told, all_well),
         cmocka_unit_test_teardown(the_plan_is_what_is_taken, all_well),
         cmocka_unit_test_teardown(as_many_layers_as_fit, all_well),
+        cmocka_unit_test_teardown(the_driver_is_asked, all_well),
         cmocka_unit_test_teardown(a_liar_is_refused, all_well),
         cmocka_unit_test_teardown(every_kernel_is_checked, all_well),
         cmocka_unit_test_teardown(a_wrong_cublaslt_is_replaced, all_well),

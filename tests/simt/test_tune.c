@@ -159,7 +159,8 @@ static void test_ceilings(void **state)
     backend_cuda.info(dev, &before);
     assert_int_equal(backend_cuda.ceilings(dev, &c), OK);
     backend_cuda.info(dev, &after);
-    assert_true(after.free_bytes == before.free_bytes && after.fault == OK);
+    assert_true(after.fault == OK); /* others use a GPU at the same time */
+    assert_true(after.free_bytes == before.free_bytes || simt_real());
     const double has[] = {c.copy_gbs,        c.read_gbs,      c.l2_gbs,       c.bf16_tflops,
                           c.mma_bf16_tflops, c.mma_int8_tops, c.graph_gap_us, c.launch_gap_us};
     for (size_t i = 0; i < sizeof has / sizeof *has; i++)

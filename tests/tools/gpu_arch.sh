@@ -6,7 +6,7 @@ set -euo pipefail
 top=${1:-}
 
 if [ -e "$top/dev/nvidiactl" ]; then
-    smi=$(command -v nvidia-smi || true)
+    smi=$(command -v nvidia-smi || echo "$top/usr/local/nvidia/bin/nvidia-smi") # containers
 elif [ -e "$top/dev/dxg" ] && [ -e "$top/usr/lib/wsl/lib/libcuda.so.1" ]; then # WSL2
     smi=$(command -v nvidia-smi || echo "$top/usr/lib/wsl/lib/nvidia-smi")
 else

@@ -12,6 +12,7 @@ CASES = [
     ([], 'bin', '9.0', ''),  # no GPU, though its tool is installed
     (['dev/nvidiactl'], None, '9.0', ''),  # nothing says which
     (['dev/nvidiactl'], 'bin', '9.0', '90a'),
+    (['dev/nvidiactl'], 'usr/local/nvidia/bin', '9.0', '90a'),
     (['dev/nvidiactl'], 'bin', '8.6\n8.6\n7.5', '75 86'),
     (['dev/nvidiactl'], 'bin', '7.0', ''),  # CUDA 13 cannot
     (['dev/nvidiactl'], 'bin', '10.3\n12.1', '100f 120f'),

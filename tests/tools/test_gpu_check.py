@@ -2,6 +2,8 @@
 """tests/gpu/check.py on the emulator: all of it runs, stops and goes on, and says what differs."""
 
 import glob
+import gzip
+import hashlib
 import json
 import os
 import shutil
@@ -71,7 +73,11 @@ class Dry(unittest.TestCase):
         self.assertGreater(run['ceilings']['read_gbs']['measured'], 0)
         self.assertEqual(result['tuning']['provenance']['kind'], 'measured')
         self.assertIn('read_gbs', result['tuning']['provenance']['ceilings'])
-        self.assertEqual(len(glob.glob(self.top + '/out/*-tuned.json*')), 2)
+        (made,) = glob.glob(self.top + '/out/*-tuned.json.timings.jsonl.gz')
+        self.assertLessEqual(len(os.listdir(self.top + '/out')), 8)
+        with gzip.open(made) as f:
+            sha = hashlib.sha256(f.read()).hexdigest()
+        self.assertEqual(sha, result['tuning']['provenance']['raw_sha256'])
 
     def test_names_what_differs(self):
         folder = os.path.join(self.top, 'gpu')
@@ -99,7 +105,13 @@ class Dry(unittest.TestCase):
             self.assertIn(f'-- phase {phase}:', out)
         self.assertFalse(result['checks']['tune small q4_0']['ok'])
         self.assertIn('inferd', result['checks']['phase 5']['text'])
-        with open(self.top + '/kept/state.json', encoding='utf-8') as f:
+        self.assertEqual(os.listdir(self.top + '/kept'), ['state.tgz'])
+        shutil.rmtree(self.top + '/state')  # the machine is gone; on the next one the archive is all there is
+        os.mkdir(self.top + '/state')
+        shutil.copy(self.top + '/kept/state.tgz', self.top + '/state')
+        code, out, _ = self.run_check(folder, *command)
+        self.assertNotIn('-- phase 6:', out)
+        with open(self.top + '/state/state.json', encoding='utf-8') as f:
             self.assertIn('6', json.load(f)['done'])
 
     def test_as_on_gpus(self):
@@ -136,6 +148,17 @@ class Arithmetic(unittest.TestCase):
             row = {'format': 'bf16', 'weight_bytes': 15.01e9, 'kv_bytes': batch * 2176 * 131072,
                    'linear_flops': batch * 15.0e9, 'attention_flops': 0}
             self.assertAlmostEqual(batch * 1e6 / report.bound_us(row, ceil), want, delta=0.01 * want)
+
+    def test_goals(self):
+        """An H200's are figures; an H100's the same shares of the bound that its own ceilings give."""
+        row = {'model': 'llama-3.1-8b', 'case': 'decode', 'format': 'bf16', 'kv': 'bf16', 'batch': 1, 'context': 2176}
+        row['bound'] = 562
+        self.assertEqual(report.goal_of(row, 'NVIDIA H200'), (225, 253, 265))
+        self.assertEqual(report.goal_of(row, 'NVIDIA H100 80GB HBM3'), (450, 506, 530))
+        row.update(case='prefill', rows=2048, bound=100)
+        self.assertAlmostEqual(report.goal_of(row, 'NVIDIA H100 80GB HBM3')[1], 100 * 38.4 / 46)
+        self.assertAlmostEqual(report.goal_of(row, 'NVIDIA H200')[1], 2048 / 0.046)
+        self.assertIsNone(report.goal_of(row, 'NVIDIA L4'))
 
     def test_comparison(self):
         """3 % and more, in either direction; what was slowed down is no regression."""
