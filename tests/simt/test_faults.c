@@ -258,7 +258,7 @@ static void as_many_layers_as_fit(void **state)
         f.on.dev[i]->backend->close(f.on.dev[i]);
 }
 
-/* ---- what the driver says --------------------------------------------------------------------- */
+/* ---- what the driver says -------------------------------------------------------------------- */
 
 static bool nvml; /* there is NVIDIA's management library: this one */
 static int nvml_open;
@@ -300,7 +300,7 @@ int nvmlDeviceGetPciInfo_v3(void *handle, void *out)
     return handle != &nvml;
 }
 
-/* A sandbox that hides /sys, and whose runtime does not know the id: the management library does. */
+/* A sandbox that hides /sys, whose runtime does not know the id: the management library does. */
 static void the_driver_is_asked(void **state)
 {
     (void)state;
@@ -320,7 +320,7 @@ static void the_driver_is_asked(void **state)
     assert_int_equal(nvml_open, 0);
 }
 
-/* ---- kernels that compute wrongly --------------------------------------------------------------- */
+/* ---- kernels that compute wrongly ------------------------------------------------------------ */
 
 static int64_t replaced; /* kernels, as a service shows it */
 
