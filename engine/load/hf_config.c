@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/load/lexicon.h"
 #include "engine/load/recipe.h"
 #include "engine/load/scan.h"
 #include "engine/nn/net.h"
@@ -356,33 +357,61 @@ static enum status member(struct bytes text, const char *key, struct bytes *out)
     }
 }
 
-/* The default among named templates: [{"name": ..., "template": ...}, ...]. */
-static const struct json *named_template(const struct json *list)
+/* One of named templates: [{"name": ..., "template": ...}, ...]. */
+static const struct json *named_template(const struct json *list, const char *which)
 {
     const struct json *found = NULL;
 
     for (const struct json *t = json_is(list, JSON_ARRAY) ? list->first : NULL; t; t = t->next) {
         const struct json *name = json_get(t, "name");
 
-        if (json_is(name, JSON_STRING) && bytes_equal(name->text, "default"))
+        if (json_is(name, JSON_STRING) && bytes_equal(name->text, which))
             found = json_get(t, "template");
     }
     return found;
 }
 
-/* chat_template.jinja, else what `text`, a JSON file's, has under chat_template. */
-static enum status read_template(struct keys *k, struct bytes jinja, struct bytes text)
+static enum status put_template(struct keys *k, const char *key, const struct json *v)
+{
+    return json_is(v, JSON_STRING) ? put(k, key, string_value(v->text)) : OK;
+}
+
+/* What `text`, a JSON file's, has under chat_template. */
+static enum status read_template(struct keys *k, struct bytes text)
 {
     const struct json *v = NULL;
     struct bytes raw;
 
-    if (jinja.n)
-        return put(k, "tokenizer.chat_template", string_value(jinja));
     TRY(member(text, "chat_template", &raw));
     if (raw.n)
         TRY(parse_text(k->c, raw, "chat_template", &v));
-    v = json_is(v, JSON_ARRAY) ? named_template(v) : v;
-    return json_is(v, JSON_STRING) ? put(k, "tokenizer.chat_template", string_value(v->text)) : OK;
+    if (!json_is(v, JSON_ARRAY))
+        return put_template(k, LEXICON_CHAT, v);
+    TRY(put_template(k, LEXICON_CHAT, named_template(v, "default")));
+    return put_template(k, LEXICON_TOOLS, named_template(v, "tool_use"));
+}
+
+/* Whether there is a template of its own file, which is then all that counts. */
+static enum status read_jinja(struct keys *k, const char *folder, bool *found)
+{
+    static const struct {
+        const char *file, *key;
+    } row[] = {{"chat_template.jinja", LEXICON_CHAT},
+               {"additional_chat_templates/tool_use.jinja", LEXICON_TOOLS}};
+
+    *found = false;
+    for (int i = 0; i < 2; i++) {
+        struct bytes text;
+
+        TRY(open_beside(k->c, folder, row[i].file, &text));
+        if (text.n > TEMPLATE_MOST)
+            return fail(ERR_TOO_LARGE, "%s has %zu bytes, at most %d are read", row[i].file, text.n,
+                        TEMPLATE_MOST);
+        if (text.n)
+            TRY(put(k, row[i].key, string_value(text)));
+        *found = *found || text.n;
+    }
+    return OK;
 }
 
 /* Which tokens are special, and the policy for plain prompts. */
@@ -422,27 +451,25 @@ struct bytes hf_config_file(const struct checkpoint *c, const char *name)
 
 static enum status read_tokenizer_config(struct keys *k, const char *folder)
 {
-    struct bytes config, jinja, old, other;
+    struct bytes config, old, other;
     enum status s;
+    bool jinja;
 
     TRY(open_beside(k->c, folder, "tokenizer.json", &other));
     if (!other.n)
         TRY(open_beside(k->c, folder, "tokenizer.model", &other));
     TRY(open_beside(k->c, folder, "special_tokens_map.json", &other));
     TRY(open_beside(k->c, folder, "tokenizer_config.json", &config));
-    TRY(open_beside(k->c, folder, "chat_template.jinja", &jinja));
+    TRY(read_jinja(k, folder, &jinja));
     TRY(open_beside(k->c, folder, "chat_template.json", &old));
-    if (jinja.n > TEMPLATE_MOST)
-        return fail(ERR_TOO_LARGE, "chat_template.jinja has %zu bytes, at most %d are read",
-                    jinja.n, TEMPLATE_MOST);
     if (config.n) {
         s = read_specials(k, config);
         if (s != OK)
             return fail_in(s, "tokenizer_config.json");
     }
-    if (!jinja.n && !old.n && !config.n)
+    if (jinja || (!old.n && !config.n))
         return OK;
-    s = read_template(k, jinja, old.n ? old : config);
+    s = read_template(k, old.n ? old : config);
     return s == OK ? OK : fail_in(s, old.n ? "chat_template.json" : "tokenizer_config.json");
 }
 

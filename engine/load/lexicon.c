@@ -19,9 +19,9 @@ int64_t lexicon_size(const struct checkpoint *c)
     return v && v->kind == VALUE_ARRAY ? v->n : 0;
 }
 
-const struct value *lexicon_template(const struct checkpoint *c)
+const struct value *lexicon_template(const struct checkpoint *c, const char *key)
 {
-    const struct value *v = checkpoint_key(c, "tokenizer.chat_template");
+    const struct value *v = checkpoint_key(c, key);
 
     return v && v->kind == VALUE_STRING && v->text.n ? v : NULL;
 }

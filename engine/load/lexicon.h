@@ -25,7 +25,10 @@ enum status lexicon_put(void *to, const struct tokenizer_spec *s, const struct t
 #define LEXICON_CONFIG  "tokenizer.huggingface.config"
 #define LEXICON_SPECIAL "tokenizer.huggingface.special_tokens_map"
 int64_t lexicon_size(const struct checkpoint *c); /* 0: the file has no vocabulary */
-/* The default template's text, or NULL. */
-const struct value *lexicon_template(const struct checkpoint *c);
+/* The text of the default template, or of the one for conversations with tools, where a checkpoint
+ * has one; or NULL. */
+#define LEXICON_CHAT  "tokenizer.chat_template"
+#define LEXICON_TOOLS "tokenizer.chat_template.tool_use"
+const struct value *lexicon_template(const struct checkpoint *c, const char *key);
 
 #endif

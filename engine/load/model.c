@@ -102,9 +102,11 @@ static enum status open_net(struct model *m, bool rope_neox)
 }
 
 /* A template that does not parse costs chat, not the model: completions still work. */
-static void open_template(struct model *m, const char *text, size_t n)
+static void open_template(struct model *m, const char *key, struct chat_template **out)
 {
-    if (template_parse(text, n, &m->chat) == OK)
+    const struct value *t = lexicon_template(m->ckpt, key);
+
+    if (!t || template_parse(t->text.p, t->text.n, out) == OK)
         return;
     fail_in(ERR_TEMPLATE, "the chat template cannot be used");
     m->chat_error = xstrdup(fail_text()); /* not of the arena, which has another thread */
@@ -113,15 +115,14 @@ static void open_template(struct model *m, const char *text, size_t n)
 
 static enum status open_text(struct model *m)
 {
-    const struct value *t = lexicon_template(m->ckpt);
-
     if (lexicon_has(m->ckpt))
         TRY(lexicon_open(m->ckpt, &m->tok));
     else
         log_warn("%s: there is no tokenizer.json or tokenizer.model: only token ids can be given",
                  m->ckpt->path);
-    if (t)
-        open_template(m, t->text.p, t->text.n);
+    open_template(m, LEXICON_CHAT, &m->chat);
+    if (m->chat)
+        open_template(m, LEXICON_TOOLS, &m->tools);
     return OK;
 }
 
@@ -220,7 +221,7 @@ static void describe_text(struct model *m)
 
 struct text_thread {
     pthread_t thread;
-    struct model *m; /* of which the thread writes tok, chat and chat_error only */
+    struct model *m; /* of which the thread writes tok, chat, tools and chat_error only */
     enum status status;
     char message[512];
 };
@@ -334,6 +335,7 @@ void model_close(struct model *m)
         bind_clear(m->place);
     xfree(m->place);
     template_free(m->chat);
+    template_free(m->tools);
     xfree(m->chat_error);
     tokenizer_free(m->tok);
     checkpoint_close(m->ckpt);
@@ -494,12 +496,15 @@ static const struct json *add_tokens(const struct model *m, const struct json *v
 
 enum status model_render(const struct model *m, const struct json *vars, struct buf *out)
 {
+    const struct json *tools = json_get(vars, "tools");
+    bool with_tools = m->tools && tools && tools->type != JSON_NULL;
     struct json extra[2], root;
 
     if (!m->chat)
         return fail(ERR_TEMPLATE, "%s",
                     m->chat_error ? m->chat_error : "this model has no chat template");
-    return template_render(m->chat, add_tokens(m, vars, extra, &root), NULL, out);
+    return template_render(with_tools ? m->tools : m->chat, add_tokens(m, vars, extra, &root), NULL,
+                           out);
 }
 
 enum status model_tokenize(const struct model *m, struct arena *a, struct bytes text, bool special,

@@ -25,11 +25,12 @@ struct model {
     struct net net;
     struct tokenizer *tok;       /* NULL: random weights without a vocabulary */
     struct chat_template *chat;  /* NULL: none */
+    struct chat_template *tools; /* the one for conversations with tools; NULL: chat */
     struct checkpoint *ckpt;     /* its format is "random" where weights are made in memory */
     struct placement *place;     /* model_place's answers: one a weight */
     const struct recipe *recipe; /* its task; NULL: opened for its text alone */
     char *chat_error;            /* why its template cannot be used, or NULL */
-    struct text_thread *reading; /* the thread that fills tok, chat and chat_error */
+    struct text_thread *reading; /* the thread that fills tok, chat, tools and chat_error */
     bool whole;                  /* they are there, and described */
     char (*id_text)[16];         /* without a vocabulary: "<id>" of each token */
     size_t weight_bytes;         /* of the packed weights, after model_place */

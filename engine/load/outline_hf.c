@@ -158,14 +158,20 @@ static void put_hparams(const struct outline *o, const struct checkpoint *c, str
 enum status outline_hf_keys(const struct outline *o, const struct checkpoint *c,
                             struct gguf_writer *w)
 {
-    const struct value *chat = lexicon_template(c);
+    const struct value *chat = lexicon_template(c, LEXICON_CHAT);
+    const struct value *tools = lexicon_template(c, LEXICON_TOOLS);
+    const struct bytes name = bytes_of("tool_use");
     struct generation g;
 
     put_hparams(o, c, w);
     generation_read(c, &g);
     generation_write(&g, w);
     if (chat)
-        gguf_put_text(w, "tokenizer.chat_template", chat->text);
+        gguf_put_text(w, LEXICON_CHAT, chat->text);
+    if (tools) {
+        gguf_put_texts(w, "tokenizer.chat_templates", &name, 1);
+        gguf_put_text(w, LEXICON_TOOLS, tools->text);
+    }
     if (!lexicon_has(c))
         return fail(ERR_UNSUPPORTED,
                     "%s: has no tokenizer.json or tokenizer.model, and a GGUF file needs one",

@@ -377,17 +377,6 @@ static void test_text(void **state)
     model_close(m);
 }
 
-/* The same through any of its files. */
-static void test_named(void **state)
-{
-    (void)state;
-    run(FOLDER "llama/", "llama", 1e-4f);
-    run(FOLDER "llama/config.json", "llama", 1e-4f);
-    run(FOLDER "llama/model.safetensors.index.json", "llama", 1e-4f);
-    run(FOLDER "llama/model-00002-of-00003.safetensors", "llama", 1e-4f);
-    run(FOLDER "mistral/model.safetensors", "mistral", 1e-4f);
-}
-
 static void copy(const char *from, const char *to, const char *in_place_of, const char *this)
 {
     size_t n;
@@ -403,6 +392,71 @@ static void copy(const char *from, const char *to, const char *in_place_of, cons
         fprintf(f, "%s%s", this, at + strlen(in_place_of));
     fclose(f);
     xfree(data);
+}
+
+static void renders(const char *vars, const char *want)
+{
+    struct buf text = {0};
+    const struct json *v;
+    struct model *m;
+    struct arena a;
+
+    arena_init(&a, 0);
+    assert_int_equal(json_parse(&a, vars, strlen(vars), &v), OK);
+    assert_int_equal(model_open_text("build/hf-named", &m), OK);
+    assert_int_equal(model_render(m, v, &text), OK);
+    buf_putc(&text, 0);
+    assert_string_equal(text.data, want);
+    model_close_text(m);
+    buf_clear(&text);
+    arena_clear(&a);
+}
+
+static void write_text(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "w");
+
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+}
+
+/* Some directories have a template of its own for conversations with tools (Command R, Hermes); as
+ * Transformers picks it: when there are tools, were it none. And so says the GGUF file. */
+static void test_named_templates(void **state)
+{
+    (void)state;
+    mkdir("build/hf-named", 0777);
+    mkdir("build/hf-named/additional_chat_templates", 0777);
+    unlink("build/hf-named/chat_template.jinja");
+    unlink("build/hf-named/additional_chat_templates/tool_use.jinja");
+    copy(FOLDER "mistral/model.safetensors", "build/hf-named/model.safetensors", NULL, NULL);
+    copy(FOLDER "mistral/config.json", "build/hf-named/config.json", NULL, NULL);
+    copy(FOLDER "llama/tokenizer.json", "build/hf-named/tokenizer.json", NULL, NULL);
+    write_text("build/hf-named/tokenizer_config.json",
+               "{\"chat_template\":[{\"name\":\"rag\",\"template\":\"r\"},"
+               "{\"name\":\"tool_use\",\"template\":\"t{{ tools | length }}\"},"
+               "{\"name\":\"default\",\"template\":\"d\"}]}");
+    renders("{}", "d");
+    renders("{\"tools\":null}", "d");
+    renders("{\"tools\":[]}", "t0");
+    renders("{\"tools\":[1,2]}", "t2");
+    write_text("build/hf-named/chat_template.jinja", "D");
+    renders("{\"tools\":[1]}", "D"); /* files come before the list */
+    write_text("build/hf-named/additional_chat_templates/tool_use.jinja", "T{{ tools | length }}");
+    renders("{\"tools\":[1]}", "T1");
+    renders("{}", "D");
+}
+
+/* The same through any of its files. */
+static void test_named(void **state)
+{
+    (void)state;
+    run(FOLDER "llama/", "llama", 1e-4f);
+    run(FOLDER "llama/config.json", "llama", 1e-4f);
+    run(FOLDER "llama/model.safetensors.index.json", "llama", 1e-4f);
+    run(FOLDER "llama/model-00002-of-00003.safetensors", "llama", 1e-4f);
+    run(FOLDER "mistral/model.safetensors", "mistral", 1e-4f);
 }
 
 /* What Python's JSON and people's downloads have: NaN and Infinity, shards whose index was left
@@ -626,11 +680,17 @@ static void test_inspect(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_weights),   cmocka_unit_test(test_logits),
-        cmocka_unit_test(test_text),      cmocka_unit_test(test_fallback),
-        cmocka_unit_test(test_named),     cmocka_unit_test(test_odd_directories),
-        cmocka_unit_test(test_refused),   cmocka_unit_test(test_inspect),
-        cmocka_unit_test(test_old_files), cmocka_unit_test(test_auto_round_spellings),
+        cmocka_unit_test(test_weights),
+        cmocka_unit_test(test_logits),
+        cmocka_unit_test(test_text),
+        cmocka_unit_test(test_fallback),
+        cmocka_unit_test(test_named),
+        cmocka_unit_test(test_named_templates),
+        cmocka_unit_test(test_odd_directories),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_inspect),
+        cmocka_unit_test(test_old_files),
+        cmocka_unit_test(test_auto_round_spellings),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
