@@ -30,9 +30,12 @@ struct plamo_run {
     size_t cap;
 };
 
+/* A token of part of a character never begins and ends between characters, where words are cut. */
 static bool is_word(const struct vocab *v, int32_t id)
 {
-    return vocab_piece(v, id).n > 0 && (v->type[id] == TOKEN_NORMAL || v->type[id] == TOKEN_USER);
+    struct bytes piece = vocab_piece(v, id);
+    return piece.n > 0 && (v->type[id] == TOKEN_NORMAL || v->type[id] == TOKEN_USER) &&
+           utf8_valid_prefix(piece.p, piece.n) == piece.n;
 }
 
 static enum status read_tokens(struct plamo *p, const struct tokenizer_spec *spec)

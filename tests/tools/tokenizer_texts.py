@@ -72,5 +72,26 @@ def random_texts(seed, scale=1):
                       + chr(rng.choice(marks)) for _ in range(rng.randint(1, 10)))
 
 
+def mixed_texts(seed, n):
+    """For runs by hand: emoji sequences, controls, code cut and joined, names of control tokens, long runs."""
+    rng = random.Random(seed)
+    faces = [chr(c) for a, b in ((0x1F300, 0x1F5FF), (0x1F600, 0x1F64F), (0x1F900, 0x1F9FF), (0x2600, 0x27BF)) for c in range(a, b)]
+    joins = ["\u200d", "\ufe0f", "\ufe0e", "\u20e3"] + [chr(c) for c in range(0x1F3FB, 0x1F400)] + [chr(c) for c in range(0x1F1E6, 0x1F200)] + [
+        chr(c) for c in range(0xE0061, 0xE0080)]
+    controls = [chr(c) for c in (*range(1, 32), *range(127, 160), 0xAD, 0x200B, 0x200E, 0x2028, 0x2060, 0xFEFF, 0xFFFD, 0x180E, 0x3000, 0xA0)]
+    names = ["<s>", "</s>", "<unk>", "[CLS]", "[MASK]", "<mask>", "extra", "<extra>", "hello", "Hello", "<0x41>", "\u2581", "##a", "</w>", "'s", "'LL"]
+    for k in range(n):
+        parts = []
+        for _ in range(rng.randint(1, 12)):
+            c = rng.choice(CODE + PLAIN[3:])
+            i = rng.randrange(len(c))
+            parts.append(rng.choice([
+                "".join(rng.choice(faces) + "".join(rng.choice(joins) for _ in range(rng.randint(0, 3))) for _ in range(rng.randint(1, 4))),
+                "".join(rng.choice(controls) for _ in range(rng.randint(1, 5))), c[i:i + rng.randint(1, 30)], rng.choice(names),
+                rng.choice("ab1 \n\t.=-_\u00e9\u4e2d") * rng.randint(1, 40), str(rng.randrange(10 ** rng.randint(1, 18))), rng.choice(["", " ", "\n", "\r\n", "\t"])]))
+        yield "".join(p.replace("\0", "") for p in parts)
+
+
 def texts(seed=1, scale=1):
-    return PLAIN + EMOJI + CODE + list(random_texts(seed, scale))
+    more = list(mixed_texts(seed, 12 * scale)) if scale > 1 else []
+    return PLAIN + EMOJI + CODE + list(random_texts(seed, scale)) + more
