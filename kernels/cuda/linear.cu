@@ -373,7 +373,8 @@ static enum status multiply(cuda_queue *q, const linear_op *a)
             return s;
     }
     if (q->fp4_activations) {
-        const enum status s = linear_by_w4a4(q, a);
+        enum status s = linear_by_w4a4(q, a);
+        s = s == ERR_UNSUPPORTED ? linear_by_lt_fp4(q, a) : s;
         if (s != ERR_UNSUPPORTED)
             return s;
     }

@@ -714,6 +714,19 @@ bool linear_wants_lt(const cuda_queue *q, const linear_op *a);
 /* The launch that the GPU's configuration has for it; lt: cuBLASLt may take it. */
 gpu_params linear_launch_of(const cuda_queue *q, const linear_op *a, bool lt);
 enum status linear_by_lt(cuda_queue *q, const linear_op *a);
+/* Products of rows [first, first + m) and columns [at, at + n) become y: times the scale of their
+ * row and what the weight is multiplied by, and what is to be added. */
+struct linear_sums {
+    const float *from; /* `stride` floats a row; may be where they go */
+    int64_t stride;
+    const float *scale; /* of rows */
+    int64_t first;
+    int m;
+    int64_t at, n;
+};
+enum status linear_lt_finish(const cuda_queue *q, const linear_op *a, const linear_sums &s);
+/* linear_lt_fp4.cu: the same, with x and W in e2m1. */
+enum status linear_by_lt_fp4(cuda_queue *q, const linear_op *a);
 /* linear_fp8.cu: the same, with x and W in fp8. */
 bool linear_wants_fp8(const cuda_queue *q, const linear_op *a);
 enum status linear_by_fp8(cuda_queue *q, const linear_op *a);

@@ -319,6 +319,24 @@ static cudaError_t begin(const cuda_queue *q, const linear_op *a, int64_t first,
                              a->y.shape[1] * sizeof(float), m, cudaMemcpyDeviceToDevice, q->stream);
 }
 
+enum status linear_lt_finish(const cuda_queue *q, const linear_op *a, const linear_sums &s)
+{
+    const int64_t number = sizeof(float);
+    finish_args f = {};
+    f.from = s.from;
+    f.y = static_cast<float *>(tensor_row(&a->y, s.first)) + s.at;
+    f.n = s.n;
+    f.from_stride = s.stride;
+    f.stride = a->y.stride[0] / number;
+    f.add_stride = a->add.stride[0] / number;
+    f.scale = s.scale;
+    f.bias = a->bias.data ? static_cast<const float *>(a->bias.data) + s.at : nullptr;
+    f.add = a->add.data ? static_cast<const float *>(tensor_row(&a->add, s.first)) + s.at : nullptr;
+    f.factor = linear_factor(&a->w);
+    const dim3 grid(s.m, (s.n + THREADS - 1) / THREADS);
+    return cuda_check(gpu_launch(lt_finish, grid, THREADS, 0, q->stream, f), "linear");
+}
+
 /* The same rows of y, by parts of W. */
 static enum status multiply(const cuda_queue *q, const linear_op *a, const struct plan *p,
                             int64_t first, int m)
@@ -352,19 +370,8 @@ static enum status multiply(const cuda_queue *q, const linear_op *a, const struc
     }
     if (!p->f16)
         return OK;
-    const finish_args f = {p->sums ? p->sums : y,
-                           y,
-                           n,
-                           p->sums ? n : y_stride,
-                           y_stride,
-                           a->add.stride[0] / static_cast<int64_t>(sizeof(float)),
-                           p->scale,
-                           bias,
-                           a->add.data ? static_cast<const float *>(tensor_row(&a->add, first))
-                                       : nullptr,
-                           factor};
-    const dim3 grid(m, (n + THREADS - 1) / THREADS);
-    return cuda_check(gpu_launch(lt_finish, grid, THREADS, 0, q->stream, f), "linear");
+    return linear_lt_finish(
+        q, a, {p->sums ? p->sums : y, p->sums ? n : y_stride, p->scale, first, m, 0, n});
 }
 
 bool linear_wants_lt(const struct cuda_queue *q, const linear_op *a)

@@ -168,15 +168,29 @@ static bool set_desc(const struct lt *lt, void *desc, int which, const void *val
     return lt->f.MatmulDescSetAttribute(desc, which, value, bytes) == LT_SUCCESS;
 }
 
+/* What is the product's own, not its shape's. Suggestions may look at it too. */
+static bool aim(const struct lt *lt, const struct lt_shape *s, const struct lt_product *p)
+{
+    if (p->bias && !set_desc(lt, s->desc, LT_DESC_BIAS_POINTER, &p->bias, sizeof p->bias))
+        return false;
+    return p->scale_mode == LT_SCALE_SCALAR ||
+           (set_desc(lt, s->desc, LT_DESC_A_SCALE_POINTER, &p->w_scale, sizeof p->w_scale) &&
+            set_desc(lt, s->desc, LT_DESC_B_SCALE_POINTER, &p->x_scale, sizeof p->x_scale));
+}
+
 static bool describe(const struct lt *lt, struct lt_shape *s)
 {
     const struct lt_key *k = &s->key;
-    int32_t t = LT_OP_T, n = LT_OP_N, f32 = CUDA_R_32F;
+    int32_t t = LT_OP_T, n = LT_OP_N, f32 = CUDA_R_32F, mode = k->scale_mode;
     uint32_t bias = LT_EPILOGUE_BIAS;
     if (lt->f.MatmulDescCreate(&s->desc, LT_COMPUTE_32F, CUDA_R_32F) != LT_SUCCESS)
         return false;
     if (!set_desc(lt, s->desc, LT_DESC_TRANSA, &t, sizeof t) ||
         !set_desc(lt, s->desc, LT_DESC_TRANSB, &n, sizeof n))
+        return false;
+    if (mode != LT_SCALE_SCALAR &&
+        (!set_desc(lt, s->desc, LT_DESC_A_SCALE_MODE, &mode, sizeof mode) ||
+         !set_desc(lt, s->desc, LT_DESC_B_SCALE_MODE, &mode, sizeof mode)))
         return false;
     int8_t fast = 1; /* sums of fp8 products in the tensor cores' own precision */
     if (k->type == CUDA_R_8F_E4M3 && !set_desc(lt, s->desc, LT_DESC_FAST_ACCUM, &fast, sizeof fast))
@@ -247,28 +261,6 @@ static uint64_t hash(const void *bytes, size_t n)
     return h;
 }
 
-static struct lt_shape *shape_of(struct lt *lt, const struct lt_key *k, const struct gpu_lt *named,
-                                 size_t workspace)
-{
-    uint64_t at = hash(k, sizeof *k) >> 16;
-    struct lt_shape *s = &lt->shape[at % LT_SHAPES];
-    for (uint64_t i = 0; i < PROBES; i++) {
-        struct lt_shape *other = &lt->shape[(at + i) % LT_SHAPES];
-        if (memcmp(&other->key, k, sizeof *k) == 0)
-            return other;
-        if (other->key.m == 0) {
-            s = other;
-            break;
-        }
-    }
-    if (lt->first == s)
-        lt->first = NULL;
-    forget(lt, s);
-    s->key = *k;
-    s->refused = lt_denied(lt, k->type) || !describe(lt, s) || !choose(lt, s, named, workspace);
-    return s;
-}
-
 /* The largest power of two that divides all three addresses. */
 static uint32_t alignment(const struct lt_product *p)
 {
@@ -280,7 +272,7 @@ static uint32_t alignment(const struct lt_product *p)
 static enum status refuse(struct lt *lt, struct lt_shape *s)
 {
     const struct lt_key *k = &s->key;
-    const char *why = lt_denied(lt, k->type);
+    const char *why = lt_denied(lt, k);
     s->refused = true;
     if (lt->fallbacks && !k->strict && !s->counted)
         lt->fallbacks->products++;
@@ -288,7 +280,7 @@ static enum status refuse(struct lt *lt, struct lt_shape *s)
     if (!lt->told && !k->strict)
         log_warn("cuda: cuBLASLt %s %s [%lld, %lld] x [%lld, %lld]%s%s; a kernel of our own takes "
                  "this shape and others like it",
-                 why ? "is not asked for" : "has no algorithm for", lt_type_name(k->type),
+                 why ? "is not asked for" : "has no algorithm for", lt_type_name(k),
                  (long long)k->m, (long long)k->k, (long long)k->n, (long long)k->k,
                  why ? ": " : "", why ? why : "");
     lt->told |= !k->strict;
@@ -301,12 +293,9 @@ static uint64_t name_of(const struct gpu_lt *a)
     return a ? hash(a, offsetof(struct gpu_lt, workspace)) | 1 : 0;
 }
 
-enum status lt_multiply(struct lt *lt, const struct lt_product *p, void *workspace, size_t bytes,
-                        cudaStream_t stream)
+static struct lt_key key_of(const struct lt_product *p)
 {
-    enum cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
     struct lt_key key;
-    int e;
     memset(&key, 0, sizeof key); /* it is compared as bytes */
     key.m = p->m;
     key.n = p->n;
@@ -317,17 +306,53 @@ enum status lt_multiply(struct lt *lt, const struct lt_product *p, void *workspa
     key.algo = name_of(p->algo);
     key.align = alignment(p);
     key.type = (int)p->type;
+    key.scale_mode = p->scale_mode;
     key.bias = p->bias != NULL;
     key.add = p->add;
     key.strict = p->strict;
-    struct lt_shape *s = shape_of(lt, &key, p->algo, bytes);
+    return key;
+}
+
+static struct lt_shape *shape_of(struct lt *lt, const struct lt_product *p, size_t workspace)
+{
+    const struct lt_key k = key_of(p);
+    uint64_t at = hash(&k, sizeof k) >> 16;
+    struct lt_shape *s = &lt->shape[at % LT_SHAPES];
+    for (uint64_t i = 0; i < PROBES; i++) {
+        struct lt_shape *other = &lt->shape[(at + i) % LT_SHAPES];
+        if (memcmp(&other->key, &k, sizeof k) == 0)
+            return other;
+        if (other->key.m == 0) {
+            s = other;
+            break;
+        }
+    }
+    if (lt->first == s)
+        lt->first = NULL;
+    forget(lt, s);
+    s->key = k;
+    s->refused = lt_denied(lt, &k) || !describe(lt, s) || !aim(lt, s, p) ||
+                 !choose(lt, s, p->algo, workspace);
+    return s;
+}
+
+enum status lt_ready(struct lt *lt, const struct lt_product *p, size_t bytes)
+{
+    struct lt_shape *s = shape_of(lt, p, bytes);
+    return s->refused ? refuse(lt, s) : OK;
+}
+
+enum status lt_multiply(struct lt *lt, const struct lt_product *p, void *workspace, size_t bytes,
+                        cudaStream_t stream)
+{
+    enum cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+    struct lt_shape *s = shape_of(lt, p, bytes);
+    int e;
     if (!lt->first) {
         lt->first = s;
         lt->room = bytes;
     }
-    if (s->refused)
-        return refuse(lt, s);
-    if (p->bias && !set_desc(lt, s->desc, LT_DESC_BIAS_POINTER, &p->bias, sizeof p->bias))
+    if (s->refused || !aim(lt, s, p))
         return refuse(lt, s);
     if (s->doubted)
         cudaStreamIsCapturing(stream, &capture);

@@ -49,8 +49,10 @@ void lt_count(struct lt *lt, struct fallbacks *f);
 /* y[i, j] = factor * sum over c of w[j, c] x[i, c] (+ bias[j]) (+ y[i, j] with `add`). Strides
  * count elements. */
 struct lt_product {
-    cudaDataType type; /* of w and x: CUDA_R_16BF, CUDA_R_16F, or CUDA_R_8F_E4M3,
-                            whose sizes and strides are multiples of 16 */
+    cudaDataType type; /* of w and x: CUDA_R_16BF, CUDA_R_16F, CUDA_R_8F_E4M3, whose sizes and
+                          strides are multiples of 16, or CUDA_R_4F_E2M1, of 32 */
+    int scale_mode;    /* LT_SCALE_ of lt_abi.h: how w and x are scaled; 0: not at all, or by */
+    const void *w_scale, *x_scale; /* device, in the library's order; NULL with scale_mode 0 */
     int64_t m, n, k;
     const void *w, *x;
     int64_t w_stride, x_stride, y_stride;
@@ -68,6 +70,9 @@ struct lt_product {
  * of a shape whose algorithm is named waits for the device. */
 enum status lt_multiply(struct lt *lt, const struct lt_product *p, void *workspace, size_t bytes,
                         cudaStream_t stream);
+
+/* ERR_UNSUPPORTED: lt_multiply would refuse it, which is logged likewise. */
+enum status lt_ready(struct lt *lt, const struct lt_product *p, size_t bytes);
 
 /* The library's algorithms for the first product since lt_begin: its suggestions, best first, and
  * these with K split. Their number. */

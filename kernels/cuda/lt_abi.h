@@ -34,9 +34,14 @@ enum {
     LT_DESC_BIAS_POINTER = 8, /* void * */
     LT_DESC_A_SCALE_POINTER = 17,
     LT_DESC_B_SCALE_POINTER = 18,
-    LT_DESC_FAST_ACCUM = 25,    /* int8_t */
-    LT_DESC_BIAS_DATA_TYPE = 26 /* int32_t */
+    LT_DESC_FAST_ACCUM = 25,     /* int8_t */
+    LT_DESC_BIAS_DATA_TYPE = 26, /* int32_t */
+    LT_DESC_A_SCALE_MODE = 31,   /* int32_t */
+    LT_DESC_B_SCALE_MODE = 32
 };
+/* cublasLtMatmulMatrixScale_t: one float for the matrix; along K an e4m3 for 16 numbers, a power of
+ * two for 32 */
+enum { LT_SCALE_SCALAR = 0, LT_SCALE_VEC16_UE4M3 = 1, LT_SCALE_VEC32_UE8M0 = 2 };
 enum { LT_EPILOGUE_DEFAULT = 1, LT_EPILOGUE_BIAS = 4 };
 
 /* cublasLtMatmulPreferenceAttributes_t; alignments are uint32_t, bytes */

@@ -32,17 +32,26 @@ static const struct {
 /* clang-format on */
 enum { N_WORDS = sizeof words / sizeof *words };
 
-const char *lt_type_name(int type)
+const char *lt_type_name(const struct lt_key *k)
 {
-    return type == CUDA_R_16F ? "f16" : type == CUDA_R_8F_E4M3 ? "fp8" : "bf16";
+    switch (k->type) {
+    case CUDA_R_16F:
+        return "f16";
+    case CUDA_R_8F_E4M3:
+        return "fp8";
+    case CUDA_R_4F_E2M1:
+        return k->scale_mode == LT_SCALE_VEC16_UE4M3 ? "nvfp4" : "mxfp4";
+    default:
+        return "bf16";
+    }
 }
 
-const char *lt_denied(const struct lt *lt, int type)
+const char *lt_denied(const struct lt *lt, const struct lt_key *k)
 {
     int version = (int)lt->f.GetVersion();
     for (int i = 0; lt->prefer && i < lt->prefer->n_deny; i++) {
         const struct gpu_deny *d = &lt->prefer->deny[i];
-        if (version >= d->lt[0] && version <= d->lt[1] && !strcmp(d->what, lt_type_name(type)))
+        if (version >= d->lt[0] && version <= d->lt[1] && !strcmp(d->what, lt_type_name(k)))
             return d->why;
     }
     return NULL;

@@ -13,9 +13,9 @@ struct lt_key {
     int64_t m, n, k, w_stride, x_stride, y_stride;
     uint64_t algo; /* what lt_product names, as a hash; 0: nothing */
     uint32_t align;
-    int type;
+    int type, scale_mode;
     bool bias, add, strict;
-    char zero[5];
+    char zero[1];
 };
 
 struct lt_way {
@@ -49,8 +49,8 @@ int lt_suggestions(const struct lt *lt, const struct lt_shape *s, size_t workspa
 bool lt_make(const struct lt *lt, const struct lt_shape *s, const struct gpu_lt *from,
              size_t workspace, struct lt_way *out);
 /* Is this version of the library known to compute the type wrongly? Its reason, else NULL. */
-const char *lt_denied(const struct lt *lt, int type);
-const char *lt_type_name(int type);
+const char *lt_denied(const struct lt *lt, const struct lt_key *k);
+const char *lt_type_name(const struct lt_key *k);
 /* One more algorithm of the configuration that is not taken. */
 void lt_drop(struct lt *lt);
 /* A product by s->way, to y. The library's status. */

@@ -4,8 +4,8 @@
  *     NVFP4  16 numbers a block, its scale an e4m3, and one float a row:
  *            row = top / 2688, where top is the row's largest |x| and 2688 is 448 * 6;
  *            v = x * (2688 / top), e = e4m3(largest |v| of the block / 6), code = e2m1(v / e)
- *     MXFP4  32 numbers a block, its scale a power of two: 2^(floor(log2 top) - 2), the next one
- *            v = x * (2688 / top), e = e4m3(top |v| of the block / 6), code = e2m1(v / e)
+ *     MXFP4  32 numbers a block, its scale a power of two: 2^(floor(log2 top) - 2), or the next
+ *            where top is 7 times that or more, so that 6 stands for at most 7; row 1
  *
  * x is about row * scale * value[code]. All rounding is to nearest, ties to even, in f32. A row
  * with top below 2^-100 is zeros in NVFP4; one with infinities or NaN has the row scale NaN, in

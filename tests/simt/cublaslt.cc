@@ -1,10 +1,11 @@
 /* cublaslt.cc - cuBLASLt on the CPU, as much of it as the backend uses, under its own names: a
  * program that links it finds it as a library that is already there.
  *
- * It refuses what the real one refuses (types that do not go together, fp8 but A transposed,
- * leading dimensions too short), and is stricter where that finds bugs: pointers must keep the
- * alignment that the preference promised, attributes must have their size, and an algorithm fills
- * its workspace with NaN before it reads the operands, so one that overlaps them shows.
+ * It refuses what the real one refuses (types that do not go together, fp8 but A transposed, fp4
+ * without scales of blocks, leading dimensions too short), and is stricter where that finds bugs:
+ * pointers must keep the alignment that the preference promised, attributes must have their size,
+ * and an algorithm fills its workspace with NaN before it reads the operands, so one that overlaps
+ * them shows.
  * Sums: f32, columns of K in ascending order, one product and one sum each rounded; then alpha,
  * beta c, bias. Runs on the stream like a kernel, so it can be captured. */
 #include "tests/simt/simt.h"
@@ -34,7 +35,8 @@ struct Desc : Object {
     int32_t ta, tb;
     uint32_t epilogue;
     const float *bias, *a_scale, *b_scale;
-    int32_t bias_type;
+    const uint8_t *a_blocks, *b_blocks; /* with a mode: the scales of blocks */
+    int32_t bias_type, a_mode, b_mode;
     int8_t fast;
 };
 struct Layout : Object {
@@ -109,6 +111,11 @@ bool fp8(int t)
 float load(const void *p, int t, size_t i)
 {
     switch (t) {
+    case CUDA_R_4F_E2M1: { /* two a byte, the first low */
+        static const float value[8] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6};
+        const int code = static_cast<const uint8_t *>(p)[i / 2] >> i % 2 * 4 & 15;
+        return code & 8 ? -value[code & 7] : value[code];
+    }
     case CUDA_R_16F:
         return __half2float(static_cast<const __half *>(p)[i]);
     case CUDA_R_16BF:
@@ -139,6 +146,38 @@ struct Problem {
     }
 };
 
+/* The scale of number `k` of a row of K. cuBLAS, "1D Block Scaling Factors Layout": the scales of
+ * 128 rows by 4 blocks are 512 bytes, in which row r, block b is at r % 32 * 16 + r / 32 * 4 + b;
+ * such tiles follow each other along K, then along the rows. */
+float block_scale(const uint8_t *scales, int mode, uint64_t row, uint64_t k, uint64_t all)
+{
+    const uint64_t block = mode == LT_SCALE_VEC16_UE4M3 ? 16 : 32, b = k / block;
+    const uint64_t tiles = (all + 4 * block - 1) / (4 * block), r = row % 128;
+    const uint8_t *tile = scales + (row / 128 * tiles + b / 4) * 512;
+    const uint8_t byte = tile[r % 32 * 16 + r / 32 * 4 + b % 4];
+    if (mode == LT_SCALE_VEC32_UE8M0)
+        return std::ldexp(1.0f, byte - 127);
+    __nv_fp8_e4m3 v;
+    v.__x = byte;
+    return float(v);
+}
+
+/* LT_SUCCESS, or what the library says of operands in fp4. */
+int judge_fp4(const Problem &p)
+{
+    const Desc &d = *p.d;
+    if (p.b->type != CUDA_R_4F_E2M1 || !d.ta || d.tb || p.m() % 32 || p.n() % 32 || p.k() % 32 ||
+        p.a->ld % 32 || p.b->ld % 32 || d.a_mode != d.b_mode)
+        return LT_NOT_SUPPORTED;
+    if (d.a_mode != LT_SCALE_VEC16_UE4M3 &&
+        !(d.a_mode == LT_SCALE_VEC32_UE8M0 && simt_cublaslt.mxfp4))
+        return LT_NOT_SUPPORTED;
+    return d.a_blocks && d.b_blocks && reinterpret_cast<uintptr_t>(d.a_blocks) % 16 == 0 &&
+                   reinterpret_cast<uintptr_t>(d.b_blocks) % 16 == 0
+               ? LT_SUCCESS
+               : LT_INVALID_VALUE;
+}
+
 /* LT_SUCCESS, or what the library says of such a problem. */
 int judge(const Problem &p)
 {
@@ -151,8 +190,12 @@ int judge(const Problem &p)
     if (std::memcmp(p.c, p.o, sizeof *p.c) != 0 || p.o->type != CUDA_R_32F)
         return LT_NOT_SUPPORTED;
     if (t == CUDA_R_16F || t == CUDA_R_16BF) {
-        if (p.b->type != t)
+        if (p.b->type != t || p.d->a_mode || p.d->b_mode)
             return LT_NOT_SUPPORTED;
+    } else if (t == CUDA_R_4F_E2M1) {
+        const int e = judge_fp4(p);
+        if (e != LT_SUCCESS)
+            return e;
     } else if (!fp8(t) || !fp8(p.b->type) || (t == CUDA_R_8F_E5M2 && p.b->type == t) || !p.d->ta ||
                p.d->tb || p.m() % 16 || p.n() % 16 || p.k() % 16 || p.a->ld % 16 || p.b->ld % 16) {
         return LT_NOT_SUPPORTED;
@@ -189,6 +232,12 @@ void gemm(const Desc &d, const Layout &la, const Layout &lb, const Layout &lo, c
     for (uint64_t j = 0; j < n; j++)
         for (uint64_t c = 0; c < k; c++)
             b[j * k + c] = load(x.b, lb.type, d.tb ? c * lb.ld + j : j * lb.ld + c);
+    for (uint64_t c = 0; d.a_mode && c < k; c++) {
+        for (uint64_t i = 0; i < m; i++)
+            a[i * k + c] *= block_scale(d.a_blocks, d.a_mode, i, c, k);
+        for (uint64_t j = 0; j < n; j++)
+            b[j * k + c] *= block_scale(d.b_blocks, d.b_mode, j, c, k);
+    }
     const float alpha = x.alpha * (d.a_scale ? *d.a_scale : 1.0f) * (d.b_scale ? *d.b_scale : 1.0f);
     for (uint64_t j = 0; j < n; j++)
         for (uint64_t i = 0; i < m; i++) {
@@ -264,9 +313,13 @@ int cublasLtMatmulDescSetAttribute(void *desc, int which, const void *value, siz
     case LT_DESC_BIAS_DATA_TYPE:
         return take(d->bias_type, value, bytes);
     case LT_DESC_A_SCALE_POINTER:
-        return take(d->a_scale, value, bytes);
+        return d->a_mode ? take(d->a_blocks, value, bytes) : take(d->a_scale, value, bytes);
     case LT_DESC_B_SCALE_POINTER:
-        return take(d->b_scale, value, bytes);
+        return d->b_mode ? take(d->b_blocks, value, bytes) : take(d->b_scale, value, bytes);
+    case LT_DESC_A_SCALE_MODE:
+        return take(d->a_mode, value, bytes);
+    case LT_DESC_B_SCALE_MODE:
+        return take(d->b_mode, value, bytes);
     case LT_DESC_FAST_ACCUM:
         return take(d->fast, value, bytes);
     default:

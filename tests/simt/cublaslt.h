@@ -26,6 +26,7 @@ struct simt_cublaslt {
     bool fail_run;      /* products fail */
     bool lies;          /* they leave the last columns of K out */
     bool refuse_algo;   /* one that was made from a configuration does not check */
+    bool mxfp4;         /* e2m1 with powers of two for 32: no library of today multiplies it */
     uint64_t workspace; /* bytes that the algorithms want, and spoil */
     int version;        /* of the library; 0: 130100 */
     /* counted */

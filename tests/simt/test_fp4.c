@@ -6,9 +6,11 @@
 
 #include "kernels/base/mem.h"
 #include "kernels/cuda/cuda.h"
+#include "kernels/cuda/lt.h"
 #include "kernels/gpu/registry.h"
 #include "kernels/quant/f8_e4m3.h"
 #include "kernels/quant/fp4_rows.h"
+#include "tests/simt/cublaslt.h"
 #include "tests/simt/gpu.h"
 #include "tests/simt/product.h"
 #include "tests/support/fixture.h"
@@ -213,6 +215,86 @@ static void test_product(void **state)
     }
 }
 
+/* y of rows that are rounded already, in double; |x w| times 1e-5 may be lost. */
+static void naive_as_floats(const struct product *o, int live)
+{
+    const int n = o->s.n, k = o->s.k;
+    float *w = xmalloc((size_t)k * 4);
+    for (int c = 0; c < n; c++) {
+        weights_of(o, c, w);
+        for (int r = 0; r < live; r++) {
+            double sum = 0, size = 0;
+            for (int i = 0; i < k; i++) {
+                sum += (double)o->x[r * k + i] * (double)w[i];
+                size += fabs((double)o->x[r * k + i] * (double)w[i]);
+            }
+            const double by = o->naive.w.q ? (double)o->naive.w.q->global : 1;
+            const double more = o->naive.add.data ? (double)o->add[r * n + c] : 0;
+            const double want = sum * by + (double)o->bias[c] + more;
+            const double got = (double)o->got[r * n + c];
+            if (!(fabs(got - want) <= 1e-5 * (size * by + fabs(want))))
+                fail_msg("%d x %d x %d: y[%d][%d] is %.9g, not %.9g", o->s.m, n, k, r, c, got,
+                         want);
+        }
+    }
+    xfree(w);
+}
+
+/* By cuBLASLt: the same numbers, in f32 sums of another order; in pieces, and where the library
+ * does not multiply such operands, not at all. */
+static void near_product(struct product *o)
+{
+    const enum fp4_kind kind = o->naive.w.dtype == DT_NVFP4 ? FP4_NVFP4 : FP4_MXFP4;
+    const int live = o->s.live ? o->s.live : o->s.m;
+    for (int r = 0; r < live; r++)
+        fp4_row_round(kind, o->x + r * o->s.k, o->s.k, o->x + r * o->s.k);
+    naive_as_floats(o, live);
+}
+
+static void test_lt(void **state)
+{
+    static const struct shape shapes[] = {{71, 40, 192, 67}, {150, 136, 64, 0}, {36, 300, 320, 0}};
+    static const struct lt_limits small = {0, 64 << 10, 32 << 10, 1 << 20};
+    struct lt *lt;
+    (void)state;
+    simt_cublaslt = (struct simt_cublaslt){.workspace = small.workspace, .mxfp4 = true};
+    assert_int_equal(lt_open(NULL, &lt), OK);
+    q.cc = 100;
+    q.limits = &small;
+    for (size_t i = 0; i < 2 * sizeof shapes / sizeof *shapes; i++) {
+        const enum dtype t = i % 2 ? DT_MXFP4 : DT_NVFP4;
+        struct product o = {0};
+        q.lt = lt;
+        q.scratch_bytes = i / 2 == 1 ? 250 << 10 : 1 << 20; /* 128 rows of x at once */
+        product_open(&o, t, shapes[i / 2]);
+        simt_cublaslt.type = -1;
+        simt_cublaslt.products = 0;
+        product_run(&q, &o);
+        assert_int_equal(simt_cublaslt.type, CUDA_R_4F_E2M1);
+        assert_int_equal(simt_cublaslt.products, i / 2 + 1); /* of rows of x, of W */
+        near_product(&o);
+        product_close(&o);
+        q.scratch_bytes = 1 << 20;
+        product_glu(&q, t, shapes[i / 2]);
+        product_norm(&q, t, shapes[i / 2]);
+    }
+    lt_close(lt);
+    simt_cublaslt = (struct simt_cublaslt){.workspace = small.workspace};
+    assert_int_equal(lt_open(NULL, &lt), OK); /* one that has no MXFP4 */
+    q.lt = lt;
+    for (int i = 0; i < 2; i++) {
+        struct product o = {0};
+        product_open(&o, i ? DT_MXFP4 : DT_NVFP4, shapes[1]);
+        simt_cublaslt.type = -1;
+        product_run(&q, &o);
+        assert_int_equal(simt_cublaslt.type, i ? -1 : CUDA_R_4F_E2M1);
+        if (i)
+            product_compare(&o, 0, "as it is");
+        product_close(&o);
+    }
+    lt_close(lt);
+}
+
 /* Where it is not allowed, not there, or too few rows, x stays in int8. */
 static void test_declines(void **state)
 {
@@ -235,6 +317,7 @@ int main(void)
     const struct CMUnitTest rows[] = {cmocka_unit_test(test_rows)};
     const struct CMUnitTest products[] = {
         cmocka_unit_test_setup_teardown(test_product, open_queue, close_queue),
+        cmocka_unit_test_setup_teardown(test_lt, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_declines, open_queue, close_queue),
     };
     int failed = cmocka_run_group_tests(rows, gpu_open, gpu_close);

@@ -1,0 +1,190 @@
+/* linear_lt_fp4.cu - y = x W^T for many rows, W and x in e2m1 with scales of blocks, by cuBLASLt:
+ * where whoever runs it allows that activations lose precision, W is NVFP4 or MXFP4, and the GPU
+ * multiplies fp4: sm_100 and its family, which have it for tcgen05 alone, and sm_120.
+ *
+ * Shapes: x [M, K] f32 -> rows of e2m1 and scales in cuBLASLt's tiles (quant_fp4.cu); W in panels
+ * -> the same, as many rows as stay in L2. Rows have a multiple of 128 columns, operands of 128 or
+ * 32 rows. The library gives sums without the float that a row of x has; lt_finish has it in.
+ * Bytes: 4.6 for each number of x, 1.2 for a weight (from L2 but 0.6), 12 for a number of y.
+ * Expected (not measured): 2.5 times the rate of bf16 from 1024 rows on, on B200.
+ * The library says whether it multiplies such operands: MXFP4 it did not when this was written.
+ *
+ * Numbers: kernels/quant/fp4_rows.h's; products are exact, sums in the precision of the tensor
+ * cores. */
+#include "kernels/cuda/linear_fp4.cuh"
+
+extern "C" {
+#include "kernels/cuda/lt.h"
+#include "kernels/cuda/lt_abi.h"
+}
+
+enum { FP4_CC = 100 };
+enum { THREADS = 256 };
+
+struct fp4_args {
+    const uint8_t *w; /* panels of 16 x 64, tile_bytes each, `per_chunk` scales a row */
+    uint8_t *to;      /* [16 tiles, 32 wide]: two numbers a byte */
+    uint8_t *scale;   /* in tiles of 128 rows by 4 */
+    int tile_bytes, per_chunk;
+    int first, tiles,
+        chunks; /* tiles [first, first + tiles) of W; zeros beyond, and beyond chunks: */
+    int wide;   /* chunks of a row of `to` */
+};
+
+/* A warp makes 16 x 64. As in linear_w4a4.cu, lane 4 g + t takes columns 8 t ... 8 t + 7 and 32 on
+ * of rows g and g + 8 from the words of two lanes. */
+__global__ void __launch_bounds__(THREADS) fp4_weights(fp4_args a)
+{
+    const int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
+    const int64_t at = (static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x) >> 5;
+    const int64_t tile = at / a.wide, chunk = at % a.wide, width = a.wide * 32;
+    const bool there = tile < a.tiles && chunk < a.chunks;
+    const uint8_t *from = a.w + ((a.first + tile) * a.chunks + chunk) * a.tile_bytes;
+    uint8_t *to = a.to + (tile * 16 + g) * width + chunk * 32 + 4 * t;
+    const uint32_t half = t & 2 ? 0x7632u : 0x5410u;
+    GPU_UNROLL
+    for (int group = 0; group < 2; group++) {
+        uint4 v = make_uint4(0, 0, 0, 0);
+        if (there)
+            v = reinterpret_cast<const uint4 *>(from)[group * 16 + g * 2 + (t & 1)];
+        *reinterpret_cast<uint32_t *>(to + group * 16) = __byte_perm(v.x, v.z, half);
+        *reinterpret_cast<uint32_t *>(to + 8 * width + group * 16) = __byte_perm(v.y, v.w, half);
+    }
+    if (t > 1)
+        return;
+    uint8_t *s = a.scale + fp4_scale_at(tile * 16 + g + 8 * t, chunk * a.per_chunk,
+                                        static_cast<int64_t>(a.wide) * a.per_chunk);
+    if (a.per_chunk == 4)
+        *reinterpret_cast<uint32_t *>(s) =
+            there ? reinterpret_cast<const uint32_t *>(from + 512)[2 * g + t] : 0;
+    else
+        *reinterpret_cast<uint16_t *>(s) =
+            there ? reinterpret_cast<const uint16_t *>(from + 512)[2 * g + t] : 0;
+}
+
+/* --- host */
+
+struct fp4_plan {
+    bool nv;
+    int64_t width, blocks; /* numbers and scales of a row */
+    int64_t rows, cols;    /* of x, of W that go through at once; cols a multiple of 128 */
+    int64_t padded;        /* rows of x as the library sees them, a multiple of 32 */
+    char *workspace;
+    uint8_t *w, *w_scale, *x, *x_scale;
+    float *row, *sums, *normed; /* normed: NULL where there is no norm */
+};
+
+static int64_t fp4_up(int64_t n, int64_t to)
+{
+    return (n + to - 1) / to * to;
+}
+
+/* False: the scratch holds too little of so wide a matrix. */
+static bool fp4_make_plan(const cuda_queue *q, const linear_op *a, fp4_plan *p)
+{
+    const struct lt_limits *l = q->limits;
+    const int64_t m = a->x.shape[0], n = a->w.shape[0], k = a->x.shape[1], number = sizeof(float);
+    p->nv = a->w.dtype == DT_NVFP4;
+    p->width = fp4_up(k, 128);
+    p->blocks = p->width / (p->nv ? 16 : 32);
+    const int64_t line = p->width / 2 + p->blocks; /* bytes of a row */
+    const int64_t fit = static_cast<int64_t>(l->tile) / line / FP4_TILE_ROWS * FP4_TILE_ROWS;
+    if (fit == 0)
+        return false;
+    const int64_t passes = (n + fit - 1) / fit;
+    p->cols = fp4_up((n + passes - 1) / passes, FP4_TILE_ROWS);
+    const int64_t fixed = l->workspace + l->tile + 1024;
+    const int64_t row = line + (a->norm ? k : 0) * number + (p->cols + 1) * number;
+    const int64_t left = static_cast<int64_t>(q->scratch_bytes) - fixed;
+    const int64_t most = left < 0 ? 0 : left / row / FP4_TILE_ROWS * FP4_TILE_ROWS;
+    p->rows = fp4_up(m, FP4_TILE_ROWS) <= most ? m : most;
+    if (p->rows == 0)
+        return false;
+    const int64_t room = fp4_up(p->rows, FP4_TILE_ROWS);
+    p->padded = fp4_up(p->rows, 32);
+    p->workspace = static_cast<char *>(q->scratch);
+    p->w = reinterpret_cast<uint8_t *>(p->workspace + l->workspace);
+    p->w_scale = p->w + p->cols * p->width / 2;
+    p->x = p->w + l->tile;
+    p->x_scale = p->x + room * p->width / 2;
+    p->row = reinterpret_cast<float *>(p->x_scale + room * p->blocks);
+    p->sums = p->row + room;
+    p->normed = a->norm ? p->sums + room * p->cols : nullptr;
+    return true;
+}
+
+/* The same size each time: the library refuses all or none, and then nothing is in y yet. */
+static lt_product fp4_product(const fp4_plan *p)
+{
+    lt_product o = {};
+    o.type = CUDA_R_4F_E2M1;
+    o.scale_mode = p->nv ? LT_SCALE_VEC16_UE4M3 : LT_SCALE_VEC32_UE8M0;
+    o.w_scale = p->w_scale;
+    o.x_scale = p->x_scale;
+    o.m = p->padded;
+    o.n = o.y_stride = p->cols;
+    o.k = o.w_stride = o.x_stride = p->width;
+    o.w = p->w;
+    o.x = p->x;
+    o.y = p->sums;
+    o.factor = 1;
+    return o;
+}
+
+/* Rows [first, first + m) of x. */
+static enum status fp4_inputs(cuda_queue *q, const linear_op *a, const fp4_plan *p, int64_t first,
+                              int m)
+{
+    quant_rows r = {};
+    r.kind = p->nv ? QUANT_NVFP4 : QUANT_MXFP4;
+    r.width = p->width;
+    r.q = p->x;
+    r.blocks = p->x_scale;
+    r.scale = p->row;
+    r.first = static_cast<int>(first);
+    r.m = m;
+    r.pad = static_cast<int>(fp4_up(p->rows, FP4_TILE_ROWS) - m);
+    return linear_round_x(q, a, r, p->normed);
+}
+
+/* The same rows of y, columns [at, at + n). */
+static enum status fp4_part(cuda_queue *q, const linear_op *a, const fp4_plan *p, int64_t first,
+                            int m, int64_t at)
+{
+    const int64_t left = a->w.shape[0] - at, n = left < p->cols ? left : p->cols;
+    fp4_args w = {};
+    w.w = static_cast<const uint8_t *>(a->w.data);
+    w.to = p->w;
+    w.scale = p->w_scale;
+    w.tile_bytes = cuda_panel_format(static_cast<enum dtype>(a->w.dtype))->tile_bytes;
+    w.per_chunk = p->nv ? 4 : 2;
+    w.first = static_cast<int>(at / PANEL_ROWS);
+    w.tiles = static_cast<int>((n + PANEL_ROWS - 1) / PANEL_ROWS);
+    w.chunks = static_cast<int>(cuda_panel_chunks(a->w.shape[1]));
+    w.wide = static_cast<int>(p->width / PANEL_COLS);
+    const int64_t warps = p->cols / PANEL_ROWS * w.wide;
+    TRY(cuda_check(gpu_launch(fp4_weights, warps * 32 / THREADS, THREADS, 0, q->stream, w),
+                   "linear"));
+    const lt_product o = fp4_product(p);
+    TRY(lt_multiply(q->lt, &o, p->workspace, q->limits->workspace, q->stream));
+    return linear_lt_finish(q, a, {p->sums, p->cols, p->row, first, m, at, n});
+}
+
+enum status linear_by_lt_fp4(cuda_queue *q, const linear_op *a)
+{
+    fp4_plan p;
+    if (!q->lt || q->cc < FP4_CC || a->x.shape[0] <= GPU_MMA8_MIN_M || q->deterministic ||
+        q->refused & CUDA_NO_LT || a->w.layout != LAYOUT_PANEL ||
+        (a->w.dtype != DT_NVFP4 && a->w.dtype != DT_MXFP4) || !fp4_make_plan(q, a, &p))
+        return ERR_UNSUPPORTED;
+    const lt_product o = fp4_product(&p);
+    TRY(lt_ready(q->lt, &o, q->limits->workspace));
+    const int64_t m = a->x.shape[0], n = a->w.shape[0];
+    for (int64_t first = 0; first < m; first += p.rows) {
+        const int rows = static_cast<int>(m - first < p.rows ? m - first : p.rows);
+        TRY(fp4_inputs(q, a, &p, first, rows));
+        for (int64_t at = 0; at < n; at += p.cols)
+            TRY(fp4_part(q, a, &p, first, rows, at));
+    }
+    return OK;
+}
