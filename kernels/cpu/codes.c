@@ -2,7 +2,7 @@
  *
  * Packing goes through the integer view of quant.h, so it needs no code for a format but its
  * values: a value finds its code by a table of all 256. The scales are stored exactly: what the
- * view gives is an f16 times a power of 2 as f32, an f16, a power of 2 as bf16, or E4M3 as f16. */
+ * view gives is an f16 times a power of 2 as f32, or an f16. */
 #include "kernels/cpu/codes.h"
 
 #include <string.h>
@@ -23,11 +23,6 @@ const int8_t codes_q2_k[16]    = {0, 1, 2, 3};
 const int8_t codes_q3_k[16]    = {-4, -3, -2, -1, 0, 1, 2, 3};
 /* clang-format on */
 
-static void put_half(uint8_t *p, uint16_t h)
-{
-    memcpy(p, &h, sizeof h);
-}
-
 static uint16_t half_at(const uint8_t *p)
 {
     uint16_t h;
@@ -36,18 +31,12 @@ static uint16_t half_at(const uint8_t *p)
     return h;
 }
 
-/* The scales of group b of a step. */
-static void put_scales(enum dtype t, const struct quant_ints *o, int b, int r, uint8_t *d)
+/* The scales of group b of a step: its f16, or integers that weigh the f32 of all. */
+static void put_scales(const struct panel_format *f, const uint8_t *block,
+                       const struct quant_ints *o, int b, int r, uint8_t *d)
 {
-    const struct panel_format *f = panel_format(t);
-
-    if (f->sum == QUANT_APART) {
-        for (int h = 0; h < 2; h++)
-            put_half(d + (2 * b + h) * 32 + 2 * r, half_to_f16(o->d * (float)o->sc[h]));
-        return;
-    }
     if (f->step == 64) {
-        put_half(d + b * 32 + 2 * r, t == DT_MXFP4 ? half_to_bf16(o->d) : half_to_f16(o->d));
+        memcpy(d + b * 32 + 2 * r, block, 2);
         return;
     }
     memcpy(d + 4 * r, &o->d, sizeof o->d);
@@ -67,8 +56,9 @@ void codes_pack(enum dtype t, const uint8_t *s, int64_t k, int n, int r, uint8_t
         code[(uint8_t)f->values[i]] = (uint8_t)i;
     for (int b = 0; b < n / ACT_GROUP; b++, k += ACT_GROUP) {
         uint8_t *to = d + f->head + b / 2 * f->pair + 4 * r;
-        info->ints(s + k / info->block * info->bytes, (int)(k % info->block) / ACT_GROUP, &o);
-        put_scales(t, &o, b, r, d);
+        const uint8_t *block = s + k / info->block * info->bytes;
+        info->ints(block, (int)(k % info->block) / ACT_GROUP, &o);
+        put_scales(f, block, &o, b, r, d);
         for (int g = 0; g < ACT_GROUP / 4; g++) {
             bool two = f->pair == TWO_BITS;
             uint8_t *at = to + (two ? g % 4 : g) * LINE;

@@ -13,7 +13,8 @@
 extern const int8_t codes_iq1[16], codes_iq2[16], codes_iq3_xxs[16], codes_iq3_s[16], codes_iq4[16],
     codes_fp4[16], codes_ternary[16], codes_q2_k[16], codes_q3_k[16];
 
-/* n weights from the k-th on of the row at `s` into row r of the step at `d`. */
+/* n weights from the k-th on of the row at `s` into row r of the step at `d`; of formats that have
+ * no packer in pack.c. */
 void codes_pack(enum dtype t, const uint8_t *s, int64_t k, int n, int r, uint8_t *d);
 
 /* Codes in out->q become values (plus zero), and the scales of group `b` of the step at `s` are

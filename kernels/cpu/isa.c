@@ -79,6 +79,10 @@ static int level(void)
     [DT_Q8_0] = pack_avx2_Q8_0, [DT_Q8_1] = pack_avx2_Q8_1,  [DT_Q4_0] = pack_avx2_Q4_0, \
     [DT_Q4_1] = pack_avx2_Q4_1, [DT_Q5_0] = pack_avx2_Q5_0,  [DT_Q5_1] = pack_avx2_Q5_1, \
     [DT_Q4_K] = pack_avx2_Q4_K, [DT_Q5_K] = pack_avx2_Q5_K,  [DT_Q6_K] = pack_avx2_Q6_K, \
+    [DT_IQ1_S] = pack_avx2_IQ1_S, [DT_IQ1_M] = pack_avx2_IQ1_M, [DT_IQ2_XXS] = pack_avx2_IQ2_XXS, \
+    [DT_IQ2_XS] = pack_avx2_IQ2_XS, [DT_IQ2_S] = pack_avx2_IQ2_S, [DT_IQ3_XXS] = pack_avx2_IQ3_XXS, \
+    [DT_IQ3_S] = pack_avx2_IQ3_S, [DT_TQ1_0] = pack_avx2_TQ1_0, [DT_TQ2_0] = pack_avx2_TQ2_0, \
+    [DT_Q2_K] = pack_avx2_Q2_K, [DT_Q2_0] = pack_avx2_Q2_0, [DT_Q1_0] = pack_avx2_Q1_0, \
     [DT_IQ4_NL] = pack_avx2_Q4_0}
 #define SCALAR_OF(format) linear_scalar
 #define AVX2_OF(format)   linear_avx2_##format

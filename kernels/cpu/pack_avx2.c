@@ -4,95 +4,9 @@
  * bytes of eight rows become four registers, each with one word of all rows (`load`); then the word
  * arithmetic of the scalar packers is done on registers. What is left to wait for is memory. Used
  * by every table with vectors: wider registers would wait longer, not pack faster. */
-#include <immintrin.h>
-#include <string.h>
+#include "kernels/cpu/pack_avx2.h"
 
 #include "kernels/cpu/avx2.h"
-#include "kernels/cpu/pack.h"
-
-#define INLINE static inline __attribute__((always_inline))
-
-enum { LINE = 64, SIDE = 8 /* rows */, HALF = LINE / 2, PLANES = 512 };
-
-typedef __m256i words; /* one word of each of 8 rows */
-
-/* Where a side of a panel is read: its rows, and how far into them. */
-struct from {
-    const uint8_t *const *row; /* [SIDE] */
-    size_t at;
-};
-
-INLINE words bytes_of(int b)
-{
-    return _mm256_set1_epi8((char)b);
-}
-
-/* The 16 bytes at `more` of each row: w[j] is their word j. */
-INLINE void load(struct from s, size_t more, words w[4])
-{
-    words v[4], a[4];
-
-    for (int i = 0; i < 4; i++) {
-        const void *low = s.row[i] + s.at + more, *high = s.row[i + 4] + s.at + more;
-        v[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128(low)),
-                                       _mm_loadu_si128(high), 1);
-    }
-    a[0] = _mm256_unpacklo_epi32(v[0], v[1]);
-    a[1] = _mm256_unpackhi_epi32(v[0], v[1]);
-    a[2] = _mm256_unpacklo_epi32(v[2], v[3]);
-    a[3] = _mm256_unpackhi_epi32(v[2], v[3]);
-    w[0] = _mm256_unpacklo_epi64(a[0], a[2]);
-    w[1] = _mm256_unpackhi_epi64(a[0], a[2]);
-    w[2] = _mm256_unpacklo_epi64(a[1], a[3]);
-    w[3] = _mm256_unpackhi_epi64(a[1], a[3]);
-}
-
-/* One word at `more` of each row, where 16 bytes would be too many. */
-INLINE words load_one(struct from s, size_t more)
-{
-    int32_t w[SIDE];
-
-    for (int r = 0; r < SIDE; r++)
-        memcpy(&w[r], s.row[r] + s.at + more, sizeof w[r]);
-    return _mm256_loadu_si256((const void *)w);
-}
-
-INLINE void put(uint8_t *d, words w)
-{
-    _mm256_storeu_si256((void *)d, w);
-}
-
-/* The f16 at `more` of each row, side by side. */
-INLINE void put_half(struct from s, size_t more, uint8_t *d)
-{
-    for (int r = 0; r < SIDE; r++)
-        memcpy(d + 2 * r, s.row[r] + s.at + more, 2);
-}
-
-/* The low halves of the words to `low`, the high ones to `high`. */
-INLINE void put_halves(words w, uint8_t *low, uint8_t *high)
-{
-    const words apart = _mm256_broadcastsi128_si256(
-        _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15));
-
-    w = _mm256_permute4x64_epi64(_mm256_shuffle_epi8(w, apart), 0xd8);
-    _mm_storeu_si128((void *)low, _mm256_castsi256_si128(w));
-    _mm_storeu_si128((void *)high, _mm256_extracti128_si256(w, 1));
-}
-
-/* Byte b of the words to d + 16 b. */
-INLINE void put_bytes(words w, uint8_t *d)
-{
-    const words apart = _mm256_broadcastsi128_si256(
-        _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
-    const words order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-    uint64_t b[4];
-
-    _mm256_storeu_si256((void *)b,
-                        _mm256_permutevar8x32_epi32(_mm256_shuffle_epi8(w, apart), order));
-    for (int i = 0; i < 4; i++)
-        memcpy(d + i * PANEL_ROWS, &b[i], sizeof b[i]);
-}
 
 /* --- the parts of steps */
 
@@ -176,14 +90,14 @@ INLINE void put_k_scales(struct from s, int side, uint8_t *d)
     load(s, 0, w);
     put_halves(w[0], d + side * 16, d + HALF + side * 16);
     d += LINE + side * SIDE;
-    put_bytes(_mm256_and_si256(w[1], six), d);
+    put_bytes(_mm256_and_si256(w[1], six), PANEL_ROWS, d);
     put_bytes(_mm256_or_si256(_mm256_and_si256(w[3], four),
                               _mm256_and_si256(_mm256_srli_epi32(w[1], 2), top)),
-              d + 64);
-    put_bytes(_mm256_and_si256(w[2], six), d + 128);
+              PANEL_ROWS, d + 64);
+    put_bytes(_mm256_and_si256(w[2], six), PANEL_ROWS, d + 128);
     put_bytes(_mm256_or_si256(_mm256_and_si256(_mm256_srli_epi32(w[3], 4), four),
                               _mm256_and_si256(_mm256_srli_epi32(w[2], 2), top)),
-              d + 192);
+              PANEL_ROWS, d + 192);
 }
 
 /* 128 nibble bytes, already in the order of a panel; `pair`: bytes of 64 k there. */
@@ -245,7 +159,7 @@ INLINE void put_q6_k(struct from s, int side, uint8_t *d)
     _mm_storeu_si128((void *)(d + HALF + side * 16), _mm_setzero_si128());
     load(s, 192, a);
     for (int j = 0; j < 4; j++)
-        put_bytes(a[j], d + LINE + j * LINE + side * SIDE);
+        put_bytes(a[j], PANEL_ROWS, d + LINE + j * LINE + side * SIDE);
     for (int i = 0; i < 4; i++) { /* i / 2: of 128 k; i % 2: of the pairs in there */
         size_t at = (size_t)(i % 2 * 16);
         uint8_t *t = d + 320 + i / 2 * 2 * 768 + side * HALF;

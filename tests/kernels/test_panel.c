@@ -13,8 +13,9 @@
 
 static const char *const isas[] = {"avx2", "avx512", "avx512bf16"};
 static const enum dtype vector_types[] = {
-    DT_F32,  DT_F16,  DT_BF16, DT_Q8_0, DT_Q8_1, DT_Q4_0,   DT_Q4_1,
-    DT_Q5_0, DT_Q5_1, DT_Q4_K, DT_Q5_K, DT_Q6_K, DT_IQ4_NL,
+    DT_F32,     DT_F16,   DT_BF16,  DT_Q8_0,   DT_Q8_1,  DT_Q4_0,  DT_Q4_1,    DT_Q5_0,   DT_Q5_1,
+    DT_Q4_K,    DT_Q5_K,  DT_Q6_K,  DT_IQ4_NL, DT_IQ1_S, DT_IQ1_M, DT_IQ2_XXS, DT_IQ2_XS, DT_IQ2_S,
+    DT_IQ3_XXS, DT_IQ3_S, DT_TQ1_0, DT_TQ2_0,  DT_Q2_K,  DT_Q2_0,  DT_Q1_0,
 };
 enum { N_TYPES = sizeof vector_types / sizeof *vector_types };
 
@@ -67,11 +68,12 @@ static void test_vectors_pack_the_same_bytes(void **state)
         for (int t = 0; t < N_TYPES; t++) {
             enum dtype type = vector_types[t];
             int block = dtype_info(type)->block, step = panel_format(type)->step;
+            int unit = block > step ? block : step;
             assert_non_null(isa->pack[type]);
             for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
                 compare(isa, type, rows[r], block); /* less than a step, or one */
-                compare(isa, type, rows[r], 3 * step);
-                compare(isa, type, rows[r], 5 * step + (step > block ? block : 0));
+                compare(isa, type, rows[r], 3 * unit);
+                compare(isa, type, rows[r], 5 * unit + (step > block ? block : 0));
             }
         }
     }
