@@ -8,6 +8,7 @@
 #include "kernels/base/median.h"
 #include "kernels/base/mem.h"
 #include "kernels/gpu/registry.h"
+#include "kernels/gpu/tune_cross.h"
 #include "kernels/gpu/tune_field.h"
 #include "kernels/gpu/tune_log.h"
 
@@ -226,8 +227,8 @@ static void pin(struct gpu_config *c, const struct tune_options *o, const struct
     }
 }
 
-/* Ceilings as measured, and efficiencies so that the model says what was measured. What was
- * measured stays: a weight that the new model would launch otherwise gets exceptions. */
+/* Ceilings as measured, efficiencies so that the model says what was measured, and crossovers. What
+ * was measured stays: a weight that the new model would launch otherwise gets exceptions. */
 static void fit(struct tuner *t, struct tune_result *out)
 {
     struct gpu_config now = *t->c;
@@ -248,11 +249,14 @@ static void fit(struct tuner *t, struct tune_result *out)
     out->foresight = t->o->n_rows > 2 ? tune_fit_foresight(&now, p, n, out->unseen) : -1;
     out->fitted = tune_fit(&now, p, n);
     out->off = tune_fit_error(&now, p, n, 0);
+    out->crossed = tune_cross(&now, p, n);
     xfree(p);
     for (int i = 0; i < t->n_all; i++)
         if (!unchanged(t->c, &now, t->o, &t->all[i].weight))
             pin(t->c, t->o, &t->all[i]);
     memcpy(t->c->eff, now.eff, sizeof now.eff);
+    memcpy(t->c->skinny_max_m, now.skinny_max_m, sizeof now.skinny_max_m);
+    memcpy(t->c->mma8_max_m, now.mma8_max_m, sizeof now.mma8_max_m);
     t->c->ceil = now.ceil;
 }
 

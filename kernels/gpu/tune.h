@@ -60,6 +60,7 @@ struct tune_result {
     int rejected; /* launches that were wrong */
     int dropped;  /* rounds thrown away */
     double gain, worst;
+    int crossed;      /* crossovers between paths that are new */
     int fitted;       /* kernels whose efficiencies are new */
     double off;       /* median of |modelled / measured - 1| after the fit */
     double foresight; /* the same for `unseen` rows, by a fit to all others; < 0: none */
@@ -70,7 +71,8 @@ struct tune_result {
 enum { TUNE_ROWS_MAX = 24, TUNE_EXCEPTIONS_MAX = 2048 };
 
 /* Puts what is faster into c->gemm, takes the ceilings and fits the efficiencies of kernels that
- * were measured; a launch that was measured stays what it was whatever the model then says. `log`
+ * were measured, and crossovers between paths; a launch that was measured stays what it was
+ * whatever the model then says. `log`
  * gets a line of JSON for each timing; what it holds of an earlier run with the same header is not
  * measured again. New exceptions lie in `a`. */
 enum status tune_run(const struct tune_device *d, const struct tune_options *o, struct arena *a,

@@ -298,6 +298,20 @@ static enum status measure_ceilings(struct session *s)
     return OK;
 }
 
+/* From how many rows another path is taken, where that is new. */
+static void say_crossovers(const struct gpu_config *was, const struct gpu_config *is)
+{
+    for (int k = GPU_SKINNY_16; k <= GPU_SKINNY_ANY; k++) {
+        const char *class = gpu_kernel_name((enum gpu_kernel)k) + strlen("skinny_");
+        if (is->skinny_max_m[k] != was->skinny_max_m[k])
+            printf("crossover %-4s skinny to %d rows, was %d\n", class, is->skinny_max_m[k],
+                   was->skinny_max_m[k]);
+        if (is->mma8_max_m[k] != was->mma8_max_m[k])
+            printf("crossover %-4s mma8 to %d rows, was %d\n", class, is->mma8_max_m[k],
+                   was->mma8_max_m[k]);
+    }
+}
+
 static void say_result(const struct session *s, const struct tune_result *r)
 {
     printf(
@@ -388,6 +402,7 @@ static enum status run(struct session *s, const struct tune_device *d)
     if (st != OK)
         return st;
     say_result(s, &r);
+    say_crossovers(&s->info.gpu->config, &c);
     printf("configuration %s\nraw timings   %s\n", s->out, s->log_path);
     return OK;
 }

@@ -412,6 +412,67 @@ static void test_fit(void **state)
     check_written(after);
 }
 
+/* Microseconds of the best launch this way, by the truth: cuBLASLt's suggestion, or a tile. */
+static double best_way(const struct tune_weight *w, int m, bool lt)
+{
+    struct gpu_config c = sim.truth;
+    struct gpu_shape s = {w->w, m, w->n, w->k};
+    c.n_gemm = 0;
+    for (int k = GPU_SKINNY_16; k <= GPU_SKINNY_ANY; k++) {
+        c.skinny_max_m[k] = lt ? 0 : 8192;
+        c.mma8_max_m[k] = 0;
+    }
+    struct gpu_params p = gpu_choose(&c, &s, lt);
+    return true_cost(&s, &p);
+}
+
+/* log of what `c` takes for a weight / the faster way, a mean over all buckets of rows. */
+static double lost(const struct gpu_config *c, const struct tune_weight *w)
+{
+    double sum = 0;
+    for (int b = 0; b < gpu_n_buckets(); b++) {
+        int m = gpu_buckets[b];
+        sum += log(cost_of(c, w, m) / fmin(best_way(w, m, false), best_way(w, m, true)));
+    }
+    return sum / gpu_n_buckets();
+}
+
+/* cuBLASLt is slower, or faster, than the configuration thinks: for weights that nobody tuned, of
+ * the classes that were, the paths then lose next to nothing against the faster one for each number
+ * of rows; with the crossovers as they were, they lose much. */
+static void test_crossovers(void **state)
+{
+    static const int seen[] = {8, 32, 96, 256, 512, 2048};
+    static const struct tune_weight unseen[] = {{DT_BF16, 5120, 5120}, {DT_Q4_0, 5120, 5120}};
+    (void)state;
+    for (int faster = 0; faster < 2; faster++) {
+        struct tune_result r;
+        struct gpu_config before = open_sim(false), after = before, kept;
+        struct tune_options o = all;
+        sim.truth.eff[GPU_LT_BF16].fl *= faster ? 1.0 : 0.3;
+        sim.truth.eff[GPU_LT_BF16].bw *= faster ? 1.5 : 0.4;
+        sim.truth.eff[GPU_DEQUANT].bw *= faster ? 2 : 0.5;
+        sim.truth.eff[GPU_SKINNY_16].fl *= faster ? 0.4 : 1;
+        sim.truth.eff[GPU_SKINNY_4].fl *= faster ? 0.3 : 1;
+        sim.truth.eff[GPU_MMA8_4].fl *= faster ? 0.5 : 1;
+        o.rows = seen;
+        o.n_rows = 6;
+        assert_int_equal(tune_run(&device, &o, &arena, &after, &timings, &r), OK);
+        assert_true(r.crossed >= 2);
+        check_written(after);
+        kept = after;
+        memcpy(kept.skinny_max_m, before.skinny_max_m, sizeof kept.skinny_max_m);
+        memcpy(kept.mma8_max_m, before.mma8_max_m, sizeof kept.mma8_max_m);
+        for (int i = 0; i < 2; i++) {
+            double now = lost(&after, &unseen[i]), then = lost(&kept, &unseen[i]);
+            if (now > 0.03 || then < 0.08)
+                fail_msg("%d: weight %d loses %.3f, and lost %.3f", faster, i, now, then);
+        }
+        /* of these nothing was measured by cuBLASLt, or at all */
+        assert_int_equal(after.skinny_max_m[GPU_SKINNY_5], before.skinny_max_m[GPU_SKINNY_5]);
+    }
+}
+
 static void test_verify(void **state)
 {
     struct tune_result r;
@@ -462,6 +523,7 @@ int main(void)
         cmocka_unit_test(test_resume),
         cmocka_unit_test(test_resume_from_any_byte),
         cmocka_unit_test(test_fit),
+        cmocka_unit_test(test_crossovers),
         cmocka_unit_test(test_verify),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
