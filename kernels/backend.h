@@ -49,6 +49,7 @@ struct device_options {
     bool deterministic;     /* CUDA: a row's bits do not depend on the number of rows either */
     bool fp8_activations;   /* CUDA: products of e4m3 weights may round x to e4m3 too */
     const char *os_release; /* CUDA: a file in place of the system's, for tests; NULL */
+    double patience;     /* CUDA: seconds after which a GPU that ends no step has failed; 0: 120 */
     struct device *like; /* null: the device in whose place it plans, see null_like; NULL: none */
 };
 

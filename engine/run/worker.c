@@ -174,12 +174,12 @@ static void show_fallbacks(struct worker *w)
 static enum status load(struct worker *w)
 {
     const struct worker_options *o = &w->opt;
+    w->model = o->model; /* the worker's, whatever happens */
     set_stage(w, ENGINE_LOADING, "opening device", 0);
     TRY(o->backend->open(&o->device, &w->dev));
     o->backend->info(w->dev, &w->info);
     w->queue = o->backend->queue(w->dev);
     set_stage(w, ENGINE_LOADING, "reading header", 0);
-    w->model = o->model;
     if (!o->model)
         TRY(model_begin(o->model_path, o->random, &w->model));
     if (o->plain_sampling) {
@@ -206,20 +206,19 @@ static enum status load(struct worker *w)
 
 /* ---- the loop -------------------------------------------------------------------------------- */
 
+/* A device that reports errors without end will never compute again. It is said before the requests
+ * end: whoever finds the worker idle then knows whether that is all. */
 static void abort_all(struct worker *w, enum status s)
 {
+    struct device_info now;
     snprintf(w->why, sizeof w->why, "%s", fail_text());
     log_error("%s: every running request ends: %s", status_name(s), w->why);
-    w->opt.task->abort(w->state, s, w->why);
-}
-
-/* After an error: a device that reports one without end will never compute again. */
-static void check_device(struct worker *w)
-{
-    struct device_info now;
     w->opt.backend->info(w->dev, &now);
-    if (now.fault != OK)
+    if (now.fault != OK) {
         w->fault = fail(ERR_DEVICE, "%s has failed: %s", now.name, w->why);
+        set_failed(w, w->fault);
+    }
+    w->opt.task->abort(w->state, s, w->why);
 }
 
 /* Finishes the oldest step, waiting for its fence. */
@@ -279,7 +278,6 @@ static bool round_trip(struct worker *w)
         for (; w->n_in_flight > 0; w->n_in_flight--, w->oldest = (w->oldest + 1) % RING)
             w->opt.backend->wait(w->queue, &w->ring[w->oldest].fence);
         abort_all(w, st);
-        check_device(w);
     }
     return picked || finish;
 }
@@ -311,7 +309,6 @@ static bool wait_for_work(struct worker *w)
 /* Nothing more can be computed: whoever comes is told so, until somebody ends the worker. */
 static void stay_failed(struct worker *w)
 {
-    set_failed(w, w->fault);
     do {
         take_submitted(w);
         w->opt.task->abort(w->state, w->fault, w->why);

@@ -54,7 +54,8 @@ enum status cuda_check(cudaError_t e, const char *what)
 {
     if (e == cudaSuccess)
         return OK;
-    return fail(ERR_DEVICE, "cuda: %s: %s (%s)", what, cudaGetErrorString(e), cudaGetErrorName(e));
+    return fail(e == cudaErrorMemoryAllocation ? ERR_NO_MEMORY : ERR_DEVICE, "cuda: %s: %s (%s)",
+                what, cudaGetErrorString(e), cudaGetErrorName(e));
 }
 
 /* --- open and close */
@@ -131,7 +132,7 @@ static enum status look(struct cuda_device *d, const struct device_options *o)
 static void cuda_close(struct device *dev)
 {
     struct cuda_device *d = (struct cuda_device *)dev;
-    if (!d)
+    if (!d || d->ring.stuck) /* who would wait for the GPU now: all is left to the process's end */
         return;
     cudaSetDevice(d->dev.index);
     if (d->queue.stream)
@@ -152,6 +153,7 @@ static void cuda_close(struct device *dev)
     gpu_plan_clear(&d->queue.plan);
     arena_clear(&d->arena);
     xfree(d);
+    cudaGetLastError(); /* what failed here is no error of another device's next call */
 }
 
 /* Of the free memory: what is left alone. */
@@ -191,6 +193,8 @@ static enum status prepare(struct cuda_device *d, const struct device_options *o
                                      "slower kernels; --cublaslt none asks for them");
     TRY(cuda_check(cudaStreamCreateWithFlags(&q->stream, cudaStreamNonBlocking), "stream"));
     TRY(ring_open(&d->ring, q->stream));
+    if (o->patience > 0)
+        d->ring.patience = o->patience;
     cudaError_t e = cudaMalloc(&q->scratch, q->scratch_bytes);
     if (e == cudaErrorMemoryAllocation)
         return fail(ERR_NO_MEMORY, "cuda:%d: %s has less than %zu MiB free", d->dev.index, d->name,
@@ -221,8 +225,9 @@ static void cuda_info(const struct device *dev, struct device_info *info)
     const struct cuda_device *d = (const struct cuda_device *)dev;
     size_t free_bytes = 0, total = 0;
     enum status fault = d->ring.fault;
-    cudaSetDevice(dev->index);
-    if (cudaMemGetInfo(&free_bytes, &total) != cudaSuccess)
+    if (fault == OK) /* one that hangs would not answer */
+        cudaSetDevice(dev->index);
+    if (fault == OK && cudaMemGetInfo(&free_bytes, &total) != cudaSuccess)
         fault = ERR_DEVICE;
     *info = (struct device_info){.backend = "cuda",
                                  .total_bytes = d->total_bytes,

@@ -1,8 +1,10 @@
 /* ring.c - staging and tickets of a stream. */
 #include "kernels/cuda/ring.h"
 
+#include <sched.h>
 #include <string.h>
 
+#include "kernels/base/clock.h"
 #include "kernels/base/mem.h"
 #include "kernels/cuda/cuda.h"
 
@@ -10,7 +12,9 @@ static enum status check(struct ring *r, cudaError_t e, const char *what)
 {
     if (e == cudaSuccess)
         return OK;
-    r->fault = ERR_DEVICE;
+    if (e != cudaErrorMemoryAllocation) /* that call was refused, the stream goes on */
+        r->fault = ERR_DEVICE;
+    cudaGetLastError(); /* it would be taken for the next launch's */
     return cuda_check(e, what);
 }
 
@@ -18,6 +22,7 @@ enum status ring_open(struct ring *r, cudaStream_t stream)
 {
     memset(r, 0, sizeof *r);
     r->stream = stream;
+    r->patience = RING_PATIENCE;
     TRY(check(r, cudaMallocHost((void **)&r->base, RING_BYTES), "pinned memory"));
     for (int i = 0; i < RING_EVENTS; i++)
         TRY(check(r, cudaEventCreateWithFlags(&r->event[i], cudaEventDisableTiming), "event"));
@@ -53,11 +58,29 @@ static void finish(struct ring *r, uint64_t t)
     r->tail = r->mark[t % RING_EVENTS];
 }
 
+/* Until the event has come, as the driver's own wait does it: without sleep. */
+static enum status await(struct ring *r, cudaEvent_t event)
+{
+    cudaError_t e = cudaEventQuery(event);
+    for (double end = clock_now() + r->patience; e == cudaErrorNotReady;
+         e = cudaEventQuery(event)) {
+        cudaGetLastError(); /* it would be taken for the next launch's */
+        if (!r->stuck && clock_now() < end) {
+            sched_yield();
+            continue;
+        }
+        r->fault = ERR_DEVICE;
+        r->stuck = true;
+        return fail(ERR_DEVICE, "cuda: the GPU has ended nothing for %g s", r->patience);
+    }
+    return check(r, e, "wait");
+}
+
 enum status ring_wait(struct ring *r, uint64_t ticket)
 {
     if (ticket <= r->finished)
         return OK;
-    TRY(check(r, cudaEventSynchronize(r->event[ticket % RING_EVENTS]), "wait"));
+    TRY(await(r, r->event[ticket % RING_EVENTS]));
     finish(r, ticket);
     return OK;
 }

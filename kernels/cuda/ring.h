@@ -4,7 +4,11 @@
  * Only pinned memory is copied without a wait, and the engine's is not pinned: uploads are copied
  * into the ring first, downloads land in it and are handed out when their ticket is done. A ticket
  * is an event recorded in the stream; tickets end in order, and a piece of the ring is free again
- * when the first ticket after its use has ended. One thread uses a ring. */
+ * when the first ticket after its use has ended. One thread uses a ring.
+ *
+ * A wait asks again and again instead of going to sleep in the driver: of a GPU that hangs the
+ * driver's own wait would tell nobody. After `patience` the ring is stuck, and nothing may wait for
+ * the stream any more, not even to give memory back. */
 #ifndef KERNELS_CUDA_RING_H
 #define KERNELS_CUDA_RING_H
 
@@ -16,7 +20,13 @@
 
 #include "kernels/base/status.h"
 
-enum { RING_BYTES = 32 << 20, RING_CHUNK = RING_BYTES / 4, RING_EVENTS = 64, RING_ALIGN = 256 };
+enum {
+    RING_BYTES = 32 << 20,
+    RING_CHUNK = RING_BYTES / 4,
+    RING_EVENTS = 64,
+    RING_ALIGN = 256,
+    RING_PATIENCE = 120
+};
 
 struct ring_download { /* what waits in the ring for its ticket */
     void *dst;
@@ -34,7 +44,9 @@ struct ring {
     uint64_t ticket, finished;  /* last one recorded, last one known to have ended */
     struct ring_download *download;
     int n_download, max_download;
-    enum status fault; /* sticky: the first error that the stream reported */
+    enum status fault; /* sticky: the first error that the stream reported, or silence */
+    double patience;   /* seconds; set by whoever opened the ring */
+    bool stuck;
 };
 
 enum status ring_open(struct ring *r, cudaStream_t stream);

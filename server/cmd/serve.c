@@ -128,6 +128,19 @@ static void announce(const struct server *s)
              (long long)m->context, (long long)c->max_seqs, m->device);
 }
 
+/* The engine has ended every request with an error: their connections may still carry it away.
+ * Nobody waits for a device in that state to give anything back. */
+static int after_fault(struct server *s)
+{
+    double end = clock_now() + FAULT_SECONDS;
+    log_error("%s", fail_text());
+    http_drain(s->http);
+    while (http_active(s->http) && clock_now() < end)
+        if (signals_take(s->signals, 0.01))
+            break;
+    return EXIT_NOW | EXIT_FAULT;
+}
+
 /* Ends what runs. Returns an exit code; EXIT_NOW when a second signal came. */
 static int drain(struct server *s)
 {
@@ -143,21 +156,13 @@ static int drain(struct server *s)
         if (clock_now() > end) {
             log_warn("%d requests are broken off after %.0f s", http_active(s->http),
                      s->c->drain_timeout);
-            break;
+            http_close(s->http);
+            return EXIT_NOW; /* the engine may be in a step that never ends */
         }
     }
+    if (loader_look(&s->loader) == ENGINE_FAILED)
+        return after_fault(s);
     return EXIT_GOOD;
-}
-
-/* The engine has ended every request with an error: their connections may still carry it away. */
-static int let_answers_out(struct server *s)
-{
-    double end = clock_now() + FAULT_SECONDS;
-    http_drain(s->http);
-    while (http_active(s->http) && clock_now() < end)
-        if (signals_take(s->signals, 0.01))
-            break;
-    return EXIT_FAULT;
 }
 
 /* Until a signal comes, loading fails or the device does. */
@@ -180,9 +185,11 @@ static int wait_for_end(struct server *s)
         state = loader_look(&s->loader);
         if (state == ENGINE_READY && before == ENGINE_LOADING)
             announce(s);
+        if (state == ENGINE_FAILED && before != ENGINE_LOADING)
+            return after_fault(s);
         if (state == ENGINE_FAILED) {
             log_error("%s", fail_text());
-            return before == ENGINE_LOADING ? EXIT_BAD : let_answers_out(s);
+            return EXIT_NOW | EXIT_BAD;
         }
     }
 }

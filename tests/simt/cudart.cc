@@ -35,6 +35,8 @@ static cudaError_t sticky = cudaSuccess;
 static struct simt_faults faults;
 static struct simt_counts counts;
 static int kernels_left; // until the device breaks, when faults.break_after
+static int until_hang;   // kernels, when faults.hang_after
+static bool hung;
 static size_t memory_size()
 {
     return faults.memory ? faults.memory : size_t(8) << 30;
@@ -44,6 +46,31 @@ static cudaError_t err(cudaError_t e)
     if (e != cudaSuccess)
         last_error = e;
     return e;
+}
+
+// Of a call that may fail: what it is ordered to return.
+static cudaError_t ordered()
+{
+    counts.calls++;
+    if (faults.fail_call == 0 || counts.calls != faults.fail_call)
+        return cudaSuccess;
+    if (faults.lost)
+        sticky = cudaErrorIllegalAddress;
+    return err(faults.lost ? sticky : cudaErrorMemoryAllocation);
+}
+#define MAY_FAIL                                                                                   \
+    do {                                                                                           \
+        cudaError_t ordered_ = ::simt::ordered();                                                  \
+        if (ordered_ != cudaSuccess)                                                               \
+            return ordered_;                                                                       \
+    } while (0)
+// Nothing that waits for the device comes back once it hangs.
+static void must_not_wait()
+{
+    if (hung) {
+        std::fprintf(stderr, "simt: the host waits for a kernel that never ends\n");
+        std::abort();
+    }
 }
 
 /* --- device memory */
@@ -98,6 +125,12 @@ static void check_canary(unsigned char *p, const Alloc &a)
         }
 #endif
 }
+// Each device that a test opens takes a hundred MiB: by small pages that is most of what it costs.
+static void large_pages(void *p, size_t n)
+{
+    if (n >= size_t(4) << 20)
+        madvise(p, n, MADV_HUGEPAGE);
+}
 static void *dev_alloc(size_t n)
 {
     if (!arena) {
@@ -125,8 +158,10 @@ static void *dev_alloc(size_t n)
 #ifdef SIMT_HAS_ASAN
     __asan_unpoison_memory_region(base, (pages - 1) * kPage);
 #endif
-    std::memset(base, 0xA5, (pages - 1) * kPage);
+    large_pages(base, (pages - 1) * kPage);
+    std::memset(base, 0xA5, (size_t)(p - base));
     std::memset(p, 0xff, n);
+    std::memset(p + n, 0xA5, (size_t)(base + (pages - 1) * kPage - (p + n)));
 #ifdef SIMT_HAS_ASAN
     __asan_poison_memory_region(p + n, (size_t)(base + (pages - 1) * kPage - (p + n)));
     if (p > base)
@@ -239,11 +274,13 @@ template <class P> static void run_until(P done)
 }
 static void drain(CUstream_st *s)
 {
+    must_not_wait();
     s->after_kernel = false;
     run_until([&] { return s->q.empty(); });
 }
 static void drain_all()
 {
+    must_not_wait();
     for (auto *s : streams)
         s->after_kernel = false;
     default_stream.after_kernel = false;
@@ -263,7 +300,8 @@ void enqueue(cudaStream_t stream, const char *kind, std::function<void()> fn)
     s->after_kernel = strcmp(kind, "kernel") == 0 || (s->after_kernel && !strcmp(kind, "event"));
     auto guarded = [fn = std::move(fn)] {
         DeviceAccess open;
-        fn();
+        if (!hung)
+            fn();
     };
     if (s->graph) {
         s->graph->nodes.push_back({guarded, s->tail, kind});
@@ -305,6 +343,8 @@ void submit_kernel(cudaStream_t s, const LaunchDesc &d, void (*thunk)(const void
         err(sticky);
         return;
     }
+    if (ordered() != cudaSuccess)
+        return;
     counts.kernels += !real(s)->graph;
     std::shared_ptr<void> copy(::operator new(size), [](void *p) { ::operator delete(p); });
     std::memcpy(copy.get(), closure, size);
@@ -313,7 +353,9 @@ void submit_kernel(cudaStream_t s, const LaunchDesc &d, void (*thunk)(const void
     enqueue(s, "kernel", [dd, thunk, copy] {
         if (faults.break_after && --kernels_left == 0)
             sticky = cudaErrorIllegalAddress;
-        if (sticky != cudaSuccess || (faults.idle && strstr(fn_name(dd.fn).c_str(), faults.idle)))
+        hung |= faults.hang_after && --until_hang == 0;
+        if (hung || sticky != cudaSuccess ||
+            (faults.idle && strstr(fn_name(dd.fn).c_str(), faults.idle)))
             return;
         run_grid(dd, thunk, copy.get());
         if (!last_report.empty()) {
@@ -406,6 +448,9 @@ void simt_faults(const struct simt_faults *f)
     API_LOCK;
     faults = *f;
     kernels_left = f->break_after;
+    until_hang = f->hang_after;
+    hung = false;
+    counts.calls = 0;
     reset_error_for_tests();
 }
 struct simt_counts simt_counts(void)
@@ -506,6 +551,7 @@ cudaError_t cudaMemGetInfo(size_t *f, size_t *t)
 {
     *t = memory_size();
     *f = *t > bytes_in_use ? *t - bytes_in_use : 0;
+    must_not_wait();
     return err(sticky);
 }
 cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *a, const void *)
@@ -517,6 +563,7 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *a, const void *)
 cudaError_t cudaFuncSetAttribute(const void *f, cudaFuncAttribute a, int v)
 {
     API_LOCK;
+    MAY_FAIL;
     if (a == cudaFuncAttributeMaxDynamicSharedMemorySize) {
         if (v > (99 << 10))
             return err(cudaErrorInvalidValue);
@@ -540,6 +587,7 @@ cudaError_t cudaMalloc(void **p, size_t n)
     *p = nullptr;
     if (!n)
         return cudaSuccess;
+    MAY_FAIL;
     if (sticky != cudaSuccess)
         return err(sticky);
     if (bytes_in_use + n > memory_size())
@@ -558,7 +606,10 @@ cudaError_t cudaFree(void *p)
 cudaError_t cudaMallocHost(void **p, size_t n)
 {
     API_LOCK;
-    *p = std::aligned_alloc(4096, (n + 4095) / 4096 * 4096);
+    MAY_FAIL;
+    const size_t align = n >= size_t(4) << 20 ? size_t(2) << 20 : kPage;
+    *p = std::aligned_alloc(align, (n + align - 1) / align * align);
+    large_pages(*p, n);
     std::memset(*p, 0xff, n);
     pinned[(const char *)*p] = n;
     return cudaSuccess;
@@ -604,6 +655,7 @@ cudaError_t cudaMemcpyAsync(void *d, const void *s, size_t n, cudaMemcpyKind k, 
     API_LOCK;
     if (n == 0)
         return cudaSuccess;
+    MAY_FAIL;
     if (sticky != cudaSuccess)
         return err(sticky);
     if (cudaError_t e = copy_check(d, s, k))
@@ -647,6 +699,7 @@ cudaError_t cudaMemcpy2DAsync(void *d, size_t dp, const void *s, size_t sp, size
 cudaError_t cudaMemsetAsync(void *d, int v, size_t n, cudaStream_t st)
 {
     API_LOCK;
+    MAY_FAIL;
     if (sticky != cudaSuccess)
         return err(sticky);
     if (!is_device_ptr(d))
@@ -663,6 +716,7 @@ cudaError_t cudaMemset(void *d, int v, size_t n)
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned f)
 {
     API_LOCK;
+    MAY_FAIL;
     *s = new CUstream_st;
     (*s)->nonblocking = f & cudaStreamNonBlocking;
     streams.insert(*s);
@@ -713,6 +767,8 @@ cudaError_t cudaDeviceSynchronize()
 }
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned)
 {
+    API_LOCK;
+    MAY_FAIL;
     *e = new CUevent_st;
     return cudaSuccess;
 }
@@ -730,6 +786,7 @@ cudaError_t cudaEventDestroy(cudaEvent_t e)
 cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t st)
 {
     API_LOCK;
+    MAY_FAIL;
     CUstream_st *s = real(st);
     if (s->graph) {
         e->graph = s->graph;
@@ -765,12 +822,15 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t st, cudaEvent_t e, unsigned)
 cudaError_t cudaEventSynchronize(cudaEvent_t e)
 {
     API_LOCK;
+    must_not_wait();
     run_until([&] { return e->done >= e->seq; });
     return err(sticky);
 }
 cudaError_t cudaEventQuery(cudaEvent_t e)
 {
     API_LOCK;
+    if (hung)
+        return e->done >= e->seq ? err(sticky) : cudaErrorNotReady;
     int turns = 0; /* whoever polls lets the device go on by one step */
     run_until([&] { return e->done >= e->seq || turns++ > 0; });
     return e->done >= e->seq ? err(sticky) : cudaErrorNotReady;
@@ -790,6 +850,7 @@ cudaError_t cudaLaunchHostFunc(cudaStream_t s, cudaHostFn_t f, void *u)
 cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode)
 {
     API_LOCK;
+    MAY_FAIL;
     if (real(s) == &default_stream)
         return err(cudaErrorStreamCaptureUnsupported);
     s->graph = new CUgraph_st;
@@ -843,6 +904,7 @@ cudaError_t cudaStreamIsCapturing(cudaStream_t s, cudaStreamCaptureStatus *c)
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *x, cudaGraph_t g, unsigned long long)
 {
     API_LOCK;
+    MAY_FAIL;
     if (faults.no_graphs)
         return err(cudaErrorNotSupported);
     *x = new CUgraphExec_st{g->nodes};
@@ -866,6 +928,7 @@ cudaError_t cudaGraphExecUpdate(cudaGraphExec_t x, cudaGraph_t g, cudaGraphExecU
 cudaError_t cudaGraphLaunch(cudaGraphExec_t x, cudaStream_t s)
 {
     API_LOCK;
+    MAY_FAIL;
     counts.graphs++;
     auto n = std::make_shared<std::vector<Node>>(x->nodes);
     enqueue(s, "graph", [n] { run_nodes(*n); });

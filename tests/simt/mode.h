@@ -25,12 +25,16 @@ struct simt_faults {
     int break_after;  /* kernels until an error that no call recovers from */
     const char *idle; /* kernels with this in their name return at once, having done nothing */
     bool no_graphs;   /* captured work cannot be made into a graph */
+    int fail_call;    /* the n-th call that may fail is refused: out of memory, once */
+    bool lost;        /* with that: the device is lost, in this call and all that follow */
+    int hang_after;   /* kernels until one that never ends; to wait for it ends the program */
 };
 void simt_faults(const struct simt_faults *f);
 
-/* What was submitted since the program began; kernels: not those in graphs. */
+/* What was submitted since the program began; kernels: not those in graphs; calls: that may fail,
+ * since the last simt_faults. */
 struct simt_counts {
-    long kernels, graphs;
+    long kernels, graphs, calls;
 };
 struct simt_counts simt_counts(void);
 

@@ -129,6 +129,167 @@ static void a_broken_gpu_ends_every_request(void **state)
     simt_mode(&(struct simt_mode){0});
 }
 
+/* ---- any call may be refused ----------------------------------------------------------------- */
+
+enum { SOME = 6 }; /* tokens of an answer */
+
+static int64_t unused_memory(void)
+{
+    size_t unused, total;
+    assert_int_equal(cudaMemGetInfo(&unused, &total), cudaSuccess);
+    return (int64_t)unused;
+}
+
+static int32_t words[20];
+static int32_t right[SOME]; /* what comes when nothing goes wrong */
+
+static struct worker_options sound(const char *cache)
+{
+    return (struct worker_options){.backend = &backend_cuda,
+                                   .lower = &backend_cpu,
+                                   .model_path = LLAMA,
+                                   .task = &task_generate,
+                                   .device = {.gpu_cache = cache},
+                                   .limits = {.max_seqs = 2, .kv_dtype = DT_F32},
+                                   .queue_limit = 4};
+}
+
+static struct engine_progress wait_while(struct worker *w, enum engine_state state)
+{
+    struct engine_progress p;
+    for (worker_progress(w, &p); p.state == state; worker_progress(w, &p))
+        usleep(200);
+    return p;
+}
+
+static void is_right(const struct running *r)
+{
+    assert_int_equal(r->status, OK);
+    assert_int_equal(r->answer[0].n, SOME);
+    assert_memory_equal(r->answer[0].token, right, sizeof right);
+}
+
+/* Two requests at once, one perhaps cancelled, perhaps while the worker drains. */
+static void two_requests(struct worker *w, int n, bool lost)
+{
+    struct job_spec s = greedy_spec(words, 20, SOME);
+    struct running r[2];
+    for (int i = 0; i < 2; i++) {
+        enum status started = running_start(&r[i], w, &s);
+        assert_true(started == OK || (lost && started == ERR_LOADING));
+    }
+    if (n % 3 == 0 && r[1].job)
+        job_cancel(r[1].job);
+    if (n % 5 == 0)
+        worker_drain(w);
+    for (int i = 0; i < 2; i++) {
+        if (r[i].job) {
+            running_wait(&r[i]);
+            if (r[i].status == OK)
+                is_right(&r[i]);
+            else
+                assert_true(r[i].status == ERR_DEVICE || r[i].status == ERR_NO_MEMORY ||
+                            (i == 1 && n % 3 == 0 && r[i].status == ERR_CANCELLED));
+        }
+        running_clear(&r[i]);
+    }
+}
+
+/* The n-th call that may fail does, while a worker starts or serves: whether there were as many.
+ * A call that was refused once costs what was under way, a lost device the whole worker; all
+ * memory comes back. */
+static bool with_failing_call(int n, bool lost, struct worker_options *o)
+{
+    struct job_spec s = greedy_spec(words, 20, SOME);
+    struct worker *w;
+    struct running after;
+    const int64_t before = unused_memory();
+    simt_mode(&(struct simt_mode){.random = n % 2, .lazy = n % 2, .seed = n});
+    simt_faults(&(struct simt_faults){.fail_call = n, .lost = lost});
+    assert_int_equal(worker_start(o, &w), OK);
+    struct engine_progress p = wait_while(w, ENGINE_LOADING);
+    bool failed = p.state == ENGINE_FAILED, reached;
+    if (failed) {
+        assert_true(p.error == ERR_DEVICE || p.error == ERR_NO_MEMORY);
+        assert_true(strlen(p.message) > 10);
+    } else {
+        two_requests(w, n, lost);
+    }
+    reached = simt_counts().calls >= n;
+    assert_true(reached || !failed);
+    if (!failed && reached && lost) {
+        p = wait_while(w, n % 5 ? ENGINE_READY : ENGINE_DRAINING);
+        assert_int_equal(p.state, ENGINE_FAILED);
+        assert_int_equal(running_start(&after, w, &s), ERR_LOADING);
+        running_clear(&after);
+    } else if (!failed && n % 5) {
+        simt_faults(&(struct simt_faults){0}); /* or it would be this one that is hit */
+        run_job(w, &s, &after);
+        is_right(&after);
+        running_clear(&after);
+        wait_until_idle(w);
+    }
+    worker_stop(w);
+    simt_faults(&(struct simt_faults){0});
+    assert_int_equal(unused_memory(), before);
+    return reached;
+}
+
+static void any_call_may_fail(void **state)
+{
+    (void)state;
+    struct worker_options o = sound("build/simt/found");
+    struct job_spec s = greedy_spec(words, 20, SOME);
+    struct running r;
+    for (int i = 0; i < 20; i++)
+        words[i] = 3 + i;
+    struct worker *w = worker_for_test(&o);
+    run_job(w, &s, &r);
+    memcpy(right, r.answer[0].token, sizeof right);
+    running_clear(&r);
+    worker_stop(w);
+    for (int cut = 0; cut < 2; cut++) {
+        const int step = simt_slow() ? 61 : 13;
+        o.gpu_layers = (struct gpu_layers){cut ? GPU_LAYERS_LAST : GPU_LAYERS_ALL, 1};
+        for (int n = 1 + cut; with_failing_call(n, cut, &o); n += n < 20 && !simt_slow() ? 1 : step)
+            ;
+    }
+    o = sound(NULL); /* in the self-check */
+    o.gpu_layers = (struct gpu_layers){GPU_LAYERS_ALL, 0};
+    for (int n = 75; n < 300 && !simt_slow(); n += 75)
+        assert_true(with_failing_call(n, n % 2, &o));
+    simt_mode(&(struct simt_mode){0});
+}
+
+/* A kernel that never ends: requests are told, and nobody waits for the GPU again. */
+static void a_gpu_that_hangs_is_left(void **state)
+{
+    (void)state;
+    if (simt_slow())
+        SKIP("what is left with the GPU is a leak there");
+    for (int after = 5; after < 60; after += 50) { /* in a prompt, in a graph */
+        struct worker_options o = sound("build/simt/found");
+        struct job_spec s = greedy_spec(words, 20, 30);
+        struct running r[3];
+        o.device.patience = 0.2;
+        simt_faults(&(struct simt_faults){0});
+        struct worker *w = worker_for_test(&o);
+        simt_faults(&(struct simt_faults){.hang_after = after});
+        for (int i = 0; i < 3; i++)
+            assert_int_equal(running_start(&r[i], w, &s), OK);
+        worker_drain(w);
+        for (int i = 0; i < 3; i++) {
+            running_wait(&r[i]);
+            assert_int_equal(r[i].status, ERR_DEVICE);
+            assert_non_null(strstr(r[i].message, "the GPU has ended nothing for 0.2 s"));
+            running_clear(&r[i]);
+        }
+        struct engine_progress p = wait_while(w, ENGINE_DRAINING);
+        assert_int_equal(p.state, ENGINE_FAILED);
+        worker_stop(w);
+    }
+}
+
 /* The plan against what is free, in numbers: the model alone, then its context. */
 static void what_does_not_fit_is_told(void **state)
 {
@@ -167,13 +328,6 @@ static int64_t all_of(const struct need *n)
     for (int r = 0; r < N_REGION; r++)
         sum += (int64_t)n->bytes[r];
     return sum;
-}
-
-static int64_t unused_memory(void)
-{
-    size_t unused, total;
-    assert_int_equal(cudaMemGetInfo(&unused, &total), cudaSuccess);
-    return (int64_t)unused;
 }
 
 /* Of the device is taken what the plan says, to the byte, and while it serves no more. */
@@ -540,8 +694,8 @@ static void start(struct child *c)
         c->port[i] = at[i + 1];
 }
 
-/* One request; the whole answer. */
-static void ask(const struct child *c, const char *request, char *answer, size_t size)
+/* One request, then a signal to the server if not 0; the whole answer. */
+static void ask(const struct child *c, const char *request, int signal, char *answer, size_t size)
 {
     struct addrinfo hint = {.ai_socktype = SOCK_STREAM}, *a;
     size_t n = 0;
@@ -550,15 +704,19 @@ static void ask(const struct child *c, const char *request, char *answer, size_t
     assert_int_equal(connect(fd, a->ai_addr, a->ai_addrlen), 0);
     freeaddrinfo(a);
     assert_int_equal(write(fd, request, strlen(request)), strlen(request));
+    if (signal) {
+        usleep(30000); /* it has been taken */
+        assert_int_equal(kill(c->pid, signal), 0);
+    }
     for (ssize_t got; n < size - 1 && (got = read(fd, answer + n, size - 1 - n)) > 0;)
         n += (size_t)got;
     answer[n] = '\0';
     close(fd);
 }
 
-static void a_server_on_a_broken_gpu_exits_70(void **state)
+/* Whether it serves or drains, the answer says what happened, and so does the exit code. */
+static void a_server_on_a_broken_gpu_exits_70(bool draining)
 {
-    (void)state;
     static const char body[] =
         "{\"model\":\"llama\",\"prompt\":\"hello\",\"max_tokens\":200,\"ignore_eos\":true}";
     char request[512], answer[4096];
@@ -569,7 +727,7 @@ static void a_server_on_a_broken_gpu_exits_70(void **state)
              "POST /v1/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
              "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
              strlen(body), body);
-    ask(&c, request, answer, sizeof answer);
+    ask(&c, request, draining ? SIGTERM : 0, answer, sizeof answer);
     if (strncmp(answer, "HTTP/1.1 500", 12) != 0 || !strstr(answer, "cudaErrorIllegalAddress"))
         fail_msg("the answer is:\n%s", answer);
     read_until(&c, "has failed");
@@ -579,10 +737,23 @@ static void a_server_on_a_broken_gpu_exits_70(void **state)
     close(c.log);
 }
 
+static void while_it_serves(void **state)
+{
+    (void)state;
+    a_server_on_a_broken_gpu_exits_70(false);
+}
+
+static void while_it_drains(void **state)
+{
+    (void)state;
+    a_server_on_a_broken_gpu_exits_70(true);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_server_on_a_broken_gpu_exits_70), /* first: it forks */
+        cmocka_unit_test(while_it_serves), /* first: they fork */
+        cmocka_unit_test(while_it_drains),
         cmocka_unit_test_teardown(a_gpu_that_cannot_serve_says_why, all_well),
         cmocka_unit_test_teardown(auto_says_why_not, all_well),
         cmocka_unit_test_teardown(what_does_not_fit_is_told, all_well),
@@ -594,6 +765,8 @@ int main(void)
         cmocka_unit_test_teardown(a_wrong_cublaslt_is_replaced, all_well),
         cmocka_unit_test_teardown(what_was_found_is_remembered, all_well),
         cmocka_unit_test_teardown(a_broken_gpu_ends_every_request, all_well),
+        cmocka_unit_test_teardown(any_call_may_fail, all_well),
+        cmocka_unit_test_teardown(a_gpu_that_hangs_is_left, all_well), /* last: it stays as it is */
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
