@@ -16,6 +16,7 @@
 #include "engine/load/recipe.h"
 #include "kernels/base/rng.h"
 #include "kernels/half.h"
+#include "kernels/quant/f8_e4m3.h"
 
 enum { MAX_KEYS = 16, MAX_TENSORS = 1024 };
 /* Elements or blocks of a pattern: primes, so that no two neighbouring rows are alike. */
@@ -42,32 +43,46 @@ static const struct shape shapes[] = {
     {"mini",         "llama",     2,     64,   128,   2,    1, 64,  256,    2048,   true,  10000,  1e-5},
 };
 
-/* Where a block has its scales (f16), and the standard deviation of a weight at scale 1 when all
- * other bits are random; the second scale is `ratio` times the first and takes the mean away. */
-static const struct { enum dtype t; int scale, second; float ratio, spread; } blocks[] = {
-    {DT_Q8_0, 0,   -1, 0,     73.9f},
-    {DT_Q4_0, 0,   -1, 0,     4.6f},
-    {DT_Q4_1, 0,   2,  -7.5f, 4.6f},
-    {DT_Q5_0, 0,   -1, 0,     9.2f},
-    {DT_Q5_1, 0,   2, -15.5f, 9.2f},
-    {DT_Q4_K, 0,   2,  7.5f,  258},
-    {DT_Q5_K, 0,   2,  15.5f, 527},
-    {DT_Q6_K, 208, -1, 0,     1366},
-    {DT_Q2_K, 80,  82, 1.5f,  13.9f},
-    {DT_Q3_K, 108, -1, 0,     43.5f},
-    {DT_IQ1_S, 0,  -1, 0,     7.2f},
-    {DT_IQ2_XXS, 0, -1, 0,    53.5f},
-    {DT_IQ2_XS, 0, -1, 0,     55.8f},
-    {DT_IQ2_S, 0,  -1, 0,     56.3f},
-    {DT_IQ3_XXS, 0, -1, 0,    142},
-    {DT_IQ3_S, 0,  -1, 0,     141},
-    {DT_IQ4_NL, 0, -1, 0,     67.4f},
-    {DT_IQ4_XS, 0, -1, 0,     1244},
-    {DT_TQ1_0, 52, -1, 0,     0.82f},
+/* How a scale is written: a number of type f16 or f32, an exponent of 2, four E4M3, or an f16 whose
+ * nibbles lie on top of four words. */
+enum scale { F16, F32, E8M0, FOUR_E4M3, NIBBLES };
+
+/* Where a block has its scales, and the standard deviation of a weight at scale 1 when all other
+ * bits are random; the second scale is `ratio` times the first and takes the mean away. */
+static const struct { enum dtype t; enum scale how; int scale, second; float ratio, spread; } blocks[] = {
+    {DT_Q8_0,    F16,       0,   -1, 0,      73.9f},
+    {DT_Q4_0,    F16,       0,   -1, 0,      4.6f},
+    {DT_Q4_1,    F16,       0,   2,  -7.5f,  4.6f},
+    {DT_Q5_0,    F16,       0,   -1, 0,      9.2f},
+    {DT_Q5_1,    F16,       0,   2,  -15.5f, 9.2f},
+    {DT_Q8_1,    F16,       0,   -1, 0,      73.9f},
+    {DT_Q4_K,    F16,       0,   2,  7.5f,   258},
+    {DT_Q5_K,    F16,       0,   2,  15.5f,  527},
+    {DT_Q6_K,    F16,       208, -1, 0,      1366},
+    {DT_Q2_K,    F16,       80,  82, 1.5f,   13.9f},
+    {DT_Q3_K,    F16,       108, -1, 0,      43.5f},
+    {DT_Q8_K,    F32,       0,   -1, 0,      73.9f},
+    {DT_IQ1_S,   F16,       0,   -1, 0,      7.2f},
+    {DT_IQ1_M,   NIBBLES,   48,  -1, 0,      7.2f},
+    {DT_IQ2_XXS, F16,       0,   -1, 0,      53.5f},
+    {DT_IQ2_XS,  F16,       0,   -1, 0,      55.8f},
+    {DT_IQ2_S,   F16,       0,   -1, 0,      56.3f},
+    {DT_IQ3_XXS, F16,       0,   -1, 0,      142},
+    {DT_IQ3_S,   F16,       0,   -1, 0,      141},
+    {DT_IQ4_NL,  F16,       0,   -1, 0,      67.4f},
+    {DT_IQ4_XS,  F16,       0,   -1, 0,      1244},
+    {DT_TQ1_0,   F16,       52,  -1, 0,      0.82f},
+    {DT_TQ2_0,   F16,       64,  -1, 0,      1.22f},
+    {DT_Q1_0,    F16,       0,   -1, 0,      1},
+    {DT_Q2_0,    F16,       0,   -1, 0,      1.22f},
+    {DT_MXFP4,   E8M0,      0,   -1, 0,      5.85f},
+    {DT_NVFP4,   FOUR_E4M3, 0,   -1, 0,      2.93f},
+    {DT_F8_E4M3, F32,       0,   -1, 0,      118},
+    {DT_NF4,     F32,       0,   -1, 0,      0.546f},
 };
 
-/* What quantizers use instead where a row is not a multiple of the block of 256, and for the
- * embedding table and the head, which they keep at 6 bits or more. */
+/* What quantizers use instead where a row is not a multiple of the block, and for the embedding
+ * table and the head, which they keep at 6 bits or more. */
 static const struct { enum dtype t, short_row, table; } choices[] = {
     {DT_Q4_0, DT_Q4_0, DT_Q6_K},
     {DT_Q4_1, DT_Q4_1, DT_Q6_K},
@@ -87,6 +102,15 @@ static const struct { enum dtype t, short_row, table; } choices[] = {
     {DT_IQ4_NL, DT_IQ4_NL, DT_Q6_K},
     {DT_IQ4_XS, DT_IQ4_NL, DT_Q6_K},
     {DT_TQ1_0, DT_Q4_0, DT_Q6_K},
+    {DT_TQ2_0, DT_Q4_0, DT_Q6_K},
+    {DT_IQ1_M, DT_IQ4_NL, DT_Q6_K},
+    {DT_Q1_0, DT_Q4_0, DT_Q6_K},
+    {DT_Q2_0, DT_Q4_0, DT_Q6_K},
+    {DT_Q8_K, DT_Q8_0, DT_Q8_K},
+    {DT_MXFP4, DT_MXFP4, DT_Q8_0},
+    {DT_NVFP4, DT_MXFP4, DT_Q8_0},
+    {DT_F8_E4M3, DT_BF16, DT_BF16},
+    {DT_NF4, DT_BF16, DT_BF16},
 };
 /* clang-format on */
 #define COUNT(a) ((int)(sizeof(a) / sizeof(a)[0]))
@@ -145,6 +169,37 @@ static void draw_plain(uint64_t seed, enum dtype t, float limit, unsigned char *
     }
 }
 
+/* E4M3's two codes that are no numbers become their neighbours. */
+static void only_numbers(unsigned char *code, int n)
+{
+    for (int i = 0; i < n; i++)
+        code[i] -= (code[i] & 0x7f) == 0x7f;
+}
+
+static void put_scale(enum scale how, float v, unsigned char *at)
+{
+    uint16_t h = half_to_f16(v);
+
+    switch (how) {
+    case F16:
+        memcpy(at, &h, sizeof h);
+        break;
+    case F32:
+        memcpy(at, &v, sizeof v);
+        break;
+    case E8M0: /* of the block's integers, which are twice the values */
+        *at = (unsigned char)(128 + lrintf(log2f(v)));
+        break;
+    case FOUR_E4M3:
+        memset(at, f8_e4m3_code(v), 4);
+        break;
+    case NIBBLES:
+        for (int i = 0; i < 4; i++, h >>= 4)
+            at[2 * i + 1] = (unsigned char)((at[2 * i + 1] & 15) | (h & 15) << 4);
+        break;
+    }
+}
+
 static void draw_blocks(uint64_t seed, enum dtype t, int64_t k, unsigned char *out, int64_t n)
 {
     int bytes = dtype_info(t)->bytes, row = 0;
@@ -152,13 +207,14 @@ static void draw_blocks(uint64_t seed, enum dtype t, int64_t k, unsigned char *o
     draw_bits(seed, out, (size_t)(n * bytes));
     while (blocks[row].t != t)
         row++;
-    for (int64_t i = 0; i < n; i++) {
+    for (int64_t i = 0; i < n; i++, out += bytes) {
         float scale = 1 / (blocks[row].spread * sqrtf((float)k));
-        uint16_t d = half_to_f16(scale), m = half_to_f16(scale * blocks[row].ratio);
 
-        memcpy(out + i * bytes + blocks[row].scale, &d, 2);
+        if (t == DT_F8_E4M3)
+            only_numbers(out, bytes);
+        put_scale(blocks[row].how, scale, out + blocks[row].scale);
         if (blocks[row].second >= 0)
-            memcpy(out + i * bytes + blocks[row].second, &m, 2);
+            put_scale(F16, scale * blocks[row].ratio, out + blocks[row].second);
     }
 }
 
@@ -294,13 +350,19 @@ static enum status find_format(const char *name, enum dtype *out)
     int t = dtype_find(name);
     bool known = t == DT_F32 || t == DT_F16 || t == DT_BF16;
 
-    for (int i = 0; i < COUNT(blocks); i++)
+    struct buf list = {0};
+    enum status s = OK;
+
+    for (int i = 0; i < COUNT(blocks); i++) {
         known = known || (int)blocks[i].t == t;
+        buf_printf(&list, " %s", dtype_info(blocks[i].t)->name);
+    }
+    *out = known ? (enum dtype)t : DT_F32;
     if (!known)
-        return fail_field(ERR_UNSUPPORTED, "format", "no random weights in \"%s\" (formats: %s)",
-                          name, dtype_list());
-    *out = (enum dtype)t;
-    return OK;
+        s = fail_field(ERR_UNSUPPORTED, "format",
+                       "no random weights in \"%s\" (formats: f32 f16 bf16%s)", name, list.data);
+    buf_clear(&list);
+    return s;
 }
 
 static enum status find_shape(const char *name, const struct shape **out)
