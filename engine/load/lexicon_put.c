@@ -142,6 +142,16 @@ static void special_probe(const struct tokenizer_spec *s, struct buf *out)
     buf_puts(out, "it's \n end");
 }
 
+/* A GGUF file has scores of 24 bits. */
+static bool scores_fit(const struct tokenizer_spec *s)
+{
+    for (int i = 0; s->exact && i < s->n_vocab; i++) {
+        if (s->exact[i] != (double)s->score[i])
+            return false;
+    }
+    return true;
+}
+
 static enum likeness compare(const struct tokenizer_spec *s, const struct tokenizer *a,
                              const struct tokenizer *b)
 {
@@ -159,8 +169,8 @@ static enum likeness compare(const struct tokenizer_spec *s, const struct tokeni
         bool decodes = s->pipeline->kind == WORD_PIECE || same_text(a, b, &ids);
 
         how = CLOSE;
-        if (decodes && same_ids(a, b, text, ENCODE_BOS, &ids) && same_ids(a, b, more, 0, &ids) &&
-            same_ids(a, b, more, ENCODE_SPECIAL, &ids))
+        if (decodes && scores_fit(s) && same_ids(a, b, text, ENCODE_BOS, &ids) &&
+            same_ids(a, b, more, 0, &ids) && same_ids(a, b, more, ENCODE_SPECIAL, &ids))
             how = SAME;
     }
     tokens_clear(&ids);

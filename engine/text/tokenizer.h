@@ -25,6 +25,7 @@ enum { /* how a token that is written in text as it stands is found; bits of tok
        ADDED_RSTRIP = 2,     /* and behind it */
        ADDED_SINGLE = 4,     /* only between characters that are no word's */
        ADDED_NORMALIZED = 8, /* in the normalised text, by its own normalised spelling */
+       ADDED_OUTSIDE = 16,   /* the model does not know it: nothing but its spelling becomes it */
 };
 
 struct pipeline_spec;   /* engine/text/pipeline.h */
@@ -35,6 +36,7 @@ struct tokenizer_spec { /* what a checkpoint says; borrowed during tokenizer_new
     int n_vocab;
     const struct bytes *token; /* [n_vocab], in the file's spelling (byte-level alphabet, U+2581) */
     const float *score;        /* [n_vocab] or NULL */
+    const double *exact;       /* [n_vocab] the same before it was rounded, or NULL */
     const int32_t *type;       /* [n_vocab] enum token_type, or NULL: all normal */
     const uint8_t *added;      /* [n_vocab] ADDED_*, or NULL */
     int n_merges;

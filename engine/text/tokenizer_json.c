@@ -32,6 +32,7 @@ struct reading {
     struct pipeline_spec parts;
     struct bytes *token, *merge; /* what the spec points to */
     float *score;
+    double *exact;
     int32_t *type;
     uint8_t *added;
     int32_t before[TOKENIZER_MAX_AROUND], behind[TOKENIZER_MAX_AROUND];
@@ -156,14 +157,17 @@ static enum status read_scores(struct reading *r, const struct json *vocab)
 {
     int64_t id = 0;
     r->score = xcalloc((size_t)r->spec.n_vocab + 1, sizeof *r->score);
+    r->exact = xcalloc((size_t)r->spec.n_vocab + 1, sizeof *r->exact);
     for (const struct json *v = vocab->first; v; v = v->next, id++) {
         const struct json *token = json_at(v, 0), *score = json_at(v, 1);
         if (!json_is(token, JSON_STRING) || !json_is(score, JSON_NUMBER))
             return fail(ERR_FORMAT, "token %lld is not [text, score]", (long long)id);
         TRY(set_token(r, token->text, id, TOKEN_NORMAL));
+        r->exact[id] = score->number;
         r->score[id] = (float)score->number;
     }
     r->spec.score = r->score;
+    r->spec.exact = r->exact;
     return OK;
 }
 
@@ -190,10 +194,12 @@ static enum status add_token(struct reading *r, const struct json *v, int64_t id
     if (text.n == 0)
         return OK;
     bool special = json_flag(v, "special", false);
+    bool outside = map_get(r->ids, text.p, text.n, -1) < 0;
     TRY(set_token(r, text, id, special ? TOKEN_CONTROL : TOKEN_USER));
     r->added[id] = (uint8_t)((json_flag(v, "lstrip", false) ? ADDED_LSTRIP : 0) |
                              (json_flag(v, "rstrip", false) ? ADDED_RSTRIP : 0) |
                              (json_flag(v, "single_word", false) ? ADDED_SINGLE : 0) |
+                             (outside ? ADDED_OUTSIDE : 0) |
                              (json_flag(v, "normalized", !special) ? ADDED_NORMALIZED : 0));
     return OK;
 }
@@ -478,6 +484,7 @@ static enum status read_files(const struct tokenizer_files *f, tokenizer_json_us
     xfree(r.token);
     xfree(r.merge);
     xfree(r.score);
+    xfree(r.exact);
     xfree(r.type);
     xfree(r.added);
     arena_clear(&r.arena);

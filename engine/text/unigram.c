@@ -49,7 +49,7 @@ struct unigram_run {
 static bool is_word(const struct vocab *v, int32_t id)
 {
     uint8_t type = v->type[id];
-    return vocab_piece(v, id).n > 0 &&
+    return vocab_piece(v, id).n > 0 && !(v->added[id] & ADDED_OUTSIDE) &&
            (type == TOKEN_NORMAL || type == TOKEN_USER || type == TOKEN_UNUSED);
 }
 
@@ -81,7 +81,7 @@ static enum status build_trie(struct unigram *u, const struct tokenizer_spec *sp
     for (int32_t id = 0; id < u->v->n; id++) {
         if (isnan(spec->score[id]))
             return fail(ERR_FORMAT, "tokenizer: the score of token %d is not a number", id);
-        u->score[id] = spec->score[id];
+        u->score[id] = spec->exact ? spec->exact[id] : (double)spec->score[id];
         u->unknown = u->score[id] < u->unknown ? u->score[id] : u->unknown;
         if (!is_word(u->v, id))
             continue;

@@ -56,7 +56,8 @@ int32_t vocab_find(const struct vocab *v, const char *p, size_t n)
 static void add(struct vocab *v, int32_t id, uint64_t hash)
 {
     struct bytes piece = vocab_piece(v, id);
-    struct vocab_slot *s = piece.n ? find(v, piece, hash) : NULL;
+    bool known = piece.n > 0 && !(v->added[id] & ADDED_OUTSIDE);
+    struct vocab_slot *s = known ? find(v, piece, hash) : NULL;
     if (s && !s->id)
         *s = (struct vocab_slot){(uint32_t)id + 1, (uint32_t)(hash >> 32)};
 }

@@ -235,6 +235,35 @@ static void around(const char *json, const char *config, int n, const int32_t *w
     tokenizer_free(t);
 }
 
+static void encodes(const char *json, const char *text, int n, const int32_t *want)
+{
+    struct tokenizer *t = read_json(bytes_of(json), (struct bytes){0});
+    struct tokens got = {0};
+    assert_int_equal(tokenizer_encode(t, bytes_of(text), ENCODE_SPECIAL, &got), OK);
+    assert_int_equal(got.n, n);
+    assert_memory_equal(got.id, want, (size_t)n * sizeof *want);
+    tokens_clear(&got);
+    tokenizer_free(t);
+}
+
+/* As the `tokenizers` package has it: an added token that the model does not know is never one of
+ * the model's words, also where it was not taken for want of a word's end; and scores are doubles.
+ */
+static void test_unigram_details(void **state)
+{
+    static const char added[] = "{\"model\":{\"type\":\"Unigram\",\"unk_id\":0,\"vocab\":[[\"<unk>"
+                                "\",0],[\"a\",-1],[\"b\",-1]]},"
+                                "\"added_tokens\":[{\"id\":3,\"content\":\"ab\",\"single_word\":"
+                                "true,\"normalized\":false}]}";
+    static const char scores[] =
+        "{\"model\":{\"type\":\"Unigram\",\"unk_id\":0,\"vocab\":[[\"<unk>\",-9],"
+        "[\"a\",-1.00000001],[\"b\",-1],[\"ab\",-2.00000002]]}}";
+    (void)state;
+    encodes(added, "xab", 3, (const int32_t[]){0, 1, 2});
+    encodes(added, "ab", 1, (const int32_t[]){3});
+    encodes(scores, "ab", 2, (const int32_t[]){1, 2});
+}
+
 static void test_policy(void **state)
 {
     (void)state;
@@ -364,6 +393,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         KINDS(ROW) cmocka_unit_test(test_gemma4),
         cmocka_unit_test(test_kimi_k2),
+        cmocka_unit_test(test_unigram_details),
         cmocka_unit_test(test_policy),
         cmocka_unit_test(test_nul),
         cmocka_unit_test(test_merge_to_control),
