@@ -9,6 +9,7 @@
 #include "kernels/base/rng.h"
 #include "kernels/half.h"
 #include "kernels/quant/f8_e4m3.h"
+#include "kernels/quant/fp4_rows.h"
 
 enum { M = 64, N = 64, K = 4096, HEAVY = 20 }; /* HEAVY: columns of outliers */
 
@@ -83,37 +84,14 @@ static void as_mxfp8(float *x, int n)
     scaled_e4m3(x, n, 32, true);
 }
 
-/* The nearest e2m1, of two the one with an even code. */
-static float e2m1(float x)
-{
-    static const float value[] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6};
-    int best = 0;
-    for (int i = 1; i < 8; i++) {
-        float d = fabsf(fabsf(x) - value[i]), least = fabsf(fabsf(x) - value[best]);
-        if (d < least || (d == least && i % 2 == 0))
-            best = i;
-    }
-    return copysignf(value[best], x);
-}
-
-/* One float scale a row, which takes the largest scale of its blocks to 448. */
 static void as_nvfp4(float *x, int n)
 {
-    float row = top_of(x, n) / (6 * 448);
-    for (int at = 0; at < n; at += 16) {
-        float d = e4m3(top_of(x + at, 16) / 6 / row) * row;
-        for (int i = at; i < at + 16; i++)
-            x[i] = d > 0 ? e2m1(x[i] / d) * d : 0;
-    }
+    fp4_row_round(FP4_NVFP4, x, n, x);
 }
 
 static void as_mxfp4(float *x, int n)
 {
-    for (int at = 0; at < n; at += 32) {
-        float d = exp2f(floorf(log2f(top_of(x + at, 32))) - 2);
-        for (int i = at; i < at + 32; i++)
-            x[i] = d > 0 ? e2m1(x[i] / d) * d : 0;
-    }
+    fp4_row_round(FP4_MXFP4, x, n, x);
 }
 
 static void product(const float *x, const float *w, double *y)

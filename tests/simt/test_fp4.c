@@ -107,7 +107,8 @@ static void all_rows(void)
 {
     for (int kind = 0; kind < 2; kind++)
         for (int i = 0; i < 4; i++)
-            check_rows(kind, i % 2, i / 2 ? 101 : 133);
+            if (!simt_slow() || i == 0 || i == 3)
+                check_rows(kind, i % 2, i / 2 ? 101 : 133);
 }
 
 static void test_rows(void **state)
@@ -210,6 +211,8 @@ static void test_product(void **state)
             q.scratch_bytes = whole.scratch_bytes;
         }
         product_close(&o);
+        if (simt_slow() && i / 2 == 1)
+            continue;
         product_glu(&q, t, shapes[i / 2]);
         product_norm(&q, t, shapes[i / 2]);
     }
@@ -275,6 +278,8 @@ static void test_lt(void **state)
         near_product(&o);
         product_close(&o);
         q.scratch_bytes = 1 << 20;
+        if (simt_slow() && i / 2 == 1)
+            continue;
         product_glu(&q, t, shapes[i / 2]);
         product_norm(&q, t, shapes[i / 2]);
     }
