@@ -90,7 +90,7 @@ endif
 # kernels/configs: what is known of each GPU, checked and put into the program by one that is always a plain build.
 CONFIGS := $(filter-out %/gpus.json,$(sort $(wildcard kernels/configs/*.json)))
 EMBED_OBJ := $(patsubst %.c,$(B)/%.o,kernels/configs/embed.c $(addprefix kernels/gpu/,config.c config_fields.c config_read.c config_write.c check.c registry.c) \
-             $(wildcard kernels/base/*.c kernels/quant/*.c) kernels/dtype.c kernels/half.c)
+             $(wildcard kernels/base/*.c kernels/quant/*.c) kernels/dtype.c kernels/half.c kernels/x_type.c)
 
 .PHONY: all run serve test test-all test-c test-emulated emulated cuda-objects cuda-mutants tests lint bench \
         fuzz libfuzzer format container-test clean gpu-bundle gpu-check gpu-dry \

@@ -78,7 +78,6 @@ static void keep_options(struct engine *e, const struct engine_options *o, struc
     w->device.gpu_cache = e->gpu_cache;
     w->device.strict = o->strict;
     w->device.deterministic = o->deterministic;
-    w->device.fp8_activations = o->fp8_activations;
     if (!o->random)
         return;
     e->random_shape = copy(o->random->shape);
@@ -107,6 +106,8 @@ enum status engine_open(const struct engine_options *o, void (*on_state)(void *)
     if (!o->model_path == !o->random)
         return fail(ERR_INVALID, "give either a model file or random weights");
     TRY(backend_find(o->device, &w.backend, &w.device.index));
+    if (o->activations)
+        TRY(x_type_read(o->activations, &w.device.round_x));
     TRY(limits_of(o, w.backend, w.device.index, &w.limits));
     TRY(fit_parse(o->gpu_layers, &w.gpu_layers));
     TRY(backend_find("cpu", &w.lower, &(int){0}));

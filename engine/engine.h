@@ -32,10 +32,11 @@ struct engine_options { /* zero fields: the defaults */
     const char *kv_type;    /* NULL: the device's default; "f32" "bf16" "fp8" */
     const char *isa;        /* CPU: forces an instruction set, for tests */
     const char *gpu_config, *gpu_cache; /* CUDA: a configuration; where tuned ones lie; or NULL */
-    bool strict;          /* CUDA: fail rather than take a configuration or kernel of less */
-    const char *cublaslt; /* CUDA: where the library is; "none"; NULL: looked for */
-    bool fp8_activations; /* CUDA: rows of x for e4m3 weights may become e4m3 */
-    bool deterministic;   /* CUDA: a sequence's bits do not depend on its company */
+    bool strict;             /* CUDA: fail rather than take a configuration or kernel of less */
+    const char *cublaslt;    /* CUDA: where the library is; "none"; NULL: looked for */
+    const char *activations; /* what products may round x to: "auto", as the checkpoint declares,
+                                on GPUs; "fp8" ...; NULL: "exact" */
+    bool deterministic;      /* CUDA: a sequence's bits do not depend on its company */
     int threads;
     int64_t context;  /* tokens a sequence may have; 0: least of the model's, 32768 and what fits */
     int64_t kv_bytes; /* 0: from the memory measured as free */

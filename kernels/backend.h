@@ -45,9 +45,11 @@ struct device_options {
         *isa; /* CPU: "scalar" "avx2" "avx512" forces one for tests; NULL: the best this CPU has */
     const char *gpu_config, *gpu_cache; /* CUDA: a configuration; the folder of tuned ones; NULL */
     bool strict;                        /* CUDA: refuse instead of falling back */
-    const char *cublaslt;   /* CUDA: file or folder of the library, "none"; NULL: looked for */
-    bool deterministic;     /* CUDA: a row's bits do not depend on the number of rows either */
-    bool fp8_activations;   /* CUDA: products of e4m3 weights may round x to e4m3 too */
+    const char *cublaslt; /* CUDA: file or folder of the library, "none"; NULL: looked for */
+    bool deterministic;   /* CUDA: a row's bits do not depend on the number of rows either */
+    /* What products may round x to: of every weight, or X_DECLARED: as each says. A GPU does it
+     * where that is faster; the CPU, to show what it costs, always, but nothing for X_DECLARED. */
+    enum x_type round_x;
     const char *os_release; /* CUDA: a file in place of the system's, for tests; NULL */
     double patience;     /* CUDA: seconds after which a GPU that ends no step has failed; 0: 120 */
     struct device *like; /* null: the device in whose place it plans, see null_like; NULL: none */

@@ -12,10 +12,14 @@
 #include <stdint.h>
 
 #include "kernels/dtype.h"
+#include "kernels/x_type.h"
 
 /* What a file says about a weight apart from its blocks. Owner: whoever made the view. */
 struct quant {
-    float global; /* op_linear multiplies its sums by it (NVFP4 files); 0: there is none */
+    float global;   /* op_linear multiplies its sums by it (NVFP4 files); 0: there is none */
+    enum x_type x;  /* what its activations may be rounded to */
+    float x_scale;  /* with this scale for all rows; 0: each row has its own */
+    bool row_scale; /* all blocks of a row have the same scale */
     const int32_t
         *order; /* device [K]: its column i belongs to column order[i] of x, which nn.c puts
                              so (op_columns); NULL: as they stand */

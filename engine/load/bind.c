@@ -168,7 +168,8 @@ static struct quant companions(struct binder *b, const struct ckpt_tensor *t)
 {
     static const char *const suffix[] = {".scale", ".input_scale"};
     const char *tail = strstr(t->name, ".weight");
-    struct quant out = {.global = t->global};
+    struct quant out = {
+        .global = t->global, .x = t->x, .x_scale = t->x_scale, .row_scale = t->row_scale};
     char name[256], text[320];
 
     for (int i = 0; i < 2 && tail && b->c->format->names == NAMES_GGUF; i++) {
@@ -191,6 +192,12 @@ static struct quant companions(struct binder *b, const struct ckpt_tensor *t)
         }
     }
     return out;
+}
+
+static bool same_quant(const struct quant *a, const struct quant *b)
+{
+    return a->global == b->global && a->x == b->x && a->x_scale == b->x_scale &&
+           a->row_scale == b->row_scale;
 }
 
 static bool same_order(const struct ckpt_tensor *a, const struct ckpt_tensor *b)
@@ -220,7 +227,7 @@ static struct bound *add_matrix(struct placement *p, const struct ckpt_tensor *t
     return d;
 }
 
-/* Rows [row, row + n) are the parts of one weight; neighbours of one format, companion and order
+/* Rows [row, row + n) are the parts of one weight; neighbours of one format, companions and order
  * become one tensor. */
 static void bind_matrix(struct binder *b, const struct weight_row *row, int n, int l, char *base)
 {
@@ -237,7 +244,7 @@ static void bind_matrix(struct binder *b, const struct weight_row *row, int n, i
         if (!t)
             continue;
         struct quant q = companions(b, t);
-        if (!d || d->dtype != (enum dtype)t->dtype || d->quant.global != q.global ||
+        if (!d || d->dtype != (enum dtype)t->dtype || !same_quant(&d->quant, &q) ||
             !same_order(d->src[0], t))
             d = add_matrix(b->p, t, &w->part[w->n_parts++]);
         d->quant = q;

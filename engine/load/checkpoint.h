@@ -42,6 +42,9 @@ struct ckpt_tensor {
     int file;             /* index into checkpoint.file */
     const void *made;     /* not NULL: the format's `fill` makes its bytes, from this */
     float global;         /* of `made`: what all weights are multiplied by besides; 0: nothing */
+    enum x_type x;        /* of `made`: what its activations are declared to be rounded to, */
+    float x_scale;        /* and with which scale; 0: each row has its own */
+    bool row_scale;       /* of `made`: all blocks of a row have the same scale */
     const int32_t *order; /* of `made`: [k] its column i belongs to input order[i]; NULL: to i */
 };
 

@@ -159,6 +159,7 @@ static enum status look_fp8(struct checkpoint *c, struct made *m, struct ckpt_te
     if (m->k % F8_E4M3_BLOCK == 0 && (m->group % F8_E4M3_BLOCK == 0 || m->n_groups == 1) &&
         t->ndim == 2 && t->type_number == ST_F8_E4M3) {
         t->dtype = DT_F8_E4M3;
+        t->row_scale = m->n_groups == 1;
     } else if (!one) {
         made_fit(m, -1e9, 1e9, t);
     } else if (scale) { /* f16 holds the codes exactly */

@@ -119,7 +119,9 @@ static void set_view(const struct placement *p, const struct sides *on, struct b
     t.dev = (int8_t)on->dev[side_of(p, b)]->index;
     if (b->order)
         b->quant.order = address(p, on, &p->bound[b->order]);
-    t.q = b->quant.global != 0 || b->quant.order ? &b->quant : NULL;
+    bool says =
+        b->quant.global != 0 || b->quant.order || b->quant.row_scale || b->quant.x != X_EXACT;
+    t.q = says ? &b->quant : NULL;
     if (b->dst)
         *b->dst = t;
     if (b->also)

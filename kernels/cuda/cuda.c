@@ -20,8 +20,7 @@ enum {
     DRIVER_MIN = 13000,        /* CUDA 13 needs driver 580 or newer */
     RESERVE_BYTES = 256 << 20, /* graphs, modules, what other programs take later */
     RESERVE_WSL = 768 << 20,   /* there Windows draws with the same memory, and pages ours out */
-    GRAPHS_MAX = 256,
-    FLAT_STEP = 256 /* flat weights that there is room for, and for more */
+    GRAPHS_MAX = 256
 };
 
 struct graph {
@@ -145,7 +144,6 @@ static void cuda_close(struct device *dev)
     for (int i = 0; i < N_REGION; i++)
         cudaFree(d->region[i]);
     lt_close(d->queue.lt);
-    xfree((void *)d->queue.flat);
     cudaFree(d->queue.scratch);
     cudaFree(d->queue.tickets);
     if (d->queue.stream)
@@ -179,7 +177,7 @@ static enum status prepare(struct cuda_device *d, const struct device_options *o
     TRY(look(d, o));
     q->limits = lt_limits(q->cc);
     q->deterministic = o->deterministic;
-    q->fp8_activations = o->fp8_activations;
+    q->round_x = o->round_x;
     q->strict = o->strict;
     q->scratch_bytes = q->limits->scratch;
     d->margin_bytes = margin(o->os_release ? o->os_release : "/proc/sys/kernel/osrelease");
@@ -404,7 +402,8 @@ static bool cuda_can(const struct device *dev, const struct op_case *c, struct c
         struct gpu_params p = gpu_plan_get(plan, &one, false);
         found.us = gpu_cost(plan->config, &one, &p);
         found.bound_us = gpu_bound(plan->config, &one);
-        found.source = gpu_exception_of(plan->config, &one) ? "measured" : plan->config->id;
+        found.source =
+            gpu_exception_of(plan->config, &one, X_EXACT) ? "measured" : plan->config->id;
     }
     struct cuda_used *used = &((struct cuda_device *)(uintptr_t)dev)->used;
     if (c->op == OP_attention)
@@ -427,36 +426,9 @@ static enum status cuda_check_all(struct device *dev)
     return cuda_self_check(&d->queue, &used, gpu, d->cache[0] ? d->cache : NULL);
 }
 
-void cuda_note_flat(struct cuda_queue *q, const void *w)
-{
-    if (q->n_flat % FLAT_STEP == 0)
-        q->flat = xrealloc((void *)q->flat, (size_t)(q->n_flat + FLAT_STEP) * sizeof *q->flat);
-    q->flat[q->n_flat++] = w;
-}
-
-/* Whether each row of f8_e4m3 blocks has one scale. */
-static bool is_flat(const struct tensor *w)
-{
-    const struct dtype_info *type = dtype_info(DT_F8_E4M3);
-    for (int64_t r = 0; r < w->shape[0]; r++) {
-        const char *row = tensor_row(w, r);
-        for (int64_t b = 1; b < w->shape[1] / type->block; b++)
-            if (memcmp(row, row + b * type->bytes, sizeof(float)) != 0)
-                return false;
-    }
-    return true;
-}
-
 static enum status cuda_pack_all(struct device *dev, const struct pack_item *item, int n)
 {
     struct cuda_device *d = (struct cuda_device *)dev;
-    for (int i = 0; i < n && d->queue.fp8_activations; i++) {
-        bool flat = item[i].src[0].dtype == DT_F8_E4M3 && item[i].how->layout == LAYOUT_PANEL;
-        for (int j = 0; j < item[i].n && flat; j++)
-            flat = is_flat(&item[i].src[j]);
-        if (flat)
-            cuda_note_flat(&d->queue, item[i].dst->data);
-    }
     return cuda_pack_items(&d->queue, &d->ring, item, n);
 }
 

@@ -52,12 +52,10 @@ struct cuda_queue {
     struct lt *lt;    /* NULL: there is no cuBLASLt */
     unsigned refused; /* CUDA_NO_... */
     struct fallbacks fallbacks;
+    enum x_type round_x;  /* as struct device_options has it */
     bool strict;          /* a wrong kernel is not replaced */
-    bool fp8_activations; /* products may round x to e4m3 where W is f8_e4m3 */
     bool fp4_activations; /* products may round x to e2m1 where W is NVFP4 or MXFP4 */
     bool deterministic;   /* a row's bits may not depend on the number of rows */
-    const void **flat;    /* device: f8_e4m3 weights whose rows have one scale each */
-    int n_flat;
 };
 
 /* OK, or ERR_DEVICE with the op's name and what the runtime says. */
@@ -77,9 +75,6 @@ enum status cuda_kernels_fit(const struct cuda_queue *q);
 OP_LIST(CUDA_DECLARE)
 #undef CUDA_DECLARE
 
-/* Keeps in mind that all rows of this weight have one scale each. */
-void cuda_note_flat(struct cuda_queue *q, const void *w);
-
 /* Rows [first, first + m) of x as bytes with a scale each (quant_rows.cu): x is about scale * q. Or
  * as e2m1 with a scale a block too (quant_fp4.cu), where `width` counts numbers and is a multiple
  * of 64: two numbers a byte in rows of width / 2 bytes, their blocks' scales in `blocks` as
@@ -93,6 +88,7 @@ struct quant_rows {
     uint8_t *q;          /* device, 16-byte aligned */
     uint8_t *blocks;     /* device, or NULL */
     float *scale;        /* device, [m] */
+    float fixed;         /* e4m3: what every row is divided by; 0: each row has its own */
     const int32_t *live; /* as the op has it: rows of the op that are live; or NULL */
     int first, m;
     int pad; /* rows of zeros behind them */

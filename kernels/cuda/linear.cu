@@ -201,6 +201,7 @@ cudaError_t linear_row_scale(const cuda_queue *q, const linear_op *a, int64_t fi
 
 enum status linear_round_x(cuda_queue *q, const linear_op *a, quant_rows r, float *normed)
 {
+    r.fixed = a->w.q && r.kind == QUANT_E4M3 ? a->w.q->x_scale : 0;
     r.x = static_cast<const char *>(tensor_row(&a->x, r.first));
     r.stride = a->x.stride[0];
     r.up = a->up;
@@ -229,6 +230,20 @@ struct gpu_params linear_launch_of(const cuda_queue *q, const linear_op *a, bool
     const gpu_shape s = {static_cast<enum dtype>(a->w.dtype), a->x.shape[0], a->w.shape[0],
                          a->w.shape[1]};
     return gpu_plan_get(const_cast<gpu_plan *>(&q->plan), &s, lt);
+}
+
+struct gpu_params linear_way_of(const cuda_queue *q, const linear_op *a)
+{
+    const gpu_shape s = {static_cast<enum dtype>(a->w.dtype), a->x.shape[0], a->w.shape[0],
+                         a->w.shape[1]};
+    int may = q->lt && !q->deterministic && !(q->refused & CUDA_NO_LT) ? GPU_MAY_LT : 0;
+    const struct quant *w = a->w.q;
+    enum x_type x = q->deterministic ? X_EXACT : q->round_x;
+    if (x == X_DECLARED)
+        x = w ? w->x : X_EXACT;
+    if (x == X_FP8 && a->w.layout == LAYOUT_PANEL)
+        may |= GPU_MAY_FP8 | (w && w->row_scale ? GPU_MAY_ROW_SCALE : 0);
+    return gpu_plan_get(const_cast<gpu_plan *>(&q->plan), &s, may);
 }
 
 /* Rows of x that fit into the scratch at once, a multiple of 64 unless all do; 0: not even 64. */
@@ -359,17 +374,13 @@ static enum status run_skinny(const cuda_queue *q, const linear_op *a)
     return OK;
 }
 
-/* In e4m3 where that may be, by cuBLASLt where that is chosen, else by the skinny kernel. */
+/* The way that is chosen; where it declines, that of a product that rounds nothing. */
 static enum status multiply(cuda_queue *q, const linear_op *a)
 {
-    if (linear_wants_lt(q, a) && linear_wants_fp8(q, a)) {
-        const enum status s = linear_by_fp8(q, a);
-        if (s != ERR_UNSUPPORTED)
-            return s;
-    }
-    if (q->fp8_activations) {
-        const enum status s = linear_by_w8a8(q, a);
-        if (s != ERR_UNSUPPORTED)
+    const enum gpu_path path = linear_way_of(q, a).path;
+    if (path == GPU_PATH_LT_FP8 || path == GPU_PATH_W8A8) {
+        const enum status s = path == GPU_PATH_W8A8 ? linear_by_w8a8(q, a) : linear_by_fp8(q, a);
+        if (s != ERR_UNSUPPORTED || q->plan.forced)
             return s;
     }
     if (q->fp4_activations) {

@@ -19,7 +19,7 @@ extern "C" {
 #include "kernels/cuda/lt.h"
 }
 
-enum { FP8_THREADS = 256, FP8_PAD = 16, FP8_CC = 89 };
+enum { FP8_THREADS = 256, FP8_PAD = 16 };
 
 struct fp8_args {
     const uint8_t *w; /* panels */
@@ -171,19 +171,6 @@ static enum status fp8_part(cuda_queue *q, const linear_op *a, const fp8_plan *p
     e.factor = linear_factor(&a->w);
     const dim3 grid(m, (n + FP8_THREADS - 1) / FP8_THREADS);
     return cuda_check(gpu_launch(fp8_finish, grid, FP8_THREADS, 0, q->stream, e), "linear");
-}
-
-bool linear_wants_fp8(const cuda_queue *q, const linear_op *a)
-{
-    bool flat = false;
-    if (!q->fp8_activations || q->cc < FP8_CC || q->plan.forced || a->w.dtype != DT_F8_E4M3)
-        return false;
-    for (int i = 0; i < q->n_flat && !flat; i++)
-        flat = q->flat[i] == a->w.data;
-    const gpu_shape s = {DT_F8_E4M3, a->x.shape[0], a->w.shape[0], a->w.shape[1]};
-    gpu_params p = linear_launch_of(q, a, true);
-    gpu_choose_w8a8(q->plan.config, &s, true, &p); /* where that is faster than p */
-    return flat && gpu_cost_fp8(q->plan.config, &s) < gpu_cost(q->plan.config, &s, &p);
 }
 
 enum status linear_by_fp8(cuda_queue *q, const linear_op *a)

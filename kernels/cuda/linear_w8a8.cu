@@ -102,11 +102,7 @@ static enum status some_rows(struct cuda_queue *q, const linear_op *a, int64_t f
 enum status linear_by_w8a8(struct cuda_queue *q, const linear_op *a)
 {
     const int64_t m = a->x.shape[0], k = a->x.shape[1];
-    const gpu_shape s = {static_cast<enum dtype>(a->w.dtype), m, a->w.shape[0], k};
-    gpu_params launch;
-    if (q->deterministic || a->w.layout != LAYOUT_PANEL ||
-        !gpu_choose_w8a8(q->plan.config, &s, q->lt != nullptr, &launch))
-        return ERR_UNSUPPORTED;
+    const gpu_params launch = linear_way_of(q, a);
     const size_t row = cuda_panel_chunks(k) * PANEL_COLS + sizeof(float) + (a->norm ? k * 4 : 0);
     int64_t fit = (q->scratch_bytes - 4096) / row;
     fit = fit >= (m + 7) / 8 * 8 ? m : fit / 64 * 64;

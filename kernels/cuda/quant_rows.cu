@@ -8,7 +8,8 @@
  *
  * Numbers: top = max |x| of the row, scale = top / most, q = x * (most / top) rounded to nearest
  * even, where most is 448 for e4m3 and 127 for int8. A row whose top is below 2^-100, and one that
- * is not live or beyond M, is zeros with scale 0. A row's bytes depend on that row alone. */
+ * is not live or beyond M, is zeros with scale 0. With a fixed scale (e4m3) q = x * (1 / scale), and
+ * what is beyond 448 is 448. A row's bytes depend on that row alone. */
 #include "kernels/cuda/linear_x.cuh"
 
 #include "kernels/cuda/common.cuh"
@@ -38,16 +39,21 @@ static __global__ void __launch_bounds__(THREADS) quant_row(struct quant_rows a)
     const int m = a.live && *a.live - a.first < a.m ? *a.live - a.first : a.m;
     const linear_rows x = {a.x, a.stride, a.k, m, a.up};
     float top = 0, v[FOUR];
-    for (int64_t k = threadIdx.x * FOUR; k < a.k; k += THREADS * FOUR) {
+    for (int64_t k = threadIdx.x * FOUR; k < a.k && a.fixed == 0; k += THREADS * FOUR) {
         linear_take<FOUR, FOUR, FOUR>(x, row, k, v);
         GPU_UNROLL
         for (int i = 0; i < FOUR; i++)
             top = fmaxf(top, fabsf(v[i]));
     }
     top = block_reduce<Max>(top, part);
-    const float inv = top >= 0x1p-100f ? most / top : 0;
+    float inv = top >= 0x1p-100f ? most / top : 0;
+    float scale = top >= 0x1p-100f ? top / most : 0; /* infinite where x is */
+    if (a.fixed != 0) {
+        inv = row < m ? 1 / a.fixed : 0;
+        scale = row < m ? a.fixed : 0;
+    }
     if (threadIdx.x == 0)
-        a.scale[row] = top >= 0x1p-100f ? top / most : 0; /* infinite where x is */
+        a.scale[row] = scale;
     uint32_t *q = reinterpret_cast<uint32_t *>(a.q + row * a.width);
     for (int64_t k = threadIdx.x * FOUR; k < a.width; k += THREADS * FOUR) {
         linear_take<FOUR, FOUR, FOUR>(x, row, k, v);

@@ -71,7 +71,7 @@ static enum status check_splits(const struct gpu_config *c, int i)
         const struct gpu_exception *y = &c->gemm[j];
         if (y->w != x->w || y->n != x->n || y->k != x->k)
             continue;
-        if (y->m == x->m)
+        if (y->m == x->m && y->x == x->x)
             return fail(ERR_FORMAT, "gemm[%d]: the same shape and m as gemm[%d]", i, j);
         if (gpu_path_tiled(x->p.path) && gpu_path_tiled(y->p.path) && x->p.splits != y->p.splits)
             return fail(ERR_FORMAT, "gemm[%d]: %d splits, gemm[%d] of the same weight has %d", i,
@@ -108,6 +108,9 @@ static enum status check_exception(const struct gpu_config *c, int i)
     for (int j = 0; j < c->match.n_cc; j++)
         if (gpu_legal(c->match.cc[j], x->w, &x->p) != OK)
             return fail_in(ERR_FORMAT, "gemm[%d]", i);
+    if (gpu_path_x(x->p.path) != X_EXACT && gpu_path_x(x->p.path) != x->x)
+        return fail(ERR_FORMAT, "gemm[%d]: %s rounds the activations, so x must be %s", i,
+                    gpu_path_name(x->p.path), x_type_name(gpu_path_x(x->p.path)));
     if (x->lt.id >= 0)
         TRY(check_algorithm(c, i));
     /* Of a weight whose splits changed, some numbers of rows may gain nothing. */

@@ -5,8 +5,8 @@
 #include "kernels/gpu/config_fields.h"
 
 static const char *const kinds[N_GPU_KIND] = {"derived", "hand", "measured"};
-static const char *const paths[N_GPU_PATH] = {"skinny", "lt",   "dequant_lt",
-                                              "plain",  "mma8", "w8a8"};
+static const char *const paths[N_GPU_PATH] = {"skinny", "lt",   "dequant_lt", "plain",
+                                              "mma8",   "w8a8", "lt_fp8"};
 #define GPU_KERNEL_NAME(id, name) name,
 static const char *const kernels[N_GPU_KERNEL] = {GPU_KERNELS(GPU_KERNEL_NAME)};
 #undef GPU_KERNEL_NAME
@@ -65,6 +65,6 @@ struct gpu_choices gpu_choices_of(const struct gpu_config *c)
 {
     struct gpu_choices n = {.gemm = c->n_gemm, .attn = c->n_attn};
     for (int i = 0; i < c->n_gemm; i++)
-        n.algorithms += !gpu_path_tiled(c->gemm[i].p.path) && c->gemm[i].lt.id >= 0;
+        n.algorithms += !gpu_path_own(c->gemm[i].p.path) && c->gemm[i].lt.id >= 0;
     return n;
 }

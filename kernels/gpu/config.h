@@ -16,6 +16,7 @@
 #include "kernels/base/buf.h"
 #include "kernels/base/status.h"
 #include "kernels/dtype.h"
+#include "kernels/x_type.h"
 
 enum { GPU_SCHEMA = 1, GPU_MODEL = 1, GPU_FILE_MAX = 4 << 20 };
 enum { GPU_PCI_MAX = 16, GPU_CC_MAX = 8, GPU_EXCEPTIONS_MAX = 4096, GPU_DENY_MAX = 64 };
@@ -41,14 +42,25 @@ enum gpu_path {
     GPU_PATH_LT,
     GPU_PATH_DEQUANT_LT,
     GPU_PATH_PLAIN,
-    GPU_PATH_MMA8, /* many rows in int8, with the bits of the skinny kernel */
-    GPU_PATH_W8A8, /* many rows with x as e4m3 too; where that is allowed, never by a config */
+    GPU_PATH_MMA8,   /* many rows in int8, with the bits of the skinny kernel */
+    GPU_PATH_W8A8,   /* many rows with x as e4m3 too; where that is allowed */
+    GPU_PATH_LT_FP8, /* the same by cuBLASLt, of weights whose rows have one scale */
     N_GPU_PATH
 };
 /* Of kernels of our own with a tile and splits (struct gpu_params), not cuBLASLt's. */
 static inline bool gpu_path_tiled(enum gpu_path p)
 {
     return p == GPU_PATH_SKINNY || p == GPU_PATH_MMA8;
+}
+/* These, and those that do not split K: a file has their gpu_params as "p". */
+static inline bool gpu_path_own(enum gpu_path p)
+{
+    return gpu_path_tiled(p) || p == GPU_PATH_W8A8;
+}
+/* What a path rounds x to, which must be allowed. */
+static inline enum x_type gpu_path_x(enum gpu_path p)
+{
+    return p == GPU_PATH_W8A8 || p == GPU_PATH_LT_FP8 ? X_FP8 : X_EXACT;
 }
 enum gpu_kind { GPU_DERIVED, GPU_HAND, GPU_MEASURED, N_GPU_KIND };
 
@@ -97,13 +109,14 @@ struct gpu_params {
     const struct gpu_lt *lt;
 };
 
-struct gpu_exception { /* for exactly w [n, k] and the bucket m */
+struct gpu_exception { /* for exactly w [n, k], the bucket m, and what x may be rounded to */
     enum dtype w;
     int64_t n, k;
     int m;
     struct gpu_params p;        /* its lt is NULL: */
     double us, base_us, ci_pct; /* measured; what the model would have taken; confidence */
     struct gpu_lt lt;           /* of paths through cuBLASLt; id -1: its first suggestion */
+    enum x_type x;              /* of a product that may round to this; its path need not */
 };
 
 /* Attention cuts positions into parts: half of `parts` of `chunk` positions each, then twice as

@@ -1,5 +1,5 @@
-/* config_fields.h - the members of a configuration's objects as tables, from which config_read.c and
- * config_write.c work: what one takes the other gives. For files of this folder. */
+/* config_fields.h - the members of a configuration's objects as tables, from which config_read.c
+ * and config_write.c work: what one takes the other gives. For files of this folder. */
 #ifndef KERNELS_GPU_CONFIG_FIELDS_H
 #define KERNELS_GPU_CONFIG_FIELDS_H
 

@@ -230,6 +230,18 @@ static enum status read_raw(const struct json *v, struct gpu_lt *lt)
     return OK;
 }
 
+/* Absent: nothing may be rounded. */
+static enum status read_x(const struct json *v, enum x_type *out)
+{
+    *out = X_EXACT;
+    if (!v)
+        return OK;
+    for (int i = X_EXACT + 1; i < N_X_TYPE && json_is(v, JSON_STRING); i++)
+        if (bytes_equal(v->text, x_type_name((enum x_type)i)))
+            *out = (enum x_type)i;
+    return *out != X_EXACT ? OK : fail(ERR_FORMAT, "gemm.x: is not known");
+}
+
 static enum status read_exception(struct reader *r, const struct json *v, struct gpu_exception *x)
 {
     const struct json *w = json_get(v, "w"), *p = json_get(v, "p"), *lt = json_get(v, "lt");
@@ -242,8 +254,9 @@ static enum status read_exception(struct reader *r, const struct json *v, struct
         return fail(ERR_FORMAT, "gemm.%s: is not known", path < 0 ? "path" : "w");
     x->w = (enum dtype)type;
     x->p.path = (enum gpu_path)path;
+    TRY(read_x(json_get(v, "x"), &x->x));
     r->where = "gemm.p";
-    if (gpu_path_tiled(x->p.path))
+    if (gpu_path_own(x->p.path))
         return lt ? fail(ERR_FORMAT, "gemm.lt: not of path %s", gpu_path_name(x->p.path))
                   : read_object(r, p, gpu_fields(GPU_FIELDS_PARAMS), &x->p);
     x->p.splits = 1;

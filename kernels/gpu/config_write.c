@@ -79,8 +79,10 @@ void gpu_exception_write(struct buf *out, const struct gpu_exception *x)
 {
     buf_printf(out, "{\"w\": \"%s\", \"path\": \"%s\"", dtype_info(x->w)->name,
                gpu_path_name(x->p.path));
+    if (x->x != X_EXACT)
+        buf_printf(out, ", \"x\": \"%s\"", x_type_name(x->x));
     put_members(out, gpu_fields(GPU_FIELDS_GEMM), x, false);
-    if (gpu_path_tiled(x->p.path)) {
+    if (gpu_path_own(x->p.path)) {
         buf_puts(out, ", \"p\": {");
         put_members(out, gpu_fields(GPU_FIELDS_PARAMS), &x->p, true);
         buf_putc(out, '}');

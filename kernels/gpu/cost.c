@@ -112,13 +112,12 @@ static double cost_lt(const struct gpu_config *c, const struct gpu_shape *s, boo
     return t;
 }
 
-double gpu_cost_fp8(const struct gpu_config *c, const struct gpu_shape *s)
+/* The library with W and x in e4m3, both made on the way, and what it gives brought to y. */
+static double cost_fp8(const struct gpu_config *c, const struct gpu_shape *s)
 {
     const struct gpu_eff *e = &c->eff[GPU_LT_FP8], *d = &c->eff[GPU_DEQUANT];
     double numbers = (double)s->n * (double)s->k, rows = (double)up(s->m, 64) * 64;
     double rate = c->ceil.read_gbs * GB_US;
-    if (c->ceil.fp8_tflops <= 0)
-        return INFINITY;
     double made = weight_bytes(s->w, s->n, s->k) + numbers + 5 * (double)s->m * (double)s->k +
                   8 * (double)s->m * (double)s->n;
     return fmax((numbers + io_bytes(s)) / (rate * e->bw),
@@ -147,6 +146,8 @@ double gpu_cost(const struct gpu_config *c, const struct gpu_shape *s, const str
         return cost_lt(c, s, false);
     case GPU_PATH_DEQUANT_LT:
         return cost_lt(c, s, true);
+    case GPU_PATH_LT_FP8:
+        return cost_fp8(c, s);
     case GPU_PATH_PLAIN:
     case N_GPU_PATH:
         break;
@@ -167,12 +168,13 @@ double gpu_bound(const struct gpu_config *c, const struct gpu_shape *s)
 
 /* ---- choosing -------------------------------------------------------------------------------- */
 
-const struct gpu_exception *gpu_exception_of(const struct gpu_config *c, const struct gpu_shape *s)
+const struct gpu_exception *gpu_exception_of(const struct gpu_config *c, const struct gpu_shape *s,
+                                             enum x_type x)
 {
     int m = gpu_bucket(s->m);
     for (int i = 0; i < c->n_gemm; i++)
         if (c->gemm[i].w == s->w && c->gemm[i].n == s->n && c->gemm[i].k == s->k &&
-            c->gemm[i].m == m)
+            c->gemm[i].m == m && c->gemm[i].x == x)
             return &c->gemm[i];
     return NULL;
 }
@@ -260,23 +262,82 @@ static enum gpu_path path_of(const struct gpu_config *c, const struct gpu_shape 
     return gpu_legal(cc_of(c), s->w, &p) == OK ? p.path : GPU_PATH_SKINNY;
 }
 
-struct gpu_params gpu_choose(const struct gpu_config *c, const struct gpu_shape *s, bool lt)
+/* Whether a product that may do this can be computed so. */
+static bool allows(int may, enum gpu_path path)
 {
-    const struct gpu_exception *x = gpu_exception_of(c, s);
-    struct gpu_params p = {GPU_PATH_SKINNY, 1, 1, gpu_stages(cc_of(c)), 1, NULL};
+    int needs = gpu_path_own(path) || path == GPU_PATH_PLAIN ? 0 : GPU_MAY_LT;
+    needs |= gpu_path_x(path) == X_FP8 ? GPU_MAY_FP8 : 0;
+    needs |= path == GPU_PATH_LT_FP8 ? GPU_MAY_ROW_SCALE : 0;
+    return (may & needs) == needs;
+}
+
+static struct gpu_params taken(const struct gpu_config *c, const struct gpu_shape *s,
+                               const struct gpu_exception *x)
+{
+    struct gpu_params p = x->p;
+    p.lt = !gpu_path_own(p.path) && x->lt.id >= 0 ? &x->lt : NULL;
+    if (gpu_path_tiled(p.path))
+        p.splits = gpu_splits(c, s->w, s->n, s->k);
+    return p;
+}
+
+static struct gpu_params choose_exact(const struct gpu_config *c, const struct gpu_shape *s,
+                                      int may)
+{
+    const struct gpu_exception *x = gpu_exception_of(c, s, X_EXACT);
+    struct gpu_params p;
     double cost;
-    if (x && (lt || gpu_path_tiled(x->p.path))) {
-        p = x->p;
-        p.lt = !gpu_path_tiled(p.path) && x->lt.id >= 0 ? &x->lt : NULL;
-        if (gpu_path_tiled(p.path))
-            p.splits = gpu_splits(c, s->w, s->n, s->k);
-        return p;
-    }
-    p.path = path_of(c, s, lt);
+    if (x && allows(may, x->p.path))
+        return taken(c, s, x);
+    p.path = path_of(c, s, may & GPU_MAY_LT);
     if (p.path != GPU_PATH_SKINNY)
         return (struct gpu_params){.path = p.path, .splits = 1};
     p = best_tile(c, s, gpu_splits(c, s->w, s->n, s->k), &cost);
     best_mma8(c, s, p.splits, cost, &p);
+    return p;
+}
+
+/* `p` where it is allowed, legal, and costs less than *least. */
+static void consider(const struct gpu_config *c, const struct gpu_shape *s, int may,
+                     const struct gpu_params *p, double *least, struct gpu_params *best)
+{
+    if (!allows(may, p->path) || gpu_legal(cc_of(c), s->w, p) != OK)
+        return;
+    double t = gpu_cost(c, s, p);
+    if (t < *least) {
+        *least = t;
+        *best = *p;
+    }
+}
+
+/* The ways that round x to e4m3, where one is faster than `best`: for many rows. */
+static void best_fp8(const struct gpu_config *c, const struct gpu_shape *s, int may,
+                     struct gpu_params *best)
+{
+    double least = gpu_cost(c, s, best);
+    if (!(c->ceil.fp8_tflops > 0) || s->w != DT_F8_E4M3)
+        return;
+    for (int i = 0; i < gpu_n_mma8_tiles() && s->m > GPU_MMA8_MIN_M; i++) {
+        struct gpu_params p = {.path = GPU_PATH_W8A8,
+                               .nt = gpu_mma8_tiles[i].nt,
+                               .r = gpu_mma8_tiles[i].r,
+                               .stages = GPU_MMA8_STAGES,
+                               .splits = 1};
+        consider(c, s, may, &p, &least, best);
+    }
+    struct gpu_params lt = {.path = GPU_PATH_LT_FP8, .splits = 1};
+    consider(c, s, may, &lt, &least, best);
+}
+
+struct gpu_params gpu_choose(const struct gpu_config *c, const struct gpu_shape *s, int may)
+{
+    if (!(may & GPU_MAY_FP8))
+        return choose_exact(c, s, may);
+    const struct gpu_exception *x = gpu_exception_of(c, s, X_FP8);
+    if (x && allows(may, x->p.path))
+        return taken(c, s, x);
+    struct gpu_params p = choose_exact(c, s, may);
+    best_fp8(c, s, may, &p);
     return p;
 }
 
@@ -286,30 +347,6 @@ struct gpu_cut gpu_cut_of(const struct gpu_config *c, int head_dim, int group)
         if (c->attn[i].head_dim == head_dim && c->attn[i].group == group)
             return c->attn[i].cut;
     return (struct gpu_cut){c->attn_chunk, c->attn_parts};
-}
-
-bool gpu_choose_w8a8(const struct gpu_config *c, const struct gpu_shape *s, bool lt,
-                     struct gpu_params *out)
-{
-    struct gpu_params other = gpu_choose(c, s, lt);
-    double least = gpu_cost(c, s, &other);
-    bool chosen = false;
-    if (s->w != DT_F8_E4M3 || cc_of(c) < 89 || !(c->ceil.fp8_tflops > 0) || s->m <= GPU_MMA8_MIN_M)
-        return false;
-    for (int i = 0; i < gpu_n_mma8_tiles(); i++) {
-        struct gpu_params p = {.path = GPU_PATH_W8A8,
-                               .nt = gpu_mma8_tiles[i].nt,
-                               .r = gpu_mma8_tiles[i].r,
-                               .stages = GPU_MMA8_STAGES,
-                               .splits = 1};
-        double t = gpu_cost(c, s, &p);
-        if (t < least) {
-            *out = p;
-            least = t;
-            chosen = true;
-        }
-    }
-    return chosen;
 }
 
 /* ---- a plan ---------------------------------------------------------------------------------- */
@@ -330,9 +367,9 @@ void gpu_plan_clear(struct gpu_plan *p)
     p->row = NULL;
 }
 
-struct gpu_params gpu_plan_get(struct gpu_plan *p, const struct gpu_shape *s, bool lt)
+struct gpu_params gpu_plan_get(struct gpu_plan *p, const struct gpu_shape *s, int may)
 {
-    if (p->forced && (lt || gpu_path_tiled(p->forced->path)))
+    if (p->forced && allows(may, p->forced->path))
         return *p->forced;
     uint64_t h = (uint64_t)s->n * 0x9e3779b97f4a7c15 ^ (uint64_t)s->k * 0xc2b2ae3d27d4eb4f ^
                  (uint64_t)s->m * 0x165667b19e3779f9 ^ (uint64_t)s->w << 32;
@@ -340,8 +377,10 @@ struct gpu_params gpu_plan_get(struct gpu_plan *p, const struct gpu_shape *s, bo
     if (row->shape.m != s->m || row->shape.n != s->n || row->shape.k != s->k ||
         row->shape.w != s->w) {
         row->shape = *s;
-        for (int i = 0; i < 2; i++)
-            row->params[i] = gpu_choose(p->config, s, i);
+        row->known = 0;
     }
-    return row->params[lt];
+    if (!(row->known >> may & 1))
+        row->params[may] = gpu_choose(p->config, s, may);
+    row->known |= 1u << may;
+    return row->params[may];
 }

@@ -21,21 +21,24 @@ struct gpu_shape {
     int64_t m, n, k;
 };
 
+/* What a product may use: a set. */
+enum gpu_may {
+    GPU_MAY_LT = 1,        /* cuBLASLt is there */
+    GPU_MAY_FP8 = 2,       /* x may be rounded to e4m3 */
+    GPU_MAY_ROW_SCALE = 4, /* no liberty of the caller's, but of W: its rows have one scale each */
+    N_GPU_MAY = 8
+};
+
 /* Microseconds. */
 double gpu_cost(const struct gpu_config *c, const struct gpu_shape *s, const struct gpu_params *p);
-/* cuBLASLt with weights and activations in fp8, both made on the way; infinite where a GPU has no
- * such unit. */
-double gpu_cost_fp8(const struct gpu_config *c, const struct gpu_shape *s);
 /* No launch can be faster: its bytes at the memory's rate, its products at the best unit's. */
 double gpu_bound(const struct gpu_config *c, const struct gpu_shape *s);
 
-/* The launch of a shape. `lt`: cuBLASLt is there. */
-struct gpu_params gpu_choose(const struct gpu_config *c, const struct gpu_shape *s, bool lt);
-/* Whether a product that may round its activations to e4m3 is faster so, and its launch. */
-bool gpu_choose_w8a8(const struct gpu_config *c, const struct gpu_shape *s, bool lt,
-                     struct gpu_params *out);
+/* The launch of a shape; `may`: a set of enum gpu_may. */
+struct gpu_params gpu_choose(const struct gpu_config *c, const struct gpu_shape *s, int may);
 /* The measured exception for exactly this weight and the bucket of m, or NULL. */
-const struct gpu_exception *gpu_exception_of(const struct gpu_config *c, const struct gpu_shape *s);
+const struct gpu_exception *gpu_exception_of(const struct gpu_config *c, const struct gpu_shape *s,
+                                             enum x_type x);
 /* Splits of K for all rows: what was measured, or what is best over decode batches. */
 int gpu_splits(const struct gpu_config *c, enum dtype w, int64_t n, int64_t k);
 
@@ -45,7 +48,8 @@ struct gpu_cut gpu_cut_of(const struct gpu_config *c, int head_dim, int group);
 /* Choices already made, by shape; for one thread. After a change of `config`: gpu_plan_reset. */
 struct gpu_plan_row {
     struct gpu_shape shape;
-    struct gpu_params params[2]; /* without cuBLASLt, with it */
+    struct gpu_params params[N_GPU_MAY]; /* by what it may use */
+    unsigned known;                      /* those that were asked for, a bit each */
 };
 struct gpu_plan {
     const struct gpu_config *config;
@@ -56,6 +60,6 @@ struct gpu_plan {
 void gpu_plan_init(struct gpu_plan *p, const struct gpu_config *c);
 void gpu_plan_reset(struct gpu_plan *p);
 void gpu_plan_clear(struct gpu_plan *p);
-struct gpu_params gpu_plan_get(struct gpu_plan *p, const struct gpu_shape *s, bool lt);
+struct gpu_params gpu_plan_get(struct gpu_plan *p, const struct gpu_shape *s, int may);
 
 #endif

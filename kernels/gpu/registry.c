@@ -180,6 +180,23 @@ static bool has_f16_scales(enum dtype w)
     return gpu_skinny_of(w) != GPU_SKINNY_ANY && w != DT_MXFP4;
 }
 
+/* e4m3 on both sides: tensor cores have it from sm_89 on. */
+static enum status legal_fp8(int cc, enum dtype w, const struct gpu_params *p)
+{
+    const char *name = gpu_path_name(p->path);
+    bool built = p->path == GPU_PATH_LT_FP8;
+    for (int i = 0; i < N_MMA8_TILES; i++)
+        built |= gpu_mma8_tiles[i].nt == p->nt && gpu_mma8_tiles[i].r == p->r;
+    if (w != DT_F8_E4M3)
+        return fail(ERR_FORMAT, "%s: %s weights have no such kernel", name, dtype_info(w)->name);
+    if (cc < GPU_FP8_CC)
+        return fail(ERR_FORMAT, "%s: sm_%d does not multiply fp8", name, cc);
+    if (!built || (p->path == GPU_PATH_W8A8 && (p->stages != GPU_MMA8_STAGES || p->splits != 1)))
+        return fail(ERR_FORMAT, "%s: no kernel with nt %d, r %d, %d stages, splitk %d", name, p->nt,
+                    p->r, p->stages, p->splits);
+    return OK;
+}
+
 enum status gpu_legal(int cc, enum dtype w, const struct gpu_params *p)
 {
     bool half = w == DT_BF16 || w == DT_F16;
@@ -202,7 +219,8 @@ enum status gpu_legal(int cc, enum dtype w, const struct gpu_params *p)
         return w == DT_F32 ? OK
                            : fail(ERR_FORMAT, "plain: only for f32, not %s", dtype_info(w)->name);
     case GPU_PATH_W8A8:
-        return fail(ERR_FORMAT, "w8a8: rounds the activations, which no configuration allows");
+    case GPU_PATH_LT_FP8:
+        return legal_fp8(cc, w, p);
     case N_GPU_PATH:
         break;
     }

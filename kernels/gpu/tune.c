@@ -77,7 +77,7 @@ static void add_exception(struct tuner *t, const struct tune_field *f, const str
     *x = (struct gpu_exception){
         f->shape.w, f->shape.n,   f->shape.k,  (int)f->shape.m,
         *p,         d->second_us, d->first_us, 50 * (d->hi - d->lo) / d->ratio,
-        {.id = -1}};
+        {.id = -1}, X_EXACT};
     if (p->lt)
         x->lt = *p->lt;
     x->p.lt = NULL;
@@ -218,11 +218,11 @@ static void pin(struct gpu_config *c, const struct tune_options *o, const struct
     const struct tune_weight *w = &d->weight;
     for (int i = 0; i < o->n_rows && c->n_gemm < TUNE_EXCEPTIONS_MAX; i++) {
         struct gpu_shape s = {w->w, o->rows[i], w->n, w->k};
-        if (gpu_exception_of(c, &s))
+        if (gpu_exception_of(c, &s, X_EXACT))
             continue;
         struct gpu_exception *x = &c->gemm[c->n_gemm++];
         *x = (struct gpu_exception){w->w,     w->n,     w->k, o->rows[i], gpu_choose(c, &s, o->lt),
-                                    d->us[i], d->us[i], 0,    {.id = -1}};
+                                    d->us[i], d->us[i], 0,    {.id = -1}, X_EXACT};
         x->p.lt = NULL; /* it had no exception, so no algorithm of its own */
     }
 }

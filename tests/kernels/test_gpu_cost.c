@@ -189,8 +189,8 @@ static void test_exceptions(void **state)
 {
     struct gpu_config c = simple();
     struct gpu_exception x[2] = {
-        {DT_Q4_0, 4096, 4096, 8, {GPU_PATH_SKINNY, 8, 2, 4, 3, NULL}, 9, 10, 1, {0}},
-        {DT_BF16, 4096, 4096, 96, {GPU_PATH_LT, 0, 0, 0, 0, NULL}, 9, 10, 1, {.id = 66}}};
+        {DT_Q4_0, 4096, 4096, 8, {GPU_PATH_SKINNY, 8, 2, 4, 3, NULL}, 9, 10, 1, {0}, X_EXACT},
+        {DT_BF16, 4096, 4096, 96, {GPU_PATH_LT, 0, 0, 0, 0, NULL}, 9, 10, 1, {.id = 66}, X_EXACT}};
     struct gpu_shape s = {DT_Q4_0, 7, 4096, 4096};
     (void)state;
     c.gemm = x;

@@ -114,7 +114,8 @@ static bool in_place(const struct product *o)
 }
 
 /* Of weights that are multiplied by an odd number of rows. */
-static const struct quant companion = {.global = 0.37f};
+static const struct quant companion = {.global = 0.37f}, flat = {.row_scale = true},
+                          flat_companion = {.global = 0.37f, .row_scale = true};
 
 void product_open(struct product *o, enum dtype t, struct shape s)
 {
@@ -132,7 +133,9 @@ void product_open(struct product *o, enum dtype t, struct shape s)
         (struct op_linear){tensor_2d(o->x, DT_F32, s.m, s.k),    tensor_2d(o->w, t, s.n, s.k),
                            tensor_1d(o->bias, DT_F32, s.n),      add,
                            tensor_2d(o->want, DT_F32, s.m, s.n), NULL};
-    o->naive.w.q = s.m % 2 ? &companion : NULL;
+    o->naive.w.q = s.m % 2        ? (product_flat ? &flat_companion : &companion)
+                   : product_flat ? &flat
+                                  : NULL;
     o->cuda = o->naive;
     o->cuda.x.data = to_device(o->x, (size_t)(s.m * s.k) * 4);
     o->cuda.bias.data = to_device(o->bias, (size_t)s.n * 4);
@@ -245,8 +248,6 @@ void product_norm(struct cuda_queue *q, enum dtype t, struct shape s)
     struct tensor h = x;
     h.data = to_device(o.x, in);
     struct op_rmsnorm first = {x, weight, h, 1e-5f, o.cuda.live};
-    if (product_flat)
-        cuda_note_flat(q, o.cuda.w.data);
     assert_int_equal(cuda_rmsnorm(q, &first), OK);
     o.cuda.x = h;
     o.cuda.add.data = NULL;
@@ -288,7 +289,7 @@ double product_size(const struct product *o, int r, int c, float *row)
     double sum = 0;
     enum dtype t = (enum dtype)o->naive.w.dtype;
     dtype_decode(t, tensor_row(&o->naive.w, c), row, o->s.k);
-    double by = o->naive.w.q ? (double)companion.global : 1;
+    double by = o->s.m % 2 ? (double)companion.global : 1;
     for (int k = 0; k < o->s.k; k++)
         sum += by * fabs((double)o->x[r * o->s.k + k] * (double)row[k]);
     return sum;

@@ -192,10 +192,10 @@ static void test_w8a8(void **state)
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         struct product o = {0};
         product_open(&o, DT_F8_E4M3, shapes[i]);
-        q.fp8_activations = false;
+        q.round_x = X_EXACT;
         product_run(&q, &o);
         product_compare(&o, product_tolerance(DT_F8_E4M3), "as it is");
-        q.fp8_activations = true;
+        q.round_x = X_FP8;
         q.deterministic = true;
         product_run(&q, &o);
         product_compare(&o, product_tolerance(DT_F8_E4M3), "deterministic");
@@ -210,19 +210,18 @@ static void test_w8a8(void **state)
         product_norm(&q, DT_F8_E4M3, shapes[i]);
     }
     struct gpu_shape s = {DT_F8_E4M3, 64, 4096, 4096};
-    struct gpu_params p;
-    assert_true(gpu_choose_w8a8(&c, &s, true, &p));
-    assert_int_equal(gpu_legal(89, s.w, &p), ERR_FORMAT); /* no file may say so */
+    assert_int_equal(gpu_choose(&c, &s, GPU_MAY_FP8).path, GPU_PATH_W8A8);
+    assert_int_equal(gpu_choose(&c, &s, 0).path, GPU_PATH_SKINNY);
     s.m = GPU_MMA8_MIN_M;
-    assert_false(gpu_choose_w8a8(&c, &s, true, &p));
+    assert_int_equal(gpu_choose(&c, &s, GPU_MAY_FP8).path, GPU_PATH_SKINNY);
     s = (struct gpu_shape){DT_Q8_0, 64, 4096, 4096};
-    assert_false(gpu_choose_w8a8(&c, &s, true, &p));
+    assert_int_not_equal(gpu_choose(&c, &s, GPU_MAY_FP8).path, GPU_PATH_W8A8);
     s.w = DT_F8_E4M3;
     c.match.cc[0] = 86;
-    assert_false(gpu_choose_w8a8(&c, &s, true, &p));
+    assert_int_equal(gpu_choose(&c, &s, GPU_MAY_FP8).path, GPU_PATH_SKINNY);
     q.plan = whole.plan;
     q.cc = whole.cc;
-    q.fp8_activations = false;
+    q.round_x = X_EXACT;
 }
 
 /* silu(gate) * up where x is read: by each block for itself (few rows) and by a kernel for all. */

@@ -74,7 +74,7 @@ static double integers_lose(const struct product *o, int r, const float *w)
         }
         sum += size * top / 254;
     }
-    return sum * (o->naive.w.q ? (double)o->naive.w.q->global : 1);
+    return sum * (o->s.m % 2 ? (double)o->naive.w.q->global : 1);
 }
 
 static void near(struct product *o, int cc)
@@ -147,7 +147,7 @@ static void near_fp8(struct product *o)
                 sum += (double)x[i] * (double)w[i];
                 size += fabs((double)x[i] * (double)w[i]);
             }
-            double by = o->naive.w.q ? (double)o->naive.w.q->global : 1;
+            double by = o->s.m % 2 ? (double)o->naive.w.q->global : 1;
             double more = o->naive.add.data ? (double)o->add[r * n + c] : 0;
             double want = sum * by + (double)o->bias[c] + more, got = (double)o->got[r * n + c];
             if (!(fabs(got - want) <= 1e-5 * (size * by + fabs(want))))
@@ -181,12 +181,11 @@ static void test_fp8(void **state)
         product_flat = false;
         if (j % 2)
             q.scratch_bytes = q.limits->workspace + q.limits->tile + (96 << 10);
-        q.n_flat = 0;
-        cuda_note_flat(&q, o.cuda.w.data);
+        const struct quant *flat = o.cuda.w.q, other = {.global = flat->global};
         for (int way = 0; way < 5; way++) {
-            q.fp8_activations = way != 1;
+            q.round_x = way == 1 ? X_EXACT : X_FP8;
             q.cc = way == 2 ? 86 : 89;
-            q.n_flat = way != 3;
+            o.cuda.w.q = way == 3 ? &other : flat;
             q.plan.config = way == 4 ? before : &c;
             gpu_plan_reset(&q.plan);
             simt_cublaslt.type = -1;
@@ -198,9 +197,8 @@ static void test_fp8(void **state)
         product_close(&o);
         q.scratch_bytes = small.scratch;
     }
-    q.fp8_activations = true;
+    q.round_x = X_FP8;
     q.cc = 89;
-    q.n_flat = 0;
     q.plan.config = &c;
     gpu_plan_reset(&q.plan);
     product_flat = true;
@@ -208,10 +206,7 @@ static void test_fp8(void **state)
     product_norm(&q, DT_F8_E4M3, shapes[1]);
     assert_int_equal(simt_cublaslt.type, CUDA_R_8F_E4M3);
     product_flat = false;
-    xfree((void *)q.flat);
-    q.flat = NULL;
-    q.n_flat = 0;
-    q.fp8_activations = false;
+    q.round_x = X_EXACT;
 }
 
 static void test_formats(void **state)
@@ -410,7 +405,7 @@ static int algorithm(enum dtype t, int m)
 
 static void name_algorithm(int id, int splitk, enum dtype t)
 {
-    named = (struct gpu_exception){t, 64, 256, 12, {.splits = 1}, 1, 2, 1, {.id = id}};
+    named = (struct gpu_exception){t, 64, 256, 12, {.splits = 1}, 1, 2, 1, {.id = id}, X_EXACT};
     named.p.path = t == DT_Q4_0 ? GPU_PATH_DEQUANT_LT : GPU_PATH_LT;
     named.lt.ver = 130000;
     named.lt.splitk = splitk;

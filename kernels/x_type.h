@@ -1,0 +1,23 @@
+/* x_type.h - to what a product of matrices may round its rows of x (activations) before it
+ * multiplies, and what that means.
+ *
+ * fp8: e4m3 with one scale a row, top / 448, so that the largest of the row becomes 448; or with
+ * the scale that the weight comes with (struct quant), beyond whose range numbers end at 448. Who
+ * rounds, and for which products, is the backend's choice; that it may is said by the weight. */
+#ifndef KERNELS_X_TYPE_H
+#define KERNELS_X_TYPE_H
+
+#include <stdint.h>
+
+#include "kernels/base/status.h"
+
+enum x_type { X_EXACT, X_FP8, N_X_TYPE, X_DECLARED = N_X_TYPE /* as the checkpoint declares */ };
+
+#define X_TYPES "auto, exact and fp8" /* for messages */
+
+enum status x_type_read(const char *name, enum x_type *out); /* ERR_INVALID lists the types */
+const char *x_type_name(enum x_type t);
+/* A row of k numbers, rounded as t says. `scale`: the weight's, 0: the row's own. */
+void x_type_round(enum x_type t, float scale, const float *x, int64_t k, float *out);
+
+#endif
