@@ -140,6 +140,8 @@ static enum status open_all(struct scorer *s, const struct score_options *o)
 {
     struct device_options d = {.threads = o->threads, .isa = o->isa};
 
+    if (o->activations)
+        TRY(x_type_read(o->activations, &d.round_x));
     s->tap = o->tap;
     s->tap_ctx = o->tap_ctx;
     TRY(backend_cpu.open(&d, &s->dev));

@@ -11,10 +11,11 @@
 struct scorer;
 struct score_options {
     const char *path;
-    const char *kv_type; /* NULL: the device's default */
-    const char *isa;     /* NULL: the best */
-    int threads;         /* 0: as many as this process may use */
-    int window;          /* tokens of the longest text */
+    const char *kv_type;     /* NULL: the device's default */
+    const char *isa;         /* NULL: the best */
+    const char *activations; /* what products round x to; NULL, "auto": nothing */
+    int threads;             /* 0: as many as this process may use */
+    int window;              /* tokens of the longest text */
     /* Sees the inputs of all matrices, see struct pass; may be NULL. */
     void (*tap)(void *ctx, const struct tensor *x, const struct tensor *w, const int32_t *live);
     void *tap_ctx;

@@ -47,8 +47,9 @@ struct device_options {
     bool strict;                        /* CUDA: refuse instead of falling back */
     const char *cublaslt; /* CUDA: file or folder of the library, "none"; NULL: looked for */
     bool deterministic;   /* CUDA: a row's bits do not depend on the number of rows either */
-    /* What products may round x to: of every weight, or X_DECLARED: as each says. A GPU does it
-     * where that is faster; the CPU, to show what it costs, always, but nothing for X_DECLARED. */
+    /* What products may round x to: of all weights that go with it, or X_DECLARED: as each says. A
+     * GPU does it where that is faster; the CPU, to show what it costs, always, but for X_DECLARED
+     * never. */
     enum x_type round_x;
     const char *os_release; /* CUDA: a file in place of the system's, for tests; NULL */
     double patience;     /* CUDA: seconds after which a GPU that ends no step has failed; 0: 120 */

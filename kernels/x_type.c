@@ -25,6 +25,11 @@ const char *x_type_name(enum x_type t)
     return names[t];
 }
 
+bool x_type_goes_with(enum x_type t, enum dtype w)
+{
+    return t == X_FP8 && w == DT_F8_E4M3;
+}
+
 static void round_fp8(float scale, const float *x, int64_t k, float *out)
 {
     float top = 0;
@@ -35,8 +40,10 @@ static void round_fp8(float scale, const float *x, int64_t k, float *out)
         inverse = 1 / scale;
         by = scale;
     }
-    for (int64_t i = 0; i < k; i++)
-        out[i] = f8_e4m3_value(f8_e4m3_code(fminf(fmaxf(x[i] * inverse, -FP8_MAX), FP8_MAX))) * by;
+    for (int64_t i = 0; i < k; i++) {
+        float v = x[i] * inverse, most = fminf(fmaxf(v, -FP8_MAX), FP8_MAX);
+        out[i] = isnan(v) ? v : f8_e4m3_value(f8_e4m3_code(most)) * by;
+    }
 }
 
 void x_type_round(enum x_type t, float scale, const float *x, int64_t k, float *out)

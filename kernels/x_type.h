@@ -7,9 +7,11 @@
 #ifndef KERNELS_X_TYPE_H
 #define KERNELS_X_TYPE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "kernels/base/status.h"
+#include "kernels/dtype.h"
 
 enum x_type { X_EXACT, X_FP8, N_X_TYPE, X_DECLARED = N_X_TYPE /* as the checkpoint declares */ };
 
@@ -17,6 +19,8 @@ enum x_type { X_EXACT, X_FP8, N_X_TYPE, X_DECLARED = N_X_TYPE /* as the checkpoi
 
 enum status x_type_read(const char *name, enum x_type *out); /* ERR_INVALID lists the types */
 const char *x_type_name(enum x_type t);
+/* Whether products of weights w ever round x to t: tensor cores want both sides alike. */
+bool x_type_goes_with(enum x_type t, enum dtype w);
 /* A row of k numbers, rounded as t says. `scale`: the weight's, 0: the row's own. */
 void x_type_round(enum x_type t, float scale, const float *x, int64_t k, float *out);
 

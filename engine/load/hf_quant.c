@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "engine/load/hf_x.h"
 #include "engine/load/made.h"
 
 /* Numbers about activations and caches, and about layouts that we do not take over. */
@@ -149,6 +150,8 @@ static enum status make(struct work *w, const struct scheme *s, const struct ckp
         status = fail(ERR_FORMAT, "the weight is empty");
     if (status == OK)
         status = settle(m, &made);
+    if (status == OK && made.dtype == DT_F8_E4M3)
+        status = hf_x_declared(c, t->name, base, &made);
     if (status != OK) {
         refuse(c, t);
         return OK;

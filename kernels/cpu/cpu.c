@@ -18,6 +18,9 @@ struct cpu_device {
     struct device dev; /* first: a struct device * is a struct cpu_device * */
     struct queue queue;
     struct fast fast;
+    enum x_type round_x; /* of products whose weights go with it */
+    float *rounded;      /* their rows of x, as large as any was */
+    size_t rounded_bytes;
     void *region[N_REGION];
     size_t region_bytes[N_REGION];
 };
@@ -52,6 +55,17 @@ static struct fast *fast_of(struct queue *q)
     return &((struct cpu_device *)q->dev)->fast;
 }
 
+struct rounding { /* of the rows of x of a product */
+    const struct op_linear *op;
+    enum x_type type;
+    float *to;
+};
+
+static void items_linear(const void *a, int64_t first, int64_t last)
+{
+    naive_linear(a, first, last);
+}
+
 #define CPU_OP(name, args, taken)                                                                  \
     static void items_##name(const void *a, int64_t first, int64_t last)                           \
     {                                                                                              \
@@ -66,7 +80,6 @@ static struct fast *fast_of(struct queue *q)
     }
 CPU_OP(embed, struct op_embed, fast_embed(f, a))
 CPU_OP(rmsnorm, struct op_rmsnorm, fast_rmsnorm(f, a))
-CPU_OP(linear, struct op_linear, fast_linear(f, a))
 CPU_OP(rope, struct op_rope, fast_rope(f, a))
 CPU_OP(kv_write, struct op_kv_write, false)
 CPU_OP(attention, struct op_attention, fast_attention(f, a))
@@ -78,6 +91,43 @@ CPU_OP(columns, struct op_columns, false)
 CPU_OP(sample, struct op_sample, fast_sample(f, a))
 CPU_OP(count, struct op_count, false)
 #undef CPU_OP
+
+static void round_rows(const void *op, int64_t first, int64_t last)
+{
+    const struct rounding *r = op;
+    const struct op_linear *a = r->op;
+    int64_t k = a->x.shape[1];
+
+    for (int64_t i = first; i < last; i++)
+        x_type_round(r->type, a->w.q ? a->w.q->x_scale : 0, tensor_row(&a->x, i), k, r->to + i * k);
+}
+
+static void reserve_rounded(struct cpu_device *d, const struct op_linear *a)
+{
+    size_t bytes = (size_t)(a->x.shape[0] * a->x.shape[1]) * sizeof *d->rounded;
+
+    if (!x_type_goes_with(d->round_x, (enum dtype)a->w.dtype) || bytes <= d->rounded_bytes)
+        return;
+    xfree(d->rounded);
+    d->rounded = xmalloc(bytes);
+    d->rounded_bytes = bytes;
+}
+
+static enum status run_linear(struct queue *q, const struct op_linear *a)
+{
+    struct cpu_device *d = (struct cpu_device *)q->dev;
+    struct op_linear own = *a;
+
+    if (x_type_goes_with(d->round_x, (enum dtype)a->w.dtype)) {
+        reserve_rounded(d, a);
+        struct rounding r = {a, d->round_x, d->rounded};
+        naive_run(&d->fast, (struct naive_stage){&r, round_rows, a->x.shape[0], 0});
+        own.x = tensor_2d(d->rounded, DT_F32, a->x.shape[0], a->x.shape[1]);
+    }
+    if (!fast_linear(&d->fast, &own))
+        naive_run(&d->fast, (struct naive_stage){&own, items_linear, naive_linear_items(&own), 0});
+    return OK;
+}
 
 static enum status run_rope_kv(struct queue *q, const struct op_rope_kv *a)
 {
@@ -101,6 +151,7 @@ static enum status cpu_open(const struct device_options *o, struct device **out)
     d->dev.backend = &backend_cpu;
     d->queue.dev = &d->dev;
     d->fast = f;
+    d->round_x = o->round_x == X_DECLARED ? X_EXACT : o->round_x;
     *out = &d->dev;
     return OK;
 }
@@ -111,6 +162,7 @@ static void cpu_close(struct device *dev)
     if (!d)
         return;
     fast_close(&d->fast);
+    xfree(d->rounded);
     for (int i = 0; i < N_REGION; i++)
         if (d->region[i])
             big_free(d->region[i], d->region_bytes[i]);
@@ -261,21 +313,28 @@ static enum status cpu_pack(struct device *dev, const struct tensor *src, int n,
     return cpu_pack_all(dev, &(struct pack_item){src, n, c, dst}, 1);
 }
 
+static void reserve_linear(struct cpu_device *d, const struct op_linear *a)
+{
+    fast_reserve_linear(&d->fast, a);
+    reserve_rounded(d, a);
+}
+
 static void cpu_reserve(struct device *dev, enum op op, const void *args)
 {
-    struct fast *f = &((struct cpu_device *)dev)->fast;
+    struct cpu_device *d = (struct cpu_device *)dev;
+    struct fast *f = &d->fast;
 
     if (op == OP_linear) {
-        fast_reserve_linear(f, args);
+        reserve_linear(d, args);
     } else if (op == OP_glu_linear) { /* is composed */
         const struct op_glu_linear *a = args;
-        fast_reserve_linear(f, &(struct op_linear){a->h, a->w, a->bias, a->add, a->y, a->live});
+        reserve_linear(d, &(struct op_linear){a->h, a->w, a->bias, a->add, a->y, a->live});
     }
     if (op == OP_norm_linear) {
         const struct op_norm_linear *a = args;
         for (int i = 0; i < a->n_parts; i++) {
             struct op_linear part = op_norm_linear_part(a, i);
-            fast_reserve_linear(f, &part);
+            reserve_linear(d, &part);
         }
     }
     if (op == OP_attention)

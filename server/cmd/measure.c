@@ -32,6 +32,7 @@ void measure_init(struct measure *m, const struct config *c)
         .o = {.model = {.path = c->model,
                         .kv_type = c->kv_type,
                         .isa = c->isa,
+                        .activations = c->activations,
                         .threads = (int)c->threads,
                         .window = (int)c->ctx},
               .windows = c->chunks,

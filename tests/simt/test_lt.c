@@ -184,7 +184,7 @@ static void test_fp8(void **state)
         const struct quant *flat = o.cuda.w.q, other = {.global = flat->global};
         for (int way = 0; way < 5; way++) {
             q.round_x = way == 1 ? X_EXACT : X_FP8;
-            q.cc = way == 2 ? 86 : 89;
+            c.match.cc[0] = q.cc = way == 2 ? 86 : 89;
             o.cuda.w.q = way == 3 ? &other : flat;
             q.plan.config = way == 4 ? before : &c;
             gpu_plan_reset(&q.plan);
@@ -198,7 +198,7 @@ static void test_fp8(void **state)
         q.scratch_bytes = small.scratch;
     }
     q.round_x = X_FP8;
-    q.cc = 89;
+    c.match.cc[0] = q.cc = 89;
     q.plan.config = &c;
     gpu_plan_reset(&q.plan);
     product_flat = true;

@@ -126,7 +126,7 @@ static enum status take_regions(struct stepper *s)
 
 enum status step_open(struct stepper *s, const struct step_options *o)
 {
-    struct device_options d = {.threads = o->threads, .isa = o->isa};
+    struct device_options d = {.threads = o->threads, .isa = o->isa, .round_x = o->round_x};
 
     memset(s, 0, sizeof *s);
     s->o = *o;

@@ -11,6 +11,7 @@ struct step_options {
     const struct backend *backend;
     const char *isa;
     int threads;
+    enum x_type round_x; /* as struct device_options has it */
     enum dtype kv;
     int max_rows, max_seqs, max_tokens; /* rows of a step; slots; positions of each */
     const struct backend *lower;        /* computes the layers below `cut`; NULL: no other does */

@@ -1,0 +1,107 @@
+/* hf_x.c - activations that a checkpoint was calibrated for, or trained with: those of FP8 weights.
+ *
+ * A tensor name.input_scale is one scale for all rows (ModelOpt, compressed-tensors, vLLM's fp8).
+ * Without one the configuration says whether each row gets its own as it comes:
+ *   activation_scheme "dynamic"        fp8 as DeepSeek has it, fbgemm_fp8 always
+ *   quant_algo "..._PER_TOKEN"         ModelOpt
+ *   config_groups.<g>.input_activations of 8-bit floats    compressed-tensors; which group a weight
+ *       is of, regular expressions say, so groups of 8-bit float weights must agree. They count as
+ *       one where their weights share scales alike (strategy), which a weight's own scales tell.
+ * Declared scales for 128 columns become scales a row: e4m3 has the same precision in 14 octaves,
+ * so that they gain nothing (docs/measurements/2026-11-21-activations.md). */
+#include "engine/load/hf_x.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/load/made.h"
+
+enum { MAX_NAME = 1100 };
+
+static bool says(const struct checkpoint *c, const char *key, const char *text)
+{
+    char said[64];
+
+    return strcmp(made_config_text(c, key, said, sizeof said), text) == 0;
+}
+
+/* As config_groups call it: how the scales of this weight are shared. */
+static const char *strategy_of(const struct ckpt_tensor *t)
+{
+    const struct made *m = t->made;
+
+    if (!m->scale || made_count(m->scale) == 1)
+        return "tensor";
+    return m->n_groups == 1 ? "channel" : m->scale_n > 1 ? "block" : "group";
+}
+
+/* Member `what` of group i: is it 8-bit floats? */
+static bool is_float8(const struct checkpoint *c, int i, const char *what)
+{
+    char key[128];
+
+    snprintf(key, sizeof key, "quantization_config.config_groups.group_%d.%s.num_bits", i, what);
+    if (made_config(c, key, 0) != 8)
+        return false;
+    snprintf(key, sizeof key, "quantization_config.config_groups.group_%d.%s.type", i, what);
+    return says(c, key, "float");
+}
+
+/* Do all groups that this weight can be of declare such activations? */
+static bool groups_declare(const struct checkpoint *c, const struct ckpt_tensor *t)
+{
+    const char *strategy = strategy_of(t);
+    bool any = false;
+
+    for (int i = 0; i < MADE_GROUPS; i++) {
+        char key[128];
+
+        if (!is_float8(c, i, "weights"))
+            continue;
+        snprintf(key, sizeof key, "quantization_config.config_groups.group_%d.weights.strategy", i);
+        if (checkpoint_key(c, key) && !says(c, key, strategy))
+            continue;
+        if (!is_float8(c, i, "input_activations"))
+            return false;
+        any = true;
+    }
+    return any;
+}
+
+static bool ends_with(const char *s, const char *end)
+{
+    size_t n = strlen(s), e = strlen(end);
+
+    return n >= e && strcmp(s + n - e, end) == 0;
+}
+
+static bool declares_rows(const struct checkpoint *c, const struct ckpt_tensor *t)
+{
+    char said[64];
+
+    made_config_text(c, "quantization_config.quant_algo", said, sizeof said);
+    if (!*said) /* hf_quant_config.json has it one level down */
+        made_config_text(c, "quantization_config.quantization.quant_algo", said, sizeof said);
+    return says(c, "quantization_config.activation_scheme", "dynamic") ||
+           says(c, "quantization_config.quant_method", "fbgemm_fp8") ||
+           ends_with(said, "_per_token") || groups_declare(c, t);
+}
+
+enum status hf_x_declared(const struct checkpoint *c, const char *name, size_t n,
+                          struct ckpt_tensor *t)
+{
+    char other[MAX_NAME];
+    int size = snprintf(other, sizeof other, "%.*s.input_scale", (int)n, name);
+    const struct ckpt_tensor *s = size < MAX_NAME ? checkpoint_tensor(c, other) : NULL;
+
+    if (!s) {
+        t->x = declares_rows(c, t) ? X_FP8 : X_EXACT;
+        return OK;
+    }
+    t->x_scale = made_count(s) == 1 && made_is_float(s) ? made_number(c, s, 0) : 0;
+    if (!(t->x_scale >= 0x1p-100f) || !isfinite(t->x_scale))
+        return fail(ERR_FORMAT, "tensor %s: expected one positive number", s->name);
+    t->x = X_FP8;
+    return OK;
+}
