@@ -8,8 +8,8 @@
  *
  * Numbers: top = max |x| of the row, scale = top / most, q = x * (most / top) rounded to nearest
  * even, where most is 448 for e4m3 and 127 for int8. A row whose top is below 2^-100, and one that
- * is not live or beyond M, is zeros with scale 0. With a fixed scale (e4m3) q = x * (1 / scale), and
- * what is beyond 448 is 448. A row's bytes depend on that row alone. */
+ * is not live or beyond M, is zeros with scale 0. With a fixed scale (e4m3) q is x * (1 / scale),
+ * and what is beyond 448 is 448. A row's bytes depend on that row alone. */
 #include "kernels/cuda/linear_x.cuh"
 
 #include "kernels/cuda/common.cuh"
