@@ -24,7 +24,7 @@ enum { N_IGNORED = sizeof ignored / sizeof ignored[0], MAX_NAME = 1100 };
  * by its packing_format. */
 /* clang-format off */
 static const struct { const char *said, *packing; } methods[] = {
-    {"gptq", "gptq"}, {"awq", "awq"}, {"auto-round", NULL}, {"intel/auto-round", NULL},
+    {"gptq", "gptq"}, {"marlin", "gptq"}, {"awq", "awq"}, {"auto-round", NULL}, {"intel/auto-round", NULL},
     {"compressed-tensors", ""}, {"fp8", ""}, {"fbgemm_fp8", ""}, {"mxfp4", ""}, {"mxfp8", ""},
     {"modelopt", ""}, {"modelopt_fp4", ""}, {"bitsandbytes", ""}, {"exl2", ""},
 };
@@ -79,9 +79,9 @@ static bool parts_of(const struct work *w, const struct scheme *s, const struct 
 static const struct scheme *find(const struct work *w, const struct ckpt_tensor *t,
                                  const struct ckpt_tensor **part)
 {
-    const struct scheme *const *all[] = {made_ints, made_floats};
+    const struct scheme *const *all[] = {made_ints, made_ordered, made_floats};
 
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
         for (const struct scheme *const *s = all[i]; *s; s++) {
             memset(part, 0, MADE_PARTS * sizeof *part);
             if (parts_of(w, *s, t, part))
@@ -198,9 +198,6 @@ static enum status look_extras(const struct checkpoint *c)
     made_config_text(c, "quantization_config.sparsity_config.format", format, sizeof format);
     if (*format && strcmp(format, "dense") != 0)
         return fail(ERR_UNSUPPORTED, "sparsity_config.format \"%s\" is not supported", format);
-    if (made_config(c, "quantization_config.is_marlin_format", 0) != 0)
-        return fail(ERR_UNSUPPORTED, "weights in the order of Marlin's kernels are not supported: "
-                                     "take those in the plain GPTQ order");
     for (int i = 0; i < c->n_keys; i++) {
         if (strncmp(c->key[i].name, transform, sizeof transform - 1) == 0)
             return fail(ERR_UNSUPPORTED, "transform_config (rotated activations) is not supported");

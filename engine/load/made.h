@@ -84,8 +84,10 @@ struct scheme {
     bool (*blocks)(const struct checkpoint *c, const struct made *m, int64_t i, uint8_t *out);
 };
 
-extern const struct scheme made_exl2;                                /* in made_ints */
-extern const struct scheme *const made_ints[], *const made_floats[]; /* up to a NULL */
+extern const struct scheme made_exl2;       /* in made_ints */
+extern const struct scheme made_awq_marlin; /* look_awq's, for Marlin */
+/* up to a NULL */
+extern const struct scheme *const made_ints[], *const made_ordered[], *const made_floats[];
 
 /* For schemes. A number of the quantization_config, or `absent`. */
 double made_config(const struct checkpoint *c, const char *key, double absent);

@@ -236,6 +236,8 @@ static enum status look_zero_format(const struct checkpoint *c, bool *less)
         *less = strstr(format, "gptq") && !strstr(format, "gptqmodel");
         return OK;
     }
+    if (made_config(c, "quantization_config.is_marlin_format", 0) != 0)
+        return fail(ERR_FORMAT, "is_marlin_format is said of weights named as in plain GPTQ");
     made_config_text(c, "quantization_config.checkpoint_format", format, sizeof format);
     *less = strcmp(format, "gptq_v2") != 0;
     return !*format || !*less || strcmp(format, "gptq") == 0
@@ -358,13 +360,19 @@ static enum status look_awq(struct checkpoint *c, struct made *m, struct ckpt_te
         return fail(ERR_FORMAT, "tensor %s is no matrix", q->name);
     if (zero)
         TRY(expect_type(zero, ST_I32));
+    if (strcmp(version, "marlin") == 0 && !zero) {
+        m->scheme = &made_awq_marlin;
+        return made_awq_marlin.look(c, m, t);
+    }
     m->bias = zero ? 0 : 8;
     if (strcmp(version, "gemv") == 0)
         TRY(look_gemv(c, m, zero));
     else if (!*version || strcmp(version, "gemm") == 0 || strncmp(version, "exllama", 7) == 0)
         TRY(look_gemm(m, zero));
     else
-        return fail(ERR_UNSUPPORTED, "AWQ version \"%s\" is not supported (supported: gemm gemv)",
+        return fail(ERR_UNSUPPORTED,
+                    "AWQ version \"%s\" of these tensors is not supported "
+                    "(supported: gemm gemv gemv_fast marlin)",
                     version);
     finish(c, m, t);
     return OK;

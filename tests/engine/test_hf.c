@@ -41,6 +41,9 @@ static const struct { const char *name; float bound; } models[] = {
     {"gptq4-borrow", 4e-2f}, /* zero points of 0, stored one less; the head too */
     {"gptq3-borrow", 4e-2f},
     {"awq-gemv",  4e-2f},
+    {"gptq-marlin", 4e-2f}, /* one group, and groups of 32 */
+    {"awq-marlin", 4e-2f},
+    {"awq-fast",  4e-2f},
     {"ct-tables", 4e-2f}, /* table int4 with scales in bf16, head int8 */
     {"ct-tied",   4e-2f}, /* one int4 table for both */
     {"ct-tables8", 4e-2f}, /* table FP8, head NVFP4 */
@@ -99,6 +102,12 @@ static const struct { const char *name, *module, *format; float bound; } packed[
     {"gptq3-borrow", "mlp.down_proj", "q4_0",  0},
     {"awq-gemv",  "self_attn.k_proj", "q5_0",  0},
     {"awq-gemv",  "mlp.down_proj",    "q5_0",  0},
+    {"gptq-marlin", "self_attn.q_proj", "q4_0", 0},
+    {"gptq-marlin", "mlp.up_proj",    "q4_0",  0},
+    {"awq-marlin", "self_attn.v_proj", "q4_0", 0},
+    {"awq-marlin", "mlp.down_proj",   "q4_0",  0},
+    {"awq-fast",  "self_attn.k_proj", "q5_0",  0},
+    {"awq-fast",  "mlp.down_proj",    "q5_0",  0},
     {"ct-tables", "embed_tokens",     "f16",   0x1p-11f},
     {"ct-tables", "lm_head",          "q8_0",  0x1p-11f},
     {"ct-tied",   "embed_tokens",     "q4_0",  0},
@@ -658,13 +667,13 @@ static void test_inspect(void **state)
               "q_proj.weight [64, 64] is missing");
     inspected("{\"model_type\":\"llama\"," SIZES
               "\"quantization_config\":{\"quant_method\":\"aqlm\"}}",
-              "quant_method \"aqlm\" is not supported (supported: gptq awq auto-round");
+              "quant_method \"aqlm\" is not supported (supported: gptq marlin awq auto-round");
     inspected("{\"model_type\":\"llama\"," SIZES
               "\"quantization_config\":{\"quant_method\":\"auto-round\","
               "\"packing_format\":\"mlx\"}}",
               "packing_format \"mlx\" is not supported");
     inspected("{\"model_type\":\"llama\"," SIZES GPTQ ",\"is_marlin_format\":true}}",
-              "weights in the order of Marlin's kernels");
+              "is_marlin_format is said of weights named as in plain GPTQ");
     inspected("{\"model_type\":\"llama\"," SIZES GPTQ
               ",\"sparsity_config\":{\"format\":\"sparse-24-bitmask\"}}}",
               "sparsity_config.format \"sparse-24-bitmask\" is not supported");
@@ -674,7 +683,7 @@ static void test_inspect(void **state)
               "transform_config (rotated activations) is not supported");
     inspected("{\"model_type\":\"llama\"," SIZES
               "\"quantization_config\":{\"quant_method\":\"awq\",\"version\":\"gemv_fast\"}}",
-              "AWQ version \"gemv_fast\" is not supported");
+              "AWQ version \"gemv_fast\" of these tensors is not supported");
 }
 
 int main(void)

@@ -7,7 +7,7 @@ sixteenth row of those weights, for tests/engine/test_hf.c.
         bitsandbytes==0.50.2
     v/bin/python tests/tools/make_hf_quant.py [name ...]
 
-compressed-tensors and bitsandbytes pack and unpack their own formats. GPTQ, AWQ, EXL2 and DeepSeek's FP8
+compressed-tensors and bitsandbytes pack and unpack their own formats. GPTQ, AWQ, Marlin, EXL2 and DeepSeek's FP8
 are written here from their definitions: the weights come from the codes, scales and zero points before
 they are packed. make_hf_libs.py has those that other libraries write.
 """
@@ -156,6 +156,51 @@ def gemv(rng):
         return {name + "." + t: torch.from_numpy(np.ascontiguousarray(v)) for t, v in out.items()}, exact
 
     return pack, dict(quant_method="awq", bits=4, group_size=32, zero_point=True, version="gemv")
+
+
+def marlin(names, said):
+    """Marlin's order, from what its kernel does: lane l of a warp holds, of each of four squares of 16 x 16, the
+    codes (row, column) of the two 8-column halves of an mma.m16n8k16 operand, even ones in the low half word."""
+
+    def make(rng):
+        def pack(name, w):
+            k = w.shape[1]
+            group = 32 if "mlp" in name else k
+            q, _, s, exact = group_codes(w, 4, group, True, np.arange(k) // group)
+            out = np.zeros((k // 16, 2 * q.shape[1]), np.int64)
+            for tile, square, lane in np.ndindex(k // 16, q.shape[1] // 16, 32):
+                held = [q[16 * tile + 2 * (lane % 4) + row, 16 * square + lane // 4 + column]
+                        for column in (0, 8) for row in (0, 1, 8, 9)]
+                word = sum(int(v) << 4 * i for i, v in enumerate(held[0::2] + held[1::2]))
+                out[tile, square // 4 * 128 + 4 * lane + square % 4] = word
+            if len(s) > 1:
+                s = s.reshape(len(s), -1, 8, 8).swapaxes(2, 3).reshape(len(s), -1)
+            else:  # a thread's accumulators: of four blocks of 8 columns two neighbours each
+                s = s.reshape(-1, 4, 4, 2).swapaxes(1, 2).reshape(1, -1)
+            parts = {names[0]: out.astype(np.uint32).view(np.int32), names[1]: np.ascontiguousarray(s)}
+            return {name + "." + t: torch.from_numpy(v) for t, v in parts.items()}, exact
+
+        return pack, said, dict(num_key_value_heads=4), []
+
+    return make
+
+
+def gemv_fast(rng):
+    """AutoAWQ's WQLinear_GEMVFast: 16 bits hold a code of each quarter of a strip of four rows by 64 k; scales and
+    scaled zeros are [groups, N], padded as gemv's. The weight is the number that was packed, not s q + f16(-s z)."""
+
+    def pack(name, w):
+        q, z, s, exact = group_codes(w, 4, 32, False, np.arange(w.shape[1]) // 32, 0)
+        n, k = q.shape[::-1]
+        a = q.T.reshape(n, k // 32, 4, 4, 2).transpose(0, 1, 3, 4, 2)  # k = 8 a + 2 b + c is at 8 b + 4 c + a
+        a = a.reshape(n // 4, 4, k // 64, 64).swapaxes(1, 2).reshape(n // 4, k, 4)
+        shift = np.zeros((32, n), np.float16)
+        scale = shift.copy()
+        scale[:len(s)], shift[:len(s)] = s, -(s.astype(np.float32) * z).astype(np.float16)
+        out = {"qweight": (a << 4 * np.arange(4)).sum(2).astype(np.uint16).view(np.int16), "qzeros": shift, "scales": scale}
+        return {name + "." + t: torch.from_numpy(np.ascontiguousarray(v)) for t, v in out.items()}, exact
+
+    return pack, dict(quant_method="awq", bits=4, group_size=32, zero_point=True, version="gemv_fast")
 
 
 def ct(compressor, scale, args, zero=None, global_scale=None):
@@ -313,6 +358,9 @@ MODELS = {
     "bnb": bitsandbytes,
     "exl2": exl2,
     "fp8-ue8m0": lambda rng: fp8_block(rng, 64, 64, True, dict(hidden_size=128, intermediate_size=128)),
+    "gptq-marlin": marlin(("B", "s"), dict(quant_method="gptq", bits=4, group_size=32, is_marlin_format=True)),
+    "awq-marlin": marlin(("qweight", "scales"), dict(quant_method="awq", bits=4, group_size=32, zero_point=False, version="marlin")),
+    "awq-fast": gemv_fast,
 }
 
 
