@@ -4,6 +4,7 @@
  * keeps what a hostile header can make us allocate below the file's own size and a constant. */
 #include "engine/load/checkpoint.h"
 
+#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -144,27 +145,71 @@ size_t checkpoint_bytes(const struct checkpoint *c)
     return n;
 }
 
-/* The file that stands for `path`: of a directory its config.json. */
+/* ---- directories ----------------------------------------------------------------------------- */
+
+static bool ends_with(const char *s, const char *end)
+{
+    size_t n = strlen(s), e = strlen(end);
+
+    return n >= e && strcmp(s + n - e, end) == 0;
+}
+
+/* A GGUF file that can be meant: no second part, no projector of another modality. */
+static bool may_be_meant(const char *name)
+{
+    const char *part = strstr(name, "-of-");
+
+    return ends_with(name, ".gguf") && strncmp(name, "mmproj", 6) != 0 &&
+           !(part && part - name >= 6 && strncmp(part - 6, "-00001", 6) != 0);
+}
+
+struct folder {
+    char *gguf; /* one of those that can be meant, in the arena */
+    int n_gguf;
+    bool safetensors;
+};
+
+static struct folder look(struct checkpoint *c, const char *path)
+{
+    struct folder f = {0};
+    DIR *dir = opendir(path);
+    struct dirent *e;
+
+    while (dir && (e = readdir(dir))) {
+        f.safetensors = f.safetensors || strstr(e->d_name, ".safetensors");
+        if (may_be_meant(e->d_name) && f.n_gguf++ == 0)
+            f.gguf =
+                arena_printf(&c->arena, "%s%s%s", path, ends_with(path, "/") ? "" : "/", e->d_name);
+    }
+    if (dir)
+        closedir(dir);
+    return f;
+}
+
+/* The file that stands for `path`: of a directory its config.json, or its only GGUF file, as
+ * downloads of those have a directory and sometimes a config.json too. */
 static enum status add_first(struct checkpoint *c, const char *path)
 {
+    const struct foreign *k;
+    struct folder f;
     struct stat st;
-    enum status s;
-    char *file;
+    char *config;
 
     if (c->lent || stat(path, &st) != 0 || !S_ISDIR(st.st_mode))
         return checkpoint_add_file(c, path);
-    file = arena_printf(&c->arena, "%s/config.json", path);
-    s = checkpoint_has_file(c, file) ? checkpoint_add_file(c, file) : ERR_NOT_FOUND;
-    if (s == ERR_NOT_FOUND) {
-        const struct foreign *k = foreign_folder(path);
-
-        if (k)
-            fail(s, "%s is %s: %s", path, k->is, k->why);
-        else
-            fail(s, "%s is a directory without config.json (supported: %s)", path,
-                 checkpoint_formats());
+    f = look(c, path);
+    config = arena_printf(&c->arena, "%s/config.json", path);
+    if (checkpoint_has_file(c, config) && (f.safetensors || f.n_gguf == 0))
+        return checkpoint_add_file(c, config);
+    if (f.n_gguf == 1 && f.gguf) {
+        xfree((void *)(uintptr_t)c->path);
+        c->path = xstrdup(f.gguf);
+        return checkpoint_add_file(c, f.gguf);
     }
-    return s;
+    k = foreign_folder(path);
+    return k ? fail(ERR_NOT_FOUND, "%s is %s: %s", path, k->is, k->why)
+             : fail(ERR_NOT_FOUND, "%s is a directory without config.json (supported: %s)", path,
+                    checkpoint_formats());
 }
 
 static enum status open_first(struct checkpoint *c, const char *path, struct checkpoint **out)

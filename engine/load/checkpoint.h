@@ -74,7 +74,7 @@ struct ckpt_lent {
 
 struct checkpoint {
     const struct checkpoint_format *format;
-    const char *path;      /* as it was named: a file or a directory */
+    const char *path;      /* as it was named, or the GGUF file in the directory that was named */
     struct file_map *file; /* the one that was named, and those it belongs with */
     char **file_path;      /* [n_files] */
     int n_files;
@@ -90,8 +90,8 @@ struct checkpoint {
     struct arena arena;  /* limited to the files' size and a constant */
 };
 
-/* `path`: a GGUF file; or a Hugging Face directory, or its config.json or a safetensors file in it.
- * Errors name the file, and the key or tensor at fault. */
+/* `path`: a GGUF file, or a directory with one; or a Hugging Face directory, or its config.json or
+ * a safetensors file in it. Errors name the file, and the key or tensor at fault. */
 enum status checkpoint_open(const char *path, struct checkpoint **out);
 /* The same over files in memory; the first is opened, the others are what it may ask for. */
 enum status checkpoint_borrow(const struct ckpt_lent *lent, int n, struct checkpoint **out);

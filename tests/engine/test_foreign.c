@@ -115,6 +115,34 @@ static void test_folders(void **state)
     buf_clear(&out);
 }
 
+/* The only GGUF file of a directory is meant, whatever lies beside it. */
+static void test_gguf_folder(void **state)
+{
+    struct checkpoint *c;
+    size_t n;
+    char *model;
+
+    (void)state;
+    mkdir(FOLDER, 0777);
+    mkdir(FOLDER "/one", 0777);
+    unlink(FOLDER "/one/b.gguf");
+    assert_int_equal(file_read("tests/data/models/qwen3.gguf", 1 << 20, &model, &n), OK);
+    write_file(FOLDER "/one/a.gguf", (struct bytes){model, n});
+    write_file(FOLDER "/one/mmproj-a.gguf", (struct bytes)BYTES("GGUF"));
+    write_file(FOLDER "/one/x-00002-of-00002.gguf", (struct bytes)BYTES("GGUF"));
+    write_file(FOLDER "/one/config.json", (struct bytes)BYTES("{\"model_type\":\"qwen3\"}"));
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(checkpoint_open(i ? FOLDER "/one" : FOLDER "/one/", &c), OK);
+        assert_string_equal(c->path, FOLDER "/one/a.gguf");
+        assert_non_null(checkpoint_tensor(c, "token_embd.weight"));
+        checkpoint_close(c);
+    }
+    write_file(FOLDER "/one/b.gguf", (struct bytes){model, n});
+    assert_int_equal(checkpoint_open(FOLDER "/one", &c), ERR_NOT_FOUND);
+    assert_non_null(strstr(fail_text(), "is a directory of GGUF files: name one of them"));
+    xfree(model);
+}
+
 /* A directory with a config.json: the reader's own reason, whatever else lies in it. */
 static void test_broken_folder(void **state)
 {
@@ -147,10 +175,9 @@ static void test_broken_folder(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_files),
-        cmocka_unit_test(test_open),
-        cmocka_unit_test(test_folders),
-        cmocka_unit_test(test_broken_folder),
+        cmocka_unit_test(test_files),       cmocka_unit_test(test_open),
+        cmocka_unit_test(test_folders),     cmocka_unit_test(test_broken_folder),
+        cmocka_unit_test(test_gguf_folder),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
