@@ -9,6 +9,7 @@
 
 #include "engine/load/hf_config.h"
 #include "engine/text/tokenizer_model.h"
+#include "kernels/base/log.h"
 
 #define KEY "tokenizer.ggml."
 
@@ -53,10 +54,11 @@ static enum status token_id(const struct checkpoint *c, const char *key, int32_t
         *out = -1;
         return OK;
     }
-    if (v->integer < 0 || v->integer >= s->n_vocab)
-        return fail(ERR_FORMAT, "%s: key %s is %lld, the vocabulary has %d tokens", c->path, key,
-                    (long long)v->integer, s->n_vocab);
-    *out = (int32_t)v->integer;
+    if (v->integer >= 0 && v->integer < s->n_vocab)
+        *out = (int32_t)v->integer;
+    else /* as other programs do: such files are about, and work */
+        log_warn("%s: key %s is %lld and is not used: the vocabulary has %d tokens", c->path, key,
+                 (long long)v->integer, s->n_vocab);
     return OK;
 }
 

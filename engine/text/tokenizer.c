@@ -20,13 +20,13 @@
 /* Spellings that end a turn in some family, from the models' generation_config.json. */
 static const char *const end_spelling[] = {
     "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<|return|>", "<|call|>", "<end_of_turn>",
-    "<|endoftext|>", "<|end_of_text|>", "<end_of_utterance>", "<turn|>",
+    "<|endoftext|>", "<|end_of_text|>", "<end_of_utterance>", "<turn|>", "<|calls|>", "<|flush|>",
     "<\xef\xbd\x9c" "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>",
     /* These may be text of a page or a program as well: by type alone. */
-    "<EOT>", "_<EOT>", "[EOT]", "</s>", "<eos>", "[EOS]",
+    "<EOT>", "_<EOT>", "[EOT]", "</s>", "<eos>", "[EOS]", "[e~[",
 };
 /* clang-format on */
-enum { N_SPELLINGS = sizeof end_spelling / sizeof end_spelling[0], MAY_BE_TEXT = 6 };
+enum { N_SPELLINGS = sizeof end_spelling / sizeof end_spelling[0], MAY_BE_TEXT = 7 };
 enum { MAX_ENDS = 1 + N_SPELLINGS };
 
 struct pieces { /* a text for each token */
@@ -98,8 +98,10 @@ static void add_end(struct tokenizer *t, int32_t id)
 
 static void find_ends(struct tokenizer *t)
 {
-    /* Where <|return|> and <|call|> end turns, <|end|> only ends one message of several. */
-    bool harmony = tokenizer_find(t, "<|return|>") >= 0 && tokenizer_find(t, "<|call|>") >= 0;
+    /* Where <|return|> and <|call|>, or Solar's pair, end turns, <|end|> only ends one message of
+     * several. */
+    bool harmony = (tokenizer_find(t, "<|return|>") >= 0 && tokenizer_find(t, "<|call|>") >= 0) ||
+                   (tokenizer_find(t, "<|flush|>") >= 0 && tokenizer_find(t, "<|calls|>") >= 0);
     add_end(t, t->eos);
     for (int i = 0; i < N_SPELLINGS; i++) {
         int32_t id = special_find(&t->special, bytes_of(end_spelling[i]));

@@ -189,6 +189,9 @@ static void test_mistyped_ends(void **state)
     gguf_put_text(w, "tokenizer.ggml.model", bytes_of("gpt2"));
     gguf_put_texts(w, "tokenizer.ggml.tokens", token, 5);
     gguf_put_i32s(w, "tokenizer.ggml.token_type", type, 5);
+    gguf_put_u32(w, "tokenizer.ggml.bos_token_id",
+                 5); /* there is no such token: as good as absent */
+    gguf_put_u32(w, "tokenizer.ggml.eos_token_id", 128009);
     assert_int_equal(gguf_start(w), OK);
     assert_int_equal(gguf_commit(w), OK);
     gguf_close(w);
@@ -198,6 +201,8 @@ static void test_mistyped_ends(void **state)
         assert_int_equal(tokenizer_is_end(t, id), id == 1 || id == 2 || id == 4);
     assert_int_equal(tokenizer_type(t, 1), TOKEN_CONTROL);
     assert_int_equal(tokenizer_type(t, 3), TOKEN_USER);
+    assert_int_equal(tokenizer_bos(t), -1);
+    assert_int_equal(tokenizer_eos(t), -1);
     tokenizer_free(t);
     checkpoint_close(c);
     unlink(path);
