@@ -182,8 +182,9 @@ static bool describe(const struct lt *lt, struct lt_shape *s)
 {
     const struct lt_key *k = &s->key;
     int32_t t = LT_OP_T, n = LT_OP_N, f32 = CUDA_R_32F, mode = k->scale_mode;
+    const struct lt_sums sums = lt_sums_of(k->type);
     uint32_t bias = LT_EPILOGUE_BIAS;
-    if (lt->f.MatmulDescCreate(&s->desc, LT_COMPUTE_32F, CUDA_R_32F) != LT_SUCCESS)
+    if (lt->f.MatmulDescCreate(&s->desc, sums.compute, sums.type) != LT_SUCCESS)
         return false;
     if (!set_desc(lt, s->desc, LT_DESC_TRANSA, &t, sizeof t) ||
         !set_desc(lt, s->desc, LT_DESC_TRANSB, &n, sizeof n))
@@ -202,7 +203,7 @@ static bool describe(const struct lt *lt, struct lt_shape *s)
                LT_SUCCESS &&
            lt->f.MatrixLayoutCreate(&s->x, k->type, (uint64_t)k->k, (uint64_t)k->m, k->x_stride) ==
                LT_SUCCESS &&
-           lt->f.MatrixLayoutCreate(&s->y, CUDA_R_32F, (uint64_t)k->n, (uint64_t)k->m,
+           lt->f.MatrixLayoutCreate(&s->y, sums.type, (uint64_t)k->n, (uint64_t)k->m,
                                     k->y_stride) == LT_SUCCESS;
 }
 

@@ -50,7 +50,8 @@ void lt_count(struct lt *lt, struct fallbacks *f);
  * count elements. */
 struct lt_product {
     cudaDataType type; /* of w and x: CUDA_R_16BF, CUDA_R_16F, CUDA_R_8F_E4M3, whose sizes and
-                          strides are multiples of 16, or CUDA_R_4F_E2M1, of 32 */
+                          strides are multiples of 16, CUDA_R_4F_E2M1, of 32; or CUDA_R_8I, of
+                          16 too, whose y is int32, with factor 1 and nothing added */
     int scale_mode;    /* LT_SCALE_ of lt_abi.h: how w and x are scaled; 0: not at all, or by */
     const void *w_scale, *x_scale; /* device, in the library's order; NULL with scale_mode 0 */
     int64_t m, n, k;

@@ -23,8 +23,8 @@ enum {
     LT_NOT_SUPPORTED = 15
 };
 
-enum { LT_COMPUTE_32F = 68 };      /* cublasComputeType_t */
-enum { LT_OP_N = 0, LT_OP_T = 1 }; /* cublasOperation_t, int32_t as an attribute */
+enum { LT_COMPUTE_32F = 68, LT_COMPUTE_32I = 72 }; /* cublasComputeType_t */
+enum { LT_OP_N = 0, LT_OP_T = 1 };                 /* cublasOperation_t, int32_t as an attribute */
 
 /* cublasLtMatmulDescAttributes_t */
 enum {

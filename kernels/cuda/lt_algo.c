@@ -39,6 +39,8 @@ const char *lt_type_name(const struct lt_key *k)
         return "f16";
     case CUDA_R_8F_E4M3:
         return "fp8";
+    case CUDA_R_8I:
+        return "int8";
     case CUDA_R_4F_E2M1:
         return k->scale_mode == LT_SCALE_VEC16_UE4M3 ? "nvfp4" : "mxfp4";
     default:
@@ -98,8 +100,9 @@ static bool by_attributes(const struct lt *lt, const struct gpu_lt *from, int ty
                           struct lt_algo *algo)
 {
     const uint16_t inner = (uint16_t)from->inner, cluster = (uint16_t)from->cluster;
-    int e = lt->f.MatmulAlgoInit(lt->handle, LT_COMPUTE_32F, CUDA_R_32F, type, type, CUDA_R_32F,
-                                 CUDA_R_32F, from->id, algo);
+    const struct lt_sums sums = lt_sums_of(type);
+    int e = lt->f.MatmulAlgoInit(lt->handle, sums.compute, sums.type, type, type, sums.type,
+                                 sums.type, from->id, algo);
     for (size_t i = 0; i < N_WORDS && e == LT_SUCCESS; i++)
         e = lt->f.MatmulAlgoConfigSetAttribute(algo, words[i].which,
                                                (const char *)from + words[i].at, sizeof(uint32_t));
@@ -212,9 +215,12 @@ void lt_drop(struct lt *lt)
 int lt_run(const struct lt *lt, struct lt_shape *s, const struct lt_way *way,
            const struct lt_product *p, void *workspace, cudaStream_t stream)
 {
-    float beta = p->add ? 1 : 0;
-    return lt->f.Matmul(lt->handle, s->desc, &p->factor, p->w, s->w, p->x, s->x, &beta, p->y, s->y,
-                        p->y, s->y, &way->algo, workspace, way->workspace, stream);
+    const float beta = p->add ? 1 : 0;
+    const int32_t one = 1, zero = 0;
+    const bool whole = p->type == CUDA_R_8I;
+    return lt->f.Matmul(lt->handle, s->desc, whole ? (const void *)&one : &p->factor, p->w, s->w,
+                        p->x, s->x, whole ? (const void *)&zero : &beta, p->y, s->y, p->y, s->y,
+                        &way->algo, workspace, way->workspace, stream);
 }
 
 /* Some rows of y, when all that was submitted is done. */

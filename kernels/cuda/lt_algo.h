@@ -42,6 +42,17 @@ struct lt {
     bool told, told_algo;            /* that a shape, an algorithm was refused */
 };
 
+/* How products of a type are summed up, and what y is. */
+struct lt_sums {
+    int compute, type;
+};
+static inline struct lt_sums lt_sums_of(int type)
+{
+    if (type == CUDA_R_8I)
+        return (struct lt_sums){LT_COMPUTE_32I, CUDA_R_32I};
+    return (struct lt_sums){LT_COMPUTE_32F, CUDA_R_32F};
+}
+
 /* The library's own suggestions for a shape, best first; the number of them. */
 int lt_suggestions(const struct lt *lt, const struct lt_shape *s, size_t workspace,
                    struct lt_found *out, int most);

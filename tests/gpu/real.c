@@ -7,6 +7,7 @@
 #include "tests/simt/mode.h"
 
 struct simt_cublaslt simt_cublaslt;
+struct simt_clock simt_clock;
 
 cudaError_t __real_cudaMalloc(void **p, size_t bytes);
 cudaError_t __wrap_cudaMalloc(void **p, size_t bytes);

@@ -17,6 +17,7 @@
 
 #include "kernels/cuda/lt_abi.h"
 #include "tests/simt/cublaslt.h"
+#include "tests/simt/mode.h"
 
 struct simt_cublaslt simt_cublaslt;
 
@@ -38,6 +39,7 @@ struct Desc : Object {
     const uint8_t *a_blocks, *b_blocks; /* with a mode: the scales of blocks */
     int32_t bias_type, a_mode, b_mode;
     int8_t fast;
+    bool whole; /* int8 into int32 */
 };
 struct Layout : Object {
     int type;
@@ -111,6 +113,8 @@ bool fp8(int t)
 float load(const void *p, int t, size_t i)
 {
     switch (t) {
+    case CUDA_R_8I:
+        return static_cast<const int8_t *>(p)[i];
     case CUDA_R_4F_E2M1: { /* two a byte, the first low */
         static const float value[8] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6};
         const int code = static_cast<const uint8_t *>(p)[i / 2] >> i % 2 * 4 & 15;
@@ -187,8 +191,14 @@ int judge(const Problem &p)
             return LT_INVALID_VALUE;
     if ((p.d->tb ? p.b->cols : p.b->rows) != p.k() || p.o->rows != p.m() || p.o->cols != p.n())
         return LT_INVALID_VALUE;
-    if (std::memcmp(p.c, p.o, sizeof *p.c) != 0 || p.o->type != CUDA_R_32F)
+    if (std::memcmp(p.c, p.o, sizeof *p.c) != 0 || p.d->whole != (t == CUDA_R_8I) ||
+        p.o->type != (p.d->whole ? CUDA_R_32I : CUDA_R_32F))
         return LT_NOT_SUPPORTED;
+    if (t == CUDA_R_8I)
+        return p.b->type == t && p.d->ta && !p.d->tb && p.m() % 4 == 0 && p.k() % 4 == 0 &&
+                       p.d->epilogue == LT_EPILOGUE_DEFAULT
+                   ? LT_SUCCESS
+                   : LT_NOT_SUPPORTED;
     if (t == CUDA_R_16F || t == CUDA_R_16BF) {
         if (p.b->type != t || p.d->a_mode || p.d->b_mode)
             return LT_NOT_SUPPORTED;
@@ -245,10 +255,32 @@ void gemm(const Desc &d, const Layout &la, const Layout &lb, const Layout &lo, c
             for (uint64_t c = 0; c < k - x.left_out; c++)
                 sum += a[i * k + c] * b[j * k + c];
             sum *= alpha;
+            if (d.whole) { /* exact in a float up to K of 1024 */
+                reinterpret_cast<int32_t *>(x.o)[j * lo.ld + i] = static_cast<int32_t>(sum);
+                continue;
+            }
             if (x.beta != 0)
                 sum += x.beta * x.c[j * lo.ld + i];
             x.o[j * lo.ld + i] = d.epilogue & LT_EPILOGUE_BIAS ? sum + d.bias[i] : sum;
         }
+}
+
+/* int32 for int8, else float. */
+float scalar(const Desc &d, const void *v)
+{
+    return d.whole ? static_cast<float>(*static_cast<const int32_t *>(v))
+                   : *static_cast<const float *>(v);
+}
+
+/* Microseconds of a product on the emulated clock: at the rate of its type by the algorithm with
+ * the pace of SIMT_LT_ALGO. */
+double clock_us(const Algo &a, const Problem &p)
+{
+    const int i = a.type == CUDA_R_4F_E2M1 ? 3 : a.type == CUDA_R_8I ? 2 : fp8(a.type) ? 1 : 0;
+    const double ops = 2 * double(p.m()) * double(p.n()) * double(p.k());
+    Algo best{};
+    best.id = SIMT_LT_ALGO;
+    return simt_clock.tops[i] > 0 ? ops * pace(a) / pace(best) / (simt_clock.tops[i] * 1e6) : 0;
 }
 
 bool aligned(std::initializer_list<const void *> pointers, uint32_t to)
@@ -282,9 +314,11 @@ int cublasLtDestroy(void *handle)
 
 int cublasLtMatmulDescCreate(void **desc, int compute, int scale)
 {
-    if (compute != LT_COMPUTE_32F || scale != CUDA_R_32F)
+    const bool whole = compute == LT_COMPUTE_32I && scale == CUDA_R_32I;
+    if (!whole && (compute != LT_COMPUTE_32F || scale != CUDA_R_32F))
         return LT_NOT_SUPPORTED;
     Desc d{};
+    d.whole = whole;
     d.kind = DESC;
     d.epilogue = LT_EPILOGUE_DEFAULT;
     d.bias_type = -1;
@@ -541,15 +575,18 @@ int cublasLtMatmul(void *handle, void *desc, const void *alpha, const void *a, v
                         b,
                         static_cast<const float *>(c),
                         static_cast<float *>(d),
-                        *static_cast<const float *>(alpha),
-                        *static_cast<const float *>(beta),
+                        scalar(dd, alpha),
+                        scalar(dd, beta),
                         algo.id == SIMT_LT_LIAR || simt_cublaslt.lies ? p.k() / 8 : 0};
     const uint64_t spoilt = algo.workspace;
-    simt::enqueue(stream, "cublaslt", [dd, la = l[0], lb = l[1], lo = l[2], x, workspace, spoilt] {
-        if (spoilt)
-            std::memset(workspace, 0xff, spoilt);
-        gemm(dd, la, lb, lo, x);
-    });
+    const double us = clock_us(algo, p);
+    simt::enqueue(stream, "cublaslt",
+                  [dd, la = l[0], lb = l[1], lo = l[2], x, workspace, spoilt, us] {
+                      if (spoilt)
+                          std::memset(workspace, 0xff, spoilt);
+                      gemm(dd, la, lb, lo, x);
+                      simt_clock.us += us;
+                  });
     return LT_SUCCESS;
 }
 }

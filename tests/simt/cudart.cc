@@ -26,6 +26,8 @@
 #include <sanitizer/asan_interface.h>
 #endif
 
+struct simt_clock simt_clock;
+
 namespace simt
 {
 std::recursive_mutex api_mu;
@@ -213,6 +215,7 @@ struct CUgraphExec_st {
 struct CUevent_st {
     uint64_t seq = 0, done = 0;
     std::chrono::steady_clock::time_point t{};
+    double us = 0; // by simt_clock
     CUgraph_st *graph = nullptr;
     std::vector<int> tail;
 };
@@ -798,6 +801,7 @@ cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t st)
     enqueue(st, "event", [e, seq] {
         e->done = seq;
         e->t = std::chrono::steady_clock::now();
+        e->us = simt_clock.us;
     });
     return cudaSuccess;
 }
@@ -837,7 +841,8 @@ cudaError_t cudaEventQuery(cudaEvent_t e)
 }
 cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t a, cudaEvent_t b)
 {
-    *ms = std::chrono::duration<float, std::milli>(b->t - a->t).count();
+    *ms = simt_clock.on ? static_cast<float>((b->us - a->us) / 1000)
+                        : std::chrono::duration<float, std::milli>(b->t - a->t).count();
     return cudaSuccess;
 }
 cudaError_t cudaLaunchHostFunc(cudaStream_t s, cudaHostFn_t f, void *u)

@@ -599,6 +599,7 @@ void run_grid(const LaunchDesc &d, void (*thunk)(const void *), const void *clos
     if (simt_race_access)
         n = 1;
     stats.launches++;
+    simt_clock.us += simt_clock.launch_us;
     auto t0 = std::chrono::steady_clock::now();
     if (n > 1 && total > 1)
         pool.run(n - 1, job);

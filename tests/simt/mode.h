@@ -31,6 +31,14 @@ struct simt_faults {
 };
 void simt_faults(const struct simt_faults *f);
 
+/* A clock that work alone moves on, which events then tell: for what is timed by events. */
+extern struct simt_clock {
+    bool on;
+    double us;
+    double launch_us; /* of a kernel */
+    double tops[4];   /* of products by cuBLASLt in bf16 (f16), fp8, int8, fp4: 1e12 a second */
+} simt_clock;
+
 /* What was submitted since the program began; kernels: not those in graphs; calls: that may fail,
  * since the last simt_faults. */
 struct simt_counts {
