@@ -200,12 +200,37 @@ static enum status check(const struct checkpoint *c, const struct hparams *hp)
     return OK;
 }
 
+/* A GGUF file with a factor and no type means linear; the oldest call the factor scale_linear. */
+static enum status read_old_scaling(const struct checkpoint *c, const char *architecture,
+                                    struct hparams *hp)
+{
+    static const struct hparam_row scale = {"rope.scale_linear",
+                                            NULL,
+                                            offsetof(struct hparams, rope_factor),
+                                            HPARAM_FLOAT,
+                                            false,
+                                            0,
+                                            0,
+                                            1e4};
+    char key[160];
+
+    snprintf(key, sizeof key, "%s.rope.scaling.type", architecture);
+    if (c->format->names != NAMES_GGUF || checkpoint_key(c, key))
+        return OK;
+    if (hp->rope_factor == 0)
+        TRY(read_row(c, architecture, &scale, hp));
+    if (hp->rope_factor != 0)
+        hp->rope_scaling = ROPE_LINEAR;
+    return OK;
+}
+
 enum status hparams_read(const struct checkpoint *c, const char *architecture,
                          const struct hparam_row *rows, struct hparams *hp)
 {
     memset(hp, 0, sizeof *hp);
     for (const struct hparam_row *row = rows; row->gguf || row->hf; row++)
         TRY(read_row(c, architecture, row, hp));
+    TRY(read_old_scaling(c, architecture, hp));
     derive(hp);
     return check(c, hp);
 }

@@ -228,6 +228,35 @@ static void test_refused_hparams(void **state)
     bent_close(&b);
 }
 
+/* The same network however a file says it: with its type, with a factor alone, with the factor's
+ * oldest name; and plain where the type says so. */
+static void test_old_scaling(void **state)
+{
+    struct value text = {.kind = VALUE_STRING, .text = {"x", 1}};
+    struct value none = {.kind = VALUE_STRING, .text = {"none", 4}};
+    struct value four = {.kind = VALUE_FLOAT, .number = 4};
+    float inv[4][2];
+    struct bent b;
+
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        bent_open(&b, FOLDER "llama-linear.gguf", "llama");
+        if (i > 0)
+            rename_key(&b, "llama.rope.scaling.type", i < 3 ? "llama.x" : "llama.rope.scaling.type",
+                       i < 3 ? text : none);
+        if (i == 2)
+            rename_key(&b, "llama.rope.scaling.factor", "llama.rope.scale_linear", four);
+        assert_int_equal(bent_bind(&b), OK);
+        assert_true(i == 3 || b.net.hp.rope_factor == 4);
+        assert_int_equal(b.net.hp.rope_scaling, i < 3 ? ROPE_LINEAR : ROPE_PLAIN);
+        memcpy(inv[i], b.place.inv_freq, sizeof inv[i]);
+        bent_close(&b);
+    }
+    assert_memory_equal(inv[1], inv[0], sizeof inv[0]);
+    assert_memory_equal(inv[2], inv[0], sizeof inv[0]);
+    assert_true(inv[3][1] == 4 * inv[0][1]);
+}
+
 /* Llama 3's formula gives what the tensor of factors in llama3.gguf was made with: Transformers'
  * logits are reproduced with that tensor (test_models.c), so it is the reference here. */
 static void test_llama3_formula(void **state)
@@ -257,10 +286,10 @@ static void test_llama3_formula(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_names),          cmocka_unit_test(test_companions),
-        cmocka_unit_test(test_optional),       cmocka_unit_test(test_fusion),
-        cmocka_unit_test(test_hparams),        cmocka_unit_test(test_refused_hparams),
-        cmocka_unit_test(test_llama3_formula),
+        cmocka_unit_test(test_old_scaling),     cmocka_unit_test(test_names),
+        cmocka_unit_test(test_companions),      cmocka_unit_test(test_optional),
+        cmocka_unit_test(test_fusion),          cmocka_unit_test(test_hparams),
+        cmocka_unit_test(test_refused_hparams), cmocka_unit_test(test_llama3_formula),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
