@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 
-L, A = 'kernels/cuda/linear', 'kernels/cuda/attention.cu'
+L, A = 'kernels/cuda/linear', 'kernels/cuda/attention'
 # name, file, text, instead, objects to compile anew, test program
 MUTANTS = [
     ('linear-no-barrier', L + '.cuh', '__syncthreads(); /* chunk c is here', '/*', 'linear_half', 'linear'),
@@ -76,23 +76,23 @@ MUTANTS = [
     ('mma8-fp4-other-half', L + '_mma8.cu', 'v.y, s[r].high, xd', 'v.y, s[r].d, xd',
      'linear_mma8', 'linear'),
     ('mma8-minimum-of-other-row', L + '_mma8.cu', 'i < 2 ? s[r].m.x : s[r].m.y', 's[r].m.x', 'linear_mma8', 'linear'),
-    ('attention-no-barrier', A, '__syncthreads(); /* block b is here', '/*', 'attention', 'attention'),
-    ('attention-fp8-no-barrier', A, '__syncthreads(); /* all of it is bf16 */', '', 'attention', 'attention'),
-    ('attention-fp8-other-scale', A, 'kv.by[TOKENS + j', 'kv.by[j', 'attention', 'attention'),
-    ('attention-fp8-unseen', A, 'ok ? kv_fp8_power(stage[2 * S::CODES + i]) : 0.0f', 'kv_fp8_power(stage[2 * S::CODES + i])',
+    ('attention-no-barrier', A + '.cuh', '__syncthreads(); /* block b is here', '/*', 'attention', 'attention'),
+    ('attention-fp8-no-barrier', A + '.cuh', '__syncthreads(); /* all of it is bf16 */', '', 'attention', 'attention'),
+    ('attention-fp8-other-scale', A + '.cuh', 'kv.by[TOKENS + j', 'kv.by[j', 'attention', 'attention'),
+    ('attention-fp8-unseen', A + '.cuh', 'ok ? kv_fp8_power(stage[2 * S::CODES + i]) : 0.0f', 'kv_fp8_power(stage[2 * S::CODES + i])',
      'attention', 'attention'),
-    ('attention-no-barrier-at-end', A, '__syncthreads(); /* shared memory is free again */', '', 'attention',
+    ('attention-no-barrier-at-end', A + '.cuh', '__syncthreads(); /* shared memory is free again */', '', 'attention',
      'attention'),
-    ('attention-no-wait', A, 'gpu_cp_async_wait<0>();', 'gpu_cp_async_wait<1>();', 'attention', 'attention'),
-    ('attention-future', A, ' && pos <= see[h].hi ?', ' ?', 'attention', 'attention'),
-    ('attention-window', A, 'pos - w + 1 : 0', 'pos - w : 0', 'attention', 'attention'),
-    ('attention-no-rescale', A, 'st.o[i][j] *= fix[j >> 1];', '', 'attention', 'attention'),
-    ('attention-part-weight', A, 'l = attn_fold(l, u, own.y, v);', 'l += own.y;', 'attention',
+    ('attention-no-wait', A + '.cuh', 'gpu_cp_async_wait<0>();', 'gpu_cp_async_wait<1>();', 'attention', 'attention'),
+    ('attention-future', A + '.cuh', ' && pos <= see[h].hi ?', ' ?', 'attention', 'attention'),
+    ('attention-window', A + '.cuh', 'pos - w + 1 : 0', 'pos - w : 0', 'attention', 'attention'),
+    ('attention-no-rescale', A + '.cuh', 'st.o[i][j] *= fix[j >> 1];', '', 'attention', 'attention'),
+    ('attention-part-weight', A + '_split.cuh', 'l = attn_fold(l, u, own.y, v);', 'l += own.y;', 'attention',
      'attention'),
-    ('attention-merge-too-early', A, 'parts.y - parts.x + 1))', 'parts.y - parts.x))', 'attention', 'attention'),
-    ('attention-total-weight', A, 'attn_fold(sum.l[h], u, st.l[h], v)', 'sum.l[h] + st.l[h]', 'attention',
+    ('attention-merge-too-early', A + '_split.cuh', 'parts.y - parts.x + 1))', 'parts.y - parts.x))', 'attention', 'attention'),
+    ('attention-total-weight', A + '_tile.cuh', 'attn_fold(sum.l[h], u, st.l[h], v)', 'sum.l[h] + st.l[h]', 'attention',
      'attention'),
-    ('attention-parts', A, '(pos - t.from) / t.each', '(pos - t.from) / t.each + (pos > 300)', 'attention',
+    ('attention-parts', A + '.cuh', '(pos - t.from) / t.each', '(pos - t.from) / t.each + (pos > 300)', 'attention',
      'attention'),
 ]
 FLAGS = (
