@@ -1,5 +1,5 @@
-/* attention.cuh - what the attention kernels share: how positions are cut into parts, reading pages,
- * one step of 16 rows against a block of positions, and the walk over all blocks of a view.
+/* attention.cuh - what the attention kernels share: how positions are cut into parts, reading of
+ * pages, one step of 16 rows against a block of positions, and the walk over all blocks of a view.
  *
  * K and V come through two stages of cp.async; rows in shared memory are 16 bytes longer than D, so
  * that ldmatrix meets no bank conflict. fp8 comes as it is, in half the room, and becomes bf16 in

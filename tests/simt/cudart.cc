@@ -1,8 +1,7 @@
 /* cudart.cc - the part of the CUDA runtime API an inference engine uses, on the CPU.
  * Link instead of libcudart.  An API that is not here is a link error, not a silent no-op.
  *
- * Device memory is host memory from one reserved arena.  Every allocation is filled with
- * 0xff (NaN), ends at a guard page and has a checked canary in the alignment slack.
+ * Device memory is arena.cc's.
  * Streams: eager by default (work runs when it is submitted); with SIMT_LAZY_STREAMS=1 work
  * is queued and runs only when something waits for it, from a randomly chosen stream, so a
  * missing event wait or a buffer reused too early gives wrong results.
@@ -20,11 +19,7 @@
 #include <mutex>
 #include <set>
 #include <string>
-#include <sys/mman.h>
 #include <vector>
-#ifdef SIMT_HAS_ASAN
-#include <sanitizer/asan_interface.h>
-#endif
 
 struct simt_clock simt_clock;
 
@@ -73,128 +68,6 @@ static void must_not_wait()
         std::fprintf(stderr, "simt: the host waits for a kernel that never ends\n");
         std::abort();
     }
-}
-
-/* --- device memory */
-constexpr size_t kPage = 4096;
-constexpr size_t kArena = size_t(8) << 30; // of addresses; the tests need a few hundred MiB
-struct Alloc {
-    size_t size, pages;
-    bool in_use;
-};
-static unsigned char *arena;
-static size_t arena_top;
-static std::map<unsigned char *, Alloc> allocs;          // by user pointer
-static std::multimap<size_t, unsigned char *> free_runs; // pages -> first page
-static size_t bytes_in_use;
-static int open_count;
-
-void set_access(bool on)
-{
-    for (auto &a : allocs)
-        mprotect((unsigned char *)((uintptr_t)a.first / kPage * kPage),
-                 (a.second.pages - 1) * kPage, on ? PROT_READ | PROT_WRITE : PROT_NONE);
-}
-struct DeviceAccess { // host code may touch device memory only inside such a scope (SIMT_PROTECT=1)
-    DeviceAccess()
-    {
-        if (config.protect && open_count++ == 0)
-            set_access(true);
-    }
-    ~DeviceAccess()
-    {
-        if (config.protect && --open_count == 0)
-            set_access(false);
-    }
-};
-bool is_device_ptr(const void *p)
-{
-    return arena && (unsigned char *)p >= arena && (unsigned char *)p < arena + kArena;
-}
-
-static void check_canary(unsigned char *p, const Alloc &a)
-{
-#ifdef SIMT_HAS_ASAN
-    (void)p;
-    (void)a;
-#else
-    for (unsigned char *q = p + a.size; (uintptr_t)q % kPage; q++)
-        if (*q != 0xA5) {
-            std::fprintf(stderr,
-                         "simt: out-of-bounds write %zu bytes past a device buffer of %zu bytes\n",
-                         (size_t)(q - p - a.size), a.size);
-            std::abort();
-        }
-#endif
-}
-// Each device that a test opens takes a hundred MiB: by small pages that is most of what it costs.
-static void large_pages(void *p, size_t n)
-{
-    if (n >= size_t(4) << 20)
-        madvise(p, n, MADV_HUGEPAGE);
-}
-static void *dev_alloc(size_t n)
-{
-    if (!arena) {
-        arena = (unsigned char *)mmap(nullptr, kArena, PROT_NONE,
-                                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (arena == MAP_FAILED) {
-            arena = nullptr;
-            return nullptr;
-        }
-    }
-    size_t pages = (n + kPage - 1) / kPage + 1;
-    unsigned char *base;
-    auto f = free_runs.find(pages);
-    if (f != free_runs.end()) {
-        base = f->second;
-        free_runs.erase(f);
-    } else {
-        if (arena_top + pages * kPage > kArena)
-            return nullptr;
-        base = arena + arena_top;
-        arena_top += pages * kPage;
-    }
-    mprotect(base, (pages - 1) * kPage, PROT_READ | PROT_WRITE);
-    unsigned char *p = base + ((pages - 1) * kPage - (n + 255) / 256 * 256);
-#ifdef SIMT_HAS_ASAN
-    __asan_unpoison_memory_region(base, (pages - 1) * kPage);
-#endif
-    large_pages(base, (pages - 1) * kPage);
-    std::memset(base, 0xA5, (size_t)(p - base));
-    std::memset(p, 0xff, n);
-    std::memset(p + n, 0xA5, (size_t)(base + (pages - 1) * kPage - (p + n)));
-#ifdef SIMT_HAS_ASAN
-    __asan_poison_memory_region(p + n, (size_t)(base + (pages - 1) * kPage - (p + n)));
-    if (p > base)
-        __asan_poison_memory_region(base, (size_t)(p - base));
-#endif
-    allocs[p] = {n, pages, true};
-    bytes_in_use += n;
-    if (config.protect && !open_count)
-        mprotect(base, (pages - 1) * kPage, PROT_NONE);
-    return p;
-}
-static bool dev_free(void *v)
-{
-    auto it = allocs.find((unsigned char *)v);
-    if (it == allocs.end())
-        return false;
-    DeviceAccess open;
-    check_canary(it->first, it->second);
-    auto *base = (unsigned char *)((uintptr_t)it->first / kPage * kPage);
-    mprotect(base, (it->second.pages - 1) * kPage, PROT_NONE); // use after free faults
-    madvise(base, (it->second.pages - 1) * kPage, MADV_DONTNEED);
-    bytes_in_use -= it->second.size;
-    free_runs.insert({it->second.pages, base});
-    allocs.erase(it);
-    return true;
-}
-void check_all_canaries()
-{
-    DeviceAccess open;
-    for (auto &a : allocs)
-        check_canary(a.first, a.second);
 }
 
 /* --- streams, events, graphs */
@@ -553,7 +426,7 @@ cudaError_t cudaDeviceGetAttribute(int *v, cudaDeviceAttr a, int)
 cudaError_t cudaMemGetInfo(size_t *f, size_t *t)
 {
     *t = memory_size();
-    *f = *t > bytes_in_use ? *t - bytes_in_use : 0;
+    *f = *t > bytes_in_use() ? *t - bytes_in_use() : 0;
     must_not_wait();
     return err(sticky);
 }
@@ -593,7 +466,7 @@ cudaError_t cudaMalloc(void **p, size_t n)
     MAY_FAIL;
     if (sticky != cudaSuccess)
         return err(sticky);
-    if (bytes_in_use + n > memory_size())
+    if (bytes_in_use() + n > memory_size())
         return err(cudaErrorMemoryAllocation);
     *p = dev_alloc(n);
     return err(*p ? cudaSuccess : cudaErrorMemoryAllocation);

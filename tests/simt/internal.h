@@ -28,7 +28,20 @@ extern std::string last_report; // text of the last emulator error
 bool in_kernel();
 std::string fn_name(const void *kernel);
 void reset_error_for_tests();
-void set_access(bool on);     /* of the host to device memory */
+/* arena.cc: device memory */
+constexpr size_t kPage = 4096;
+void set_access(bool on); /* of the host to it */
+struct DeviceAccess {     // the host may touch it only inside such a scope (SIMT_PROTECT=1)
+    DeviceAccess();
+    ~DeviceAccess();
+};
+void *dev_alloc(size_t n); /* nullptr: no addresses are left */
+bool dev_free(void *p);    /* false: it is no allocation */
+bool is_device_ptr(const void *p);
+void check_all_canaries();
+void large_pages(void *p, size_t n); /* where n is worth them */
+size_t bytes_in_use();
+
 unsigned current_thread_id(); // linear thread id in its block
 bool current_waited();        // or nothing had to be waited for
 } // namespace simt
