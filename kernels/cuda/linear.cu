@@ -64,9 +64,10 @@ template <bool BF16> __global__ void __launch_bounds__(THREADS) linear_x_half(x_
     if (piece >= static_cast<int64_t>(a.chunks) * a.m_tiles)
         return;
     const int tile = static_cast<int>(piece % a.m_tiles), g = (threadIdx.x & 31) >> 2;
-    linear_piece_half<BF16>(rows_of(a), tile, static_cast<int>(piece / a.m_tiles),
-                            BF16 ? 1.0f : 1.0f / a.scale[tile * 8 + g],
-                            a.out + piece * X_BYTES_HALF);
+    linear_piece_half<BF16>(
+        rows_of(a),
+        linear_whole(tile, static_cast<int>(piece / a.m_tiles), a.out + piece * X_BYTES_HALF),
+        BF16 ? 1.0f : 1.0f / a.scale[tile * 8 + g]);
 }
 
 __global__ void __launch_bounds__(THREADS) linear_x_ints(x_args a)
@@ -76,8 +77,9 @@ __global__ void __launch_bounds__(THREADS) linear_x_ints(x_args a)
     const int64_t piece = (static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x) >> 5;
     if (piece >= static_cast<int64_t>(a.chunks) * a.m_tiles)
         return;
-    linear_piece_ints(rows_of(a), static_cast<int>(piece % a.m_tiles),
-                      static_cast<int>(piece / a.m_tiles), a.out + piece * X_BYTES_INT);
+    linear_piece_ints(rows_of(a), linear_whole(static_cast<int>(piece % a.m_tiles),
+                                               static_cast<int>(piece / a.m_tiles),
+                                               a.out + piece * X_BYTES_INT));
 }
 
 __global__ void __launch_bounds__(THREADS) linear_x_scaled(x_args a)
@@ -87,8 +89,9 @@ __global__ void __launch_bounds__(THREADS) linear_x_scaled(x_args a)
     const int64_t piece = (static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x) >> 5;
     if (piece >= static_cast<int64_t>(a.chunks) * a.m_tiles)
         return;
-    linear_piece_scaled(rows_of(a), static_cast<int>(piece % a.m_tiles),
-                        static_cast<int>(piece / a.m_tiles), a.out + piece * X_BYTES_SCALED);
+    linear_piece_scaled(rows_of(a), linear_whole(static_cast<int>(piece % a.m_tiles),
+                                                 static_cast<int>(piece / a.m_tiles),
+                                                 a.out + piece * X_BYTES_SCALED));
 }
 
 /* The same of rows that are normed, which each block sums up for itself. Grid: tiles of 8 rows, a
@@ -111,12 +114,13 @@ template <int BYTES> __global__ void __launch_bounds__(THREADS, 4) linear_x_norm
     __syncthreads();
     for (int c = blockIdx.y * 8 + warp; c < a.chunks; c += gridDim.y * 8) {
         const int64_t piece = static_cast<int64_t>(c) * a.m_tiles + tile;
+        const linear_spot spot = linear_whole(tile, c, a.out + piece * BYTES);
         if (BYTES == X_BYTES_INT)
-            linear_piece_ints(x, tile, c, a.out + piece * BYTES);
+            linear_piece_ints(x, spot);
         else if (BYTES == X_BYTES_SCALED)
-            linear_piece_scaled(x, tile, c, a.out + piece * BYTES);
+            linear_piece_scaled(x, spot);
         else
-            linear_piece_half<true>(x, tile, c, 1.0f, a.out + piece * BYTES);
+            linear_piece_half<true>(x, spot, 1.0f);
     }
 }
 
@@ -266,8 +270,11 @@ static bool makes_own(const cuda_queue *q, const linear_op *a, int m, int per_sp
     const struct panel_format *f = cuda_panel_format(t);
     const int rows = !f ? (a->up ? 2 : 4) : f->bits == 8 && !a->up ? 2 : 1;
     const int tile = f ? f->tile_bytes : 2048;
-    const int bytes = stages * LINEAR_WARPS * tile + per_split * gpu_piece_bytes(t);
-    return t != DT_F16 && m <= rows && bytes <= (q->smem_max < OWN_BYTES ? q->smem_max : OWN_BYTES);
+    const int piece = gpu_piece_bytes(t);
+    const int bytes = stages * (LINEAR_WARPS * tile + piece) +
+                      per_split * linear_own_bytes(piece, linear_own_rows(m));
+    const int half = q->smem_max / 2, most = half > OWN_BYTES ? half : OWN_BYTES;
+    return t != DT_F16 && m <= rows && bytes <= (q->smem_max < most ? q->smem_max : most);
 }
 
 void linear_outputs(linear_args *o, const linear_op *a, int64_t first)

@@ -58,12 +58,31 @@ struct linear_args {
     int first, m;          /* rows [first, first + m) of the op */
     int m_tiles, n_tiles;  /* of 8 rows of x, of 16 of W */
     int chunks, per_split; /* of 64 columns */
+    int stages;            /* of the ring: 4, or 2 on sm_75 */
 };
 
 /* Of m rows from `first` on, those that are live. */
 GPU_FN int linear_live(const int32_t *live, int first, int m)
 {
     return live && *live - first < m ? *live - first : m;
+}
+
+/* Pieces of x in shared memory: this lane takes what lane `lane` of `lanes` has. Of eight rows both
+ * are its own; of fewer the lanes of others read those of some that are there, and what they make
+ * of them is never stored. */
+struct linear_pieces {
+    const uint8_t *p;
+    int lane, lanes;
+};
+
+/* Rows that a block keeps of `m` that it makes for itself, and the bytes of a piece of them. */
+GPU_BOTH int linear_own_rows(int m)
+{
+    return m > 2 ? LINEAR_OWN_ROWS : m;
+}
+GPU_BOTH int linear_own_bytes(int piece, int rows)
+{
+    return piece - (8 - rows) * (piece == X_BYTES_INT ? 64 : 128);
 }
 
 /* --- a format: bytes, and how a warp multiplies a tile of it with NT pieces of x */
@@ -95,13 +114,13 @@ template <bool BF16> struct linear_half {
         }
     }
 
-    GPU_FN void piece(const linear_rows &x, int chunk, uint8_t *to)
+    GPU_FN void piece(const linear_rows &x, const linear_spot &s)
     {
-        linear_piece_half<BF16>(x, 0, chunk, 1.0f, to);
+        linear_piece_half<BF16>(x, s, 1.0f);
     }
 
     template <int NT>
-    GPU_FN void multiply(const uint8_t *tile, const uint8_t *x, int lane, float (&acc)[NT][4])
+    GPU_FN void multiply(const uint8_t *tile, const linear_pieces &x, int lane, float (&acc)[NT][4])
     {
         const int g = lane >> 2, t = lane & 3;
         GPU_UNROLL
@@ -112,7 +131,7 @@ template <bool BF16> struct linear_half {
             uint4 b[NT];
             GPU_UNROLL
             for (int j = 0; j < NT; j++)
-                b[j] = reinterpret_cast<const uint4 *>(x + j * X)[half * 32 + lane];
+                b[j] = reinterpret_cast<const uint4 *>(x.p + j * X)[half * x.lanes + x.lane];
             GPU_UNROLL
             for (int s = 0; s < 2; s++) {
                 const uint32_t a[4] = {s ? top.z : top.x, s ? low.z : low.x, s ? top.w : top.y,
@@ -175,9 +194,9 @@ template <int BITS, bool SIGN, panel_scales SCALES> struct linear_ints {
     {
         linear_copy<TILE>(to, a, tile, chunk);
     }
-    GPU_FN void piece(const linear_rows &x, int chunk, uint8_t *to)
+    GPU_FN void piece(const linear_rows &x, const linear_spot &s)
     {
-        linear_piece_ints(x, 0, chunk, to);
+        linear_piece_ints(x, s);
     }
 
     GPU_FN void unpack(const uint8_t *tile, int lane, int group, uint32_t (&a)[4])
@@ -272,7 +291,7 @@ template <int BITS, bool SIGN, panel_scales SCALES> struct linear_ints {
     }
 
     template <int NT>
-    GPU_FN void multiply(const uint8_t *tile, const uint8_t *x, int lane, float (&acc)[NT][4])
+    GPU_FN void multiply(const uint8_t *tile, const linear_pieces &x, int lane, float (&acc)[NT][4])
     {
         const int g = lane >> 2, t = lane & 3;
         const int none[4] = {0, 0, 0, 0};
@@ -283,10 +302,10 @@ template <int BITS, bool SIGN, panel_scales SCALES> struct linear_ints {
             const linear_scale s = scales(tile, group, g);
             GPU_UNROLL
             for (int j = 0; j < NT; j++) {
-                const uint8_t *p = x + j * X;
-                const uint2 v = reinterpret_cast<const uint2 *>(p)[group * 32 + lane];
+                const uint8_t *p = x.p + j * X, *xs = p + 16 * x.lanes;
+                const uint2 v = reinterpret_cast<const uint2 *>(p)[group * x.lanes + x.lane];
                 const uint32_t b[2] = {v.x, v.y};
-                const float2 xd = reinterpret_cast<const float2 *>(p + 512)[group * 4 + t];
+                const float2 xd = reinterpret_cast<const float2 *>(xs)[group * 4 + t];
                 int c[4], c2[4];
                 if (SCALES == PANEL_6) { /* a scale for each 16 columns */
                     const uint32_t lo[4] = {a[0], a[1], 0, 0}, hi[4] = {0, 0, a[2], a[3]};
@@ -313,10 +332,10 @@ template <int BITS, bool SIGN, panel_scales SCALES> struct linear_ints {
                                          i < 2 ? s.high.x : s.high.y, acc[j][i]);
                 }
                 if (SCALES == PANEL_DM || SCALES == PANEL_K) {
-                    const float2 xs = reinterpret_cast<const float2 *>(p + 576)[group * 4 + t];
+                    const float2 of = reinterpret_cast<const float2 *>(xs + 64)[group * 4 + t];
                     GPU_UNROLL
                     for (int i = 0; i < 4; i++)
-                        acc[j][i] = fmaf(i < 2 ? s.m.x : s.m.y, i & 1 ? xs.y : xs.x, acc[j][i]);
+                        acc[j][i] = fmaf(i < 2 ? s.m.x : s.m.y, i & 1 ? of.y : of.x, acc[j][i]);
                 }
             }
         }
@@ -346,9 +365,9 @@ struct linear_any {
     {
         linear_copy<TILE>(to, a, tile, chunk);
     }
-    GPU_FN void piece(const linear_rows &x, int chunk, uint8_t *to)
+    GPU_FN void piece(const linear_rows &x, const linear_spot &s)
     {
-        linear_piece_ints(x, 0, chunk, to);
+        linear_piece_ints(x, s);
     }
 
     GPU_FN void numbers(const uint8_t *tile, int lane, int group, float (&v)[4][4])
@@ -371,7 +390,7 @@ struct linear_any {
     }
 
     template <int NT>
-    GPU_FN void multiply(const uint8_t *tile, const uint8_t *x, int lane, float (&acc)[NT][4])
+    GPU_FN void multiply(const uint8_t *tile, const linear_pieces &x, int lane, float (&acc)[NT][4])
     {
         const int g = lane >> 2, t = lane & 3;
         const int none[4] = {0, 0, 0, 0};
@@ -384,11 +403,11 @@ struct linear_any {
             const uint32_t lo[4] = {v.x, v.y, 0, 0}, hi[4] = {0, 0, v.z, v.w};
             GPU_UNROLL
             for (int j = 0; j < NT; j++) {
-                const uint8_t *p = x + j * X;
-                const uint2 w = reinterpret_cast<const uint2 *>(p)[group * 32 + lane];
+                const uint8_t *p = x.p + j * X, *xs = p + 16 * x.lanes;
+                const uint2 w = reinterpret_cast<const uint2 *>(p)[group * x.lanes + x.lane];
                 const uint32_t b[2] = {w.x, w.y};
-                const float2 xd = reinterpret_cast<const float2 *>(p + 512)[group * 4 + t];
-                const short4 sums = reinterpret_cast<const short4 *>(p + 640)[group * 4 + t];
+                const float2 xd = reinterpret_cast<const float2 *>(xs)[group * 4 + t];
+                const short4 sums = reinterpret_cast<const short4 *>(xs + 128)[group * 4 + t];
                 int low[4], high[4];
                 gpu_mma_s8(low, lo, b, none);
                 gpu_mma_s8(high, hi, b, none);
@@ -440,17 +459,29 @@ GPU_FN void linear_load_w(const linear_args &a, uint8_t *stage, int chunk, int n
     }
 }
 
-/* And the block's share of x, if it was made before. */
-template <class F, int NT, int R, bool OWN>
+/* And the block's share of x, which was made before. */
+template <class F, int NT, int R>
 GPU_FN void linear_load_x(const linear_args &a, uint8_t *stage, int chunk, int m_tile)
 {
-    if (OWN)
-        return;
     const int pieces = a.m_tiles - m_tile < NT ? a.m_tiles - m_tile : NT;
     const uint8_t *from = a.x + (static_cast<int64_t>(chunk) * a.m_tiles + m_tile) * F::X;
     uint8_t *to = stage + LINEAR_WARPS * R * F::TILE;
     for (int i = threadIdx.x; i < pieces * (F::X / 16); i += LINEAR_WARPS * 32)
         gpu_cp_async16(to + i * 16, from + i * 16);
+}
+
+/* Or all pieces of chunks [first, last), made here of m rows. */
+template <class F>
+GPU_FN void linear_make_x(const linear_args &a, int m, int first, int last, uint8_t *own)
+{
+    __shared__ float scale[LINEAR_OWN_ROWS];
+    const int rows = linear_own_rows(a.m), bytes = linear_own_bytes(F::X, rows), step = 8 / rows;
+    if (a.x_norm)
+        linear_norm(a, m, scale);
+    const linear_rows x = {a.x_rows, a.x_stride, a.k, m, a.x_up, a.x_norm, scale};
+    for (int c = first + static_cast<int>(threadIdx.x >> 5) * step; c < last;
+         c += LINEAR_WARPS * step)
+        F::piece(x, linear_few(rows, c, first, last, own, bytes));
 }
 
 struct linear_at {
@@ -478,7 +509,7 @@ GPU_FN void linear_store(const linear_args &a, const float (&acc)[4], const line
         }
         if (F::ROW_SCALE)
             v *= a.x_scale[row];
-        v *= a.factor;
+        v = __fmul_rn(v, a.factor);
         v = a.bias ? v + a.bias[col] : v;
         a.y[row * a.y_stride + col] = a.add ? v + a.add[row * a.add_stride + col] : v;
     }
@@ -500,83 +531,81 @@ GPU_FN void linear_flush(const linear_args &a, float (&acc)[R][NT][4], const lin
     }
 }
 
-/* Where the results of this warp go after chunk c of a block that computes all splits: made anew,
- * for the sums leave no registers. */
-template <int NT, int R> GPU_FN linear_at linear_at_fold(const linear_args &a, int c)
+/* Where the results of this warp go: made anew, for the sums leave no registers. */
+template <int NT, int R> GPU_FN linear_at linear_here(const linear_args &a, bool add, bool last)
 {
     const int warp = gpu_opaque(static_cast<int>(threadIdx.x)) >> 5;
     return {(static_cast<int>(blockIdx.y) * LINEAR_WARPS + warp) * R,
-            static_cast<int>(blockIdx.x) * NT, linear_live(a.live, a.first, a.m), c >= a.per_split,
-            c + 1 == a.chunks};
+            static_cast<int>(blockIdx.x) * NT, linear_live(a.live, a.first, a.m), add, last};
 }
 
-/* Where split z keeps the sums of one result, 16 bytes a lane. */
-GPU_FN float4 *linear_part(const linear_args &a, int64_t z, int tile, int m_tile)
-{
-    return reinterpret_cast<float4 *>(a.part) + ((z * a.n_tiles + tile) * a.m_tiles + m_tile) * 32 +
-           (threadIdx.x & 31);
-}
-
-/* This block's sums go to its split; in the last block of all splits they become the sum of all. */
+/* This block's sums go to its split, 16 bytes a lane and result; in the last block of all splits
+ * they become the sum of all. One split after the other, for all results: so many loads at once. */
 template <int NT, int R>
 GPU_FN bool linear_join(const linear_args &a, float (&acc)[R][NT][4], int n_tile, int m_tile)
 {
     const int rows = a.n_tiles - n_tile < R ? a.n_tiles - n_tile : R;
     const int pieces = a.m_tiles - m_tile < NT ? a.m_tiles - m_tile : NT;
+    const int64_t line = a.m_tiles * 32, split = a.n_tiles * line;
+    float4 *part =
+        reinterpret_cast<float4 *>(a.part) + n_tile * line + m_tile * 32 + (threadIdx.x & 31);
     GPU_UNROLL
     for (int r = 0; r < R; r++)
         GPU_UNROLL
     for (int j = 0; j < NT; j++)
         if (r < rows && j < pieces)
-            *linear_part(a, blockIdx.z, n_tile + r, m_tile + j) =
+            part[blockIdx.z * split + r * line + j * 32] =
                 make_float4(acc[r][j][0], acc[r][j][1], acc[r][j][2], acc[r][j][3]);
     if (!gpu_last_block(a.ticket + blockIdx.y * gridDim.x + blockIdx.x, gridDim.z))
         return false;
     GPU_UNROLL
     for (int r = 0; r < R; r++)
         GPU_UNROLL
-    for (int j = 0; j < NT; j++) {
-        if (r >= rows || j >= pieces)
-            continue;
-        float4 sum = __ldcg(linear_part(a, 0, n_tile + r, m_tile + j));
-        for (int z = 1; z < static_cast<int>(gridDim.z); z++) {
-            const float4 v = __ldcg(linear_part(a, z, n_tile + r, m_tile + j));
-            sum = make_float4(sum.x + v.x, sum.y + v.y, sum.z + v.z, sum.w + v.w);
+    for (int j = 0; j < NT; j++)
+        GPU_UNROLL
+    for (int i = 0; i < 4; i++)
+        acc[r][j][i] = -0.0f;
+    GPU_UNROLL_BY(1)
+    for (int z = 0; z < static_cast<int>(gridDim.z); z++, part += split)
+        GPU_UNROLL
+    for (int r = 0; r < R; r++)
+        GPU_UNROLL
+    for (int j = 0; j < NT; j++)
+        if (r < rows && j < pieces) {
+            const float4 v = __ldcg(part + r * line + j * 32);
+            acc[r][j][0] += v.x, acc[r][j][1] += v.y, acc[r][j][2] += v.z, acc[r][j][3] += v.w;
         }
-        acc[r][j][0] = sum.x, acc[r][j][1] = sum.y, acc[r][j][2] = sum.z, acc[r][j][3] = sum.w;
-    }
     return true;
 }
 
-/* Stages of the ring: sm_75 has 64 KB for a block, everything later 99 at least. Where the other
- * number is compiled for, the body is left out. */
+/* Stages of the ring: sm_75 has 64 KB for a block, everything later 99 at least. The emulator has
+ * both. */
 #ifdef __CUDA_ARCH__
-#define LINEAR_STAGES_HERE(stages) ((stages) == (__CUDA_ARCH__ >= 800 ? 4 : 2))
+#define LINEAR_STAGES(a) (__CUDA_ARCH__ >= 800 ? 4 : 2)
 #else
-#define LINEAR_STAGES_HERE(stages) true
+#define LINEAR_STAGES(a) (a).stages
 #endif
 
-/* Grid: x tiles of 8 NT rows of x, y tiles of 64 R rows of W, z splits. FOLD: one block computes
- * all splits and adds them in the order that linear_join has. OWN: a block makes the pieces of its
- * split itself, for few rows, normed where that is asked, while its first weights are on their way.
- */
-template <class F, int NT, int R, int STAGES, bool FOLD, bool OWN>
+/* Grid: x tiles of 8 NT rows of x, y tiles of 64 R rows of W, z splits. Of the largest tile one
+ * block may compute all splits (z is 1 then) and adds them in the order that linear_join has. With
+ * NT = 1 and without a.x a block makes the pieces of its split itself, normed where that is asked,
+ * while its first weights are on their way. */
+template <class F, int NT, int R>
 __global__ void __launch_bounds__(LINEAR_WARPS * 32, NT <= 2 ? 4 : 2) linear_skinny(linear_args a)
 {
-    if constexpr (!LINEAR_STAGES_HERE(STAGES)) {
-        __trap();
-        return;
-    }
-    constexpr int BYTES = LINEAR_WARPS * R * F::TILE + (OWN ? 0 : NT * F::X);
-    GPU_DYN_SHARED(uint8_t,
-                   ring); /* [STAGES][LINEAR_WARPS * R tiles | NT pieces of x]; OWN: pieces */
+    constexpr bool FOLDS = NT == LINEAR_NT_MAX, OWN = NT == 1 && !F::ROW_SCALE;
+    constexpr int BYTES = LINEAR_WARPS * R * F::TILE + NT * F::X;
+    GPU_DYN_SHARED(uint8_t, ring); /* [stages][LINEAR_WARPS * R tiles | NT pieces of x], own ones */
+    const int stages = LINEAR_STAGES(a);
     const int m_tile = blockIdx.x * NT, n_tile = blockIdx.y * LINEAR_WARPS * R;
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
-    const int first = FOLD ? 0 : blockIdx.z * a.per_split;
-    const int last = FOLD || a.chunks - first < a.per_split ? a.chunks : first + a.per_split;
-    float acc[R][NT][4] = {};
+    const int first = blockIdx.z * a.per_split;
+    const int last = (FOLDS && gridDim.z == 1) || a.chunks - first < a.per_split
+                         ? a.chunks
+                         : first + a.per_split;
+    const bool own = OWN && !a.x;
     gpu_let_next();
-    for (int s = 0; s < STAGES - 1; s++) { /* while the kernels before still run */
+    for (int s = 0; s < stages - 1; s++) { /* while the kernels before still run */
         if (first + s < last)
             linear_load_w<F, R>(a, ring + s * BYTES, first + s, n_tile);
         gpu_cp_async_commit();
@@ -587,42 +616,48 @@ __global__ void __launch_bounds__(LINEAR_WARPS * 32, NT <= 2 ? 4 : 2) linear_ski
         gpu_cp_async_wait<0>();
         return;
     }
-    for (int s = 0; s < STAGES - 1 && !OWN; s++) {
+    for (int s = 0; s < stages - 1 && !own; s++) {
         if (first + s < last)
-            linear_load_x<F, NT, R, OWN>(a, ring + s * BYTES, first + s, m_tile);
+            linear_load_x<F, NT, R>(a, ring + s * BYTES, first + s, m_tile);
         gpu_cp_async_commit();
     }
-    uint8_t *own = ring + STAGES * BYTES;
-    if constexpr (OWN) {
-        __shared__ float scale[LINEAR_OWN_ROWS];
-        if (a.x_norm)
-            linear_norm(a, m, scale);
-        const linear_rows x = {a.x_rows, a.x_stride, a.k, m, a.x_up, a.x_norm, scale};
-        for (int c = first + warp; c < last; c += LINEAR_WARPS)
-            F::piece(x, c, own + (c - first) * F::X);
-    }
-    for (int c = first; c < last; c++) {
-        gpu_cp_async_wait<STAGES - 2>();
-        __syncthreads(); /* chunk c is here, and everybody is done with chunk c - 1 */
-        if (c + STAGES - 1 < last) {
-            uint8_t *next = ring + (c - first + STAGES - 1) % STAGES * BYTES;
-            linear_load_w<F, R>(a, next, c + STAGES - 1, n_tile);
-            linear_load_x<F, NT, R, OWN>(a, next, c + STAGES - 1, m_tile);
+    linear_pieces x = {nullptr, lane, 32};
+    int own_bytes = 0;
+    if constexpr (OWN)
+        if (own) {
+            x.lanes = 4 * linear_own_rows(a.m);
+            x.lane = lane & (x.lanes - 1);
+            own_bytes = linear_own_bytes(F::X, x.lanes / 4);
+            x.p = ring + stages * BYTES - own_bytes;
+            linear_make_x<F>(a, m, first, last, ring + stages * BYTES);
         }
-        gpu_cp_async_commit();
-        const uint8_t *stage = ring + (c - first) % STAGES * BYTES;
-        const uint8_t *x = OWN ? own + (c - first) * F::X : stage + LINEAR_WARPS * R * F::TILE;
-        GPU_UNROLL
-        for (int r = 0; r < R; r++)
-            if (n_tile + warp * R + r < a.n_tiles)
-                F::template multiply<NT>(stage + (warp * R + r) * F::TILE, x, lane, acc[r]);
-        if (!FOLD || (c + 1 < last && (c + 1) % a.per_split != 0))
-            continue;
-        linear_flush<F>(a, acc, linear_at_fold<NT, R>(a, c));
+    float acc[R][NT][4] = {};
+    for (int begin = first, end; begin < last; begin = end) {
+        end = FOLDS && last - begin > a.per_split ? begin + a.per_split : last;
+        for (int c = begin; c < end; c++) {
+            if (stages == 4)
+                gpu_cp_async_wait<2>();
+            else
+                gpu_cp_async_wait<0>();
+            __syncthreads(); /* chunk c is here, and everybody is done with chunk c - 1 */
+            if (c + stages - 1 < last) {
+                uint8_t *next = ring + (c - first + stages - 1) % stages * BYTES;
+                linear_load_w<F, R>(a, next, c + stages - 1, n_tile);
+                if (!own)
+                    linear_load_x<F, NT, R>(a, next, c + stages - 1, m_tile);
+            }
+            gpu_cp_async_commit();
+            const uint8_t *stage = ring + (c - first) % stages * BYTES;
+            x.p = own ? x.p + own_bytes : stage + LINEAR_WARPS * R * F::TILE;
+            GPU_UNROLL
+            for (int r = 0; r < R; r++)
+                if (n_tile + warp * R + r < a.n_tiles)
+                    F::template multiply<NT>(stage + (warp * R + r) * F::TILE, x, lane, acc[r]);
+        }
+        if (a.part && !linear_join(a, acc, n_tile + warp * R, m_tile))
+            return;
+        linear_flush<F>(a, acc, linear_here<NT, R>(a, begin > first, end == last));
     }
-    if (FOLD || (a.part && !linear_join(a, acc, n_tile + warp * R, m_tile)))
-        return;
-    linear_flush<F>(a, acc, {n_tile + warp * R, m_tile, m, false, true});
 }
 
 /* --- launching: one table row for each number of tiles */
@@ -635,40 +670,35 @@ struct linear_shape {
     bool early; /* as cuda_queue has it */
 };
 
-template <class F, int NT, int R, int STAGES, bool FOLD, bool OWN>
-static cudaError_t linear_launch(const linear_args &a, const linear_shape &s)
+template <class F, int NT, int R>
+static cudaError_t linear_launch(linear_args a, const linear_shape &s)
 {
-    const int bytes = OWN ? LINEAR_WARPS * R * F::TILE * STAGES + a.per_split * F::X
-                          : (LINEAR_WARPS * R * F::TILE + NT * F::X) * STAGES;
+    const int ring = (LINEAR_WARPS * R * F::TILE + NT * F::X) * s.stages;
+    const int own = a.x ? 0 : a.per_split * linear_own_bytes(F::X, linear_own_rows(a.m));
     const dim3 grid((a.m_tiles + NT - 1) / NT,
-                    (a.n_tiles + LINEAR_WARPS * R - 1) / (LINEAR_WARPS * R), FOLD ? 1 : s.splits);
-    auto kernel = linear_skinny<F, NT, R, STAGES, FOLD, OWN>;
-    if (bytes > 48 << 10) {
+                    (a.n_tiles + LINEAR_WARPS * R - 1) / (LINEAR_WARPS * R), s.fold ? 1 : s.splits);
+    auto kernel = linear_skinny<F, NT, R>;
+    a.stages = s.stages;
+    if (ring + own > 48 << 10) {
         cudaError_t e =
-            cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+            cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, ring + own);
         if (e != cudaSuccess)
             return e;
     }
-    return gpu_launch_early({s.stream, s.early}, kernel, grid, LINEAR_WARPS * 32, bytes, a);
+    return gpu_launch_early({s.stream, s.early}, kernel, grid, LINEAR_WARPS * 32, ring + own, a);
 }
 
-template <class F, int STAGES>
-static cudaError_t linear_pick(const linear_args &a, const linear_shape &s)
+template <class F> static cudaError_t linear_pick(const linear_args &a, const linear_shape &s)
 {
-    if (s.fold)
-        return linear_launch<F, 8, 2, STAGES, true, false>(a, s);
-    if constexpr (!F::ROW_SCALE)
-        if (!a.x)
-            return linear_launch<F, 1, 1, STAGES, false, true>(a, s);
-    switch (s.nt) {
+    switch (s.fold ? LINEAR_NT_MAX : s.nt) {
     case 1:
-        return linear_launch<F, 1, 1, STAGES, false, false>(a, s);
+        return linear_launch<F, 1, 1>(a, s);
     case 2:
-        return linear_launch<F, 2, 1, STAGES, false, false>(a, s);
+        return linear_launch<F, 2, 1>(a, s);
     case 4:
-        return linear_launch<F, 4, 2, STAGES, false, false>(a, s);
+        return linear_launch<F, 4, 2>(a, s);
     default:
-        return linear_launch<F, 8, 2, STAGES, false, false>(a, s);
+        return linear_launch<F, LINEAR_NT_MAX, 2>(a, s);
     }
 }
 

@@ -4,10 +4,6 @@
 cudaError_t linear_run_floats(enum dtype t, const linear_args &a, const linear_shape &s)
 {
     if (t == DT_F8_E4M3)
-        return s.stages == 4 ? linear_pick<linear_floats<8>, 4>(a, s)
-                             : linear_pick<linear_floats<8>, 2>(a, s);
-    if (t == DT_NF4)
-        return s.stages == 4 ? linear_pick<linear_floats<4>, 4>(a, s)
-                             : linear_pick<linear_floats<4>, 2>(a, s);
-    return cudaErrorInvalidValue;
+        return linear_pick<linear_floats<8>>(a, s);
+    return t == DT_NF4 ? linear_pick<linear_floats<4>>(a, s) : cudaErrorInvalidValue;
 }

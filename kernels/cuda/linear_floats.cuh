@@ -56,9 +56,9 @@ template <int BITS> struct linear_floats {
     {
         linear_copy<TILE>(to, a, tile, chunk);
     }
-    GPU_FN void piece(const linear_rows &x, int chunk, uint8_t *to)
+    GPU_FN void piece(const linear_rows &x, const linear_spot &s)
     {
-        linear_piece_scaled(x, 0, chunk, to);
+        linear_piece_scaled(x, s);
     }
 
     /* e4m3: four codes as panel.c lays them out, back in their own order, one a byte. */
@@ -127,7 +127,7 @@ template <int BITS> struct linear_floats {
     }
 
     template <int NT>
-    GPU_FN void multiply(const uint8_t *tile, const uint8_t *x, int lane, float (&acc)[NT][4])
+    GPU_FN void multiply(const uint8_t *tile, const linear_pieces &x, int lane, float (&acc)[NT][4])
     {
         const int g = lane >> 2, t = lane & 3;
         float sum[NT][4] = {};
@@ -137,7 +137,8 @@ template <int BITS> struct linear_floats {
             rows(tile, lane, half, v);
             GPU_UNROLL
             for (int j = 0; j < NT; j++) {
-                const uint4 b = reinterpret_cast<const uint4 *>(x + j * X)[half * 32 + lane];
+                const uint4 b =
+                    reinterpret_cast<const uint4 *>(x.p + j * X)[half * x.lanes + x.lane];
                 GPU_UNROLL
                 for (int s = 0; s < 2; s++) {
                     const uint32_t a[4] = {v[0][2 * s], v[1][2 * s], v[0][2 * s + 1],
@@ -150,7 +151,7 @@ template <int BITS> struct linear_floats {
         const float2 d = reinterpret_cast<const float2 *>(tile + AT)[g];
         GPU_UNROLL
         for (int j = 0; j < NT; j++) {
-            const float2 xd = reinterpret_cast<const float2 *>(x + j * X + X_BYTES_HALF)[t];
+            const float2 xd = reinterpret_cast<const float2 *>(x.p + j * X + 32 * x.lanes)[t];
             GPU_UNROLL
             for (int i = 0; i < 4; i++)
                 acc[j][i] =

@@ -4,10 +4,6 @@
 cudaError_t linear_run_half(enum dtype t, const linear_args &a, const linear_shape &s)
 {
     if (t == DT_BF16)
-        return s.stages == 4 ? linear_pick<linear_half<true>, 4>(a, s)
-                             : linear_pick<linear_half<true>, 2>(a, s);
-    if (t == DT_F16)
-        return s.stages == 4 ? linear_pick<linear_half<false>, 4>(a, s)
-                             : linear_pick<linear_half<false>, 2>(a, s);
-    return cudaErrorInvalidValue;
+        return linear_pick<linear_half<true>>(a, s);
+    return t == DT_F16 ? linear_pick<linear_half<false>>(a, s) : cudaErrorInvalidValue;
 }

@@ -3,22 +3,19 @@
 
 typedef cudaError_t run_fn(const linear_args &, const linear_shape &);
 
-/* clang-format off */
 static const struct {
     enum dtype type;
-    run_fn *run[2]; /* with 4 stages, with 2 */
+    run_fn *run;
 } table[] = {
-#define ROW(t, bits, sign, scales)                                                                 \
-    {t, {linear_pick<linear_ints<bits, sign, scales>, 4>, linear_pick<linear_ints<bits, sign, scales>, 2>}},
+#define ROW(t, bits, sign, scales) {t, linear_pick<linear_ints<bits, sign, scales>>},
     LINEAR_INTS(ROW)
 #undef ROW
 };
-/* clang-format on */
 
 cudaError_t linear_run_ints(enum dtype t, const linear_args &a, const linear_shape &s)
 {
     for (auto &row : table)
         if (row.type == t)
-            return row.run[s.stages == 4 ? 0 : 1](a, s);
-    return s.stages == 4 ? linear_pick<linear_any, 4>(a, s) : linear_pick<linear_any, 2>(a, s);
+            return row.run(a, s);
+    return linear_pick<linear_any>(a, s);
 }

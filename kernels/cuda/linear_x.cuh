@@ -7,6 +7,8 @@
  * halves. Integers as kernels/cpu/naive_linear.c defines them.
  * scaled: f16 as in half, and then by what each of 8 rows was divided: a power of two that leaves
  * its largest in [2^14, 2^15).
+ * A block that makes pieces for itself keeps 1, 2 or 4 of the 8 rows: lane i of so many times 4 is
+ * there what lane i of 32 is here; what follows the numbers stays as it is.
  *
  * What is multiplied may be silu(gate) * up of two numbers, or the rmsnorm of x: both are computed
  * where x is read. */
@@ -25,6 +27,28 @@ enum {
     X_BYTES_SCALED = GPU_PIECE_SCALED
 };
 
+/* One group of four lanes, and what it makes of which piece. */
+struct linear_spot {
+    int row, chunk; /* of x */
+    uint8_t *to;    /* the piece, or NULL: the numbers are not wanted */
+    int at, lanes;  /* this lane's place in it, of how many */
+};
+
+/* In a piece of eight rows. */
+GPU_FN linear_spot linear_whole(int m_tile, int chunk, uint8_t *to)
+{
+    const int lane = threadIdx.x & 31;
+    return {m_tile * 8 + (lane >> 2), chunk, to, lane, 32};
+}
+
+/* In one of several pieces of `rows` rows, the first of them for this chunk. */
+GPU_FN linear_spot linear_few(int rows, int chunk, int first, int last, uint8_t *own, int bytes)
+{
+    const int g = (threadIdx.x & 31) >> 2, c = chunk + g / rows, row = g % rows;
+    return {row, c, c < last ? own + (c - first) * bytes : nullptr,
+            row * 4 + static_cast<int>(threadIdx.x & 3), rows * 4};
+}
+
 struct linear_rows {
     const char *x; /* [m, k] f32; zeros where it ends */
     int64_t stride, k;
@@ -39,32 +63,44 @@ GPU_FN float linear_silu(float x)
     return x / (1 + expf(-x));
 }
 
+/* N numbers next to each other, of which `left` are there; zeros beyond. */
+template <int N> GPU_FN void linear_next(const float *p, int64_t left, float *v)
+{
+    if (N == 4 && left >= 4 && reinterpret_cast<uintptr_t>(p) % 16 == 0) {
+        const float4 f = *reinterpret_cast<const float4 *>(p);
+        v[0] = f.x, v[1] = f.y, v[2] = f.z, v[3] = f.w;
+        return;
+    }
+    GPU_UNROLL
+    for (int i = 0; i < N; i++)
+        v[i] = i < left ? p[i] : 0.0f;
+}
+
 /* V numbers in columns k + i / RUN * STEP + i % RUN. */
 template <int V, int RUN, int STEP>
 GPU_FN void linear_take(const linear_rows &x, int row, int64_t k, float (&v)[V])
 {
-    const char *from = x.x + row * x.stride + k * 4;
+    enum { N = RUN % 4 == 0 ? 4 : RUN };
+    const float *from = reinterpret_cast<const float *>(x.x + row * x.stride) + k;
+    const float scale = x.norm && row < x.m ? x.scale[row % 8] : 0.0f;
     GPU_UNROLL
-    for (int i = 0; i < V; i++) {
+    for (int i = 0; i < V; i += N) {
         const int at = i / RUN * STEP + i % RUN;
-        v[i] = row < x.m && k + at < x.k ? reinterpret_cast<const float *>(from)[at] : 0.0f;
-    }
-    if (x.norm && row < x.m) {
-        const float scale = x.scale[row % 8];
-        GPU_UNROLL
-        for (int i = 0; i < V; i++) {
-            const int at = i / RUN * STEP + i % RUN;
-            if (k + at < x.k)
-                v[i] = norm_of(v[i], scale, x.norm[k + at]);
+        const int64_t left = row < x.m ? x.k - k - at : 0;
+        linear_next<N>(from + at, left, v + i);
+        float w[N];
+        if (x.norm) {
+            linear_next<N>(x.norm + k + at, left, w);
+            GPU_UNROLL
+            for (int j = 0; j < N; j++)
+                v[i + j] = norm_of(v[i + j], scale, w[j]);
         }
-    }
-    if (x.up == 0)
-        return;
-    GPU_UNROLL
-    for (int i = 0; i < V; i++) {
-        const int at = i / RUN * STEP + i % RUN;
-        if (row < x.m && k + at < x.k)
-            v[i] = linear_silu(v[i]) * reinterpret_cast<const float *>(from + x.up)[at];
+        if (x.up) {
+            linear_next<N>(from + x.up / 4 + at, left, w);
+            GPU_UNROLL
+            for (int j = 0; j < N; j++)
+                v[i + j] = linear_silu(v[i + j]) * w[j];
+        }
     }
 }
 
@@ -85,9 +121,9 @@ GPU_FN float linear_power(float top)
 }
 
 /* Writes this lane's 16 numbers times `down`. */
-template <bool BF16> GPU_FN void linear_put_half(const float (&v)[16], float down, uint8_t *to)
+template <bool BF16>
+GPU_FN void linear_put_half(const linear_spot &s, const float (&v)[16], float down)
 {
-    const int lane = threadIdx.x & 31;
     uint32_t out[8];
     GPU_UNROLL
     for (int i = 0; i < 8; i++) {
@@ -95,43 +131,45 @@ template <bool BF16> GPU_FN void linear_put_half(const float (&v)[16], float dow
         out[i] =
             BF16 ? linear_bits(__floats2bfloat162_rn(a, b)) : linear_bits(__floats2half2_rn(a, b));
     }
-    reinterpret_cast<uint4 *>(to)[lane] = make_uint4(out[0], out[1], out[2], out[3]);
-    reinterpret_cast<uint4 *>(to)[32 + lane] = make_uint4(out[4], out[5], out[6], out[7]);
+    if (!s.to)
+        return;
+    reinterpret_cast<uint4 *>(s.to)[s.at] = make_uint4(out[0], out[1], out[2], out[3]);
+    reinterpret_cast<uint4 *>(s.to)[s.lanes + s.at] = make_uint4(out[4], out[5], out[6], out[7]);
 }
 
 /* `down` multiplies this lane's row. */
 template <bool BF16>
-GPU_FN void linear_piece_half(const linear_rows &x, int m_tile, int chunk, float down, uint8_t *to)
+GPU_FN void linear_piece_half(const linear_rows &x, const linear_spot &s, float down)
 {
-    const int lane = threadIdx.x & 31, row = m_tile * 8 + (lane >> 2);
     float v[16];
-    linear_take<16, 16, 16>(x, row, static_cast<int64_t>(chunk) * 64 + 16 * (lane & 3), v);
-    linear_put_half<BF16>(v, down, to);
+    linear_take<16, 16, 16>(x, s.row, static_cast<int64_t>(s.chunk) * 64 + 16 * (threadIdx.x & 3),
+                            v);
+    linear_put_half<BF16>(s, v, down);
 }
 
-GPU_FN void linear_piece_scaled(const linear_rows &x, int m_tile, int chunk, uint8_t *to)
+GPU_FN void linear_piece_scaled(const linear_rows &x, const linear_spot &s)
 {
-    const int lane = threadIdx.x & 31, row = m_tile * 8 + (lane >> 2);
+    const int t = threadIdx.x & 3;
     float v[16], top = 0;
-    linear_take<16, 16, 16>(x, row, static_cast<int64_t>(chunk) * 64 + 16 * (lane & 3), v);
+    linear_take<16, 16, 16>(x, s.row, static_cast<int64_t>(s.chunk) * 64 + 16 * t, v);
     GPU_UNROLL
     for (int i = 0; i < 16; i++)
         top = fmaxf(top, fabsf(v[i]));
     top = fmaxf(top, __shfl_xor_sync(GPU_ALL, top, 1));
     top = fmaxf(top, __shfl_xor_sync(GPU_ALL, top, 2));
     const float scale = linear_power(top);
-    linear_put_half<false>(v, 1.0f / scale, to);
-    if ((lane & 3) == 0)
-        reinterpret_cast<float *>(to + X_BYTES_HALF)[lane >> 2] = scale;
+    linear_put_half<false>(s, v, 1.0f / scale);
+    if (s.to && t == 0)
+        reinterpret_cast<float *>(s.to + 32 * s.lanes)[s.at >> 2] = scale;
 }
 
-GPU_FN void linear_piece_ints(const linear_rows &x, int m_tile, int chunk, uint8_t *to)
+GPU_FN void linear_piece_ints(const linear_rows &x, const linear_spot &s)
 {
-    const int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3, row = m_tile * 8 + g;
-    const int64_t k0 = static_cast<int64_t>(chunk) * 64 + 4 * t;
+    const int t = threadIdx.x & 3, g = s.at >> 2;
+    const int64_t k0 = static_cast<int64_t>(s.chunk) * 64 + 4 * t;
     for (int group = 0; group < 2; group++) {
         float v[8], top = 0;
-        linear_take<8, 4, 16>(x, row, k0 + group * 32, v);
+        linear_take<8, 4, 16>(x, s.row, k0 + group * 32, v);
         GPU_UNROLL
         for (int i = 0; i < 8; i++)
             top = fmaxf(top, fabsf(v[i]));
@@ -152,12 +190,15 @@ GPU_FN void linear_piece_ints(const linear_rows &x, int m_tile, int chunk, uint8
             sum[i] += __shfl_xor_sync(GPU_ALL, sum[i], 2);
         }
         const float d = inv > 0 ? top / 127 : 0;
-        reinterpret_cast<uint2 *>(to)[group * 32 + lane] = make_uint2(q[0], q[1]);
+        if (!s.to)
+            continue;
+        uint8_t *scales = s.to + 16 * s.lanes;
+        reinterpret_cast<uint2 *>(s.to)[group * s.lanes + s.at] = make_uint2(q[0], q[1]);
         if (t == 0) {
-            reinterpret_cast<float *>(to + 512)[group * 8 + g] = d;
-            reinterpret_cast<float *>(to + 576)[group * 8 + g] =
+            reinterpret_cast<float *>(scales)[group * 8 + g] = d;
+            reinterpret_cast<float *>(scales + 64)[group * 8 + g] =
                 d * static_cast<float>(sum[0] + sum[1]);
-            reinterpret_cast<short2 *>(to + 640)[group * 8 + g] = make_short2(sum[0], sum[1]);
+            reinterpret_cast<short2 *>(scales + 128)[group * 8 + g] = make_short2(sum[0], sum[1]);
         }
     }
 }

@@ -255,6 +255,44 @@ static void test_norm(void **state)
         }
 }
 
+/* Few rows are one launch however long they are, with a norm or a glu before too: each block makes
+ * its own x. K as in models of 8B and 70B, not split, with the shared memory of sm_80. */
+static void test_one_launch(void **state)
+{
+    static const enum dtype types[] = {DT_BF16, DT_Q8_0, DT_Q4_K, DT_F8_E4M3};
+    static const struct shape shapes[] = {
+        {1, 16, 4096, 0}, {1, 16, 8192, 0}, {1, 16, 14336, 0}, {2, 16, 8192, 0}, {4, 16, 4096, 0}};
+    struct gpu_params one = {GPU_PATH_SKINNY, 1, 1, gpu_stages(q.cc), 1, NULL};
+    (void)state;
+    if (simt_real() || simt_slow())
+        return; /* the emulator counts */
+    q.smem_max = 163 << 10;
+    q.plan.forced = &one;
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        for (size_t j = 0; j < sizeof shapes / sizeof *shapes; j++) {
+            const struct shape s = shapes[j];
+            struct product o = {0};
+            if (s.m > (types[i] == DT_BF16 ? 4 : types[i] == DT_Q4_K ? 1 : 2))
+                continue; /* x would be too much of what is read */
+            product_open(&o, types[i], s);
+            long before = simt_counts().kernels;
+            product_run(&q, &o);
+            assert_int_equal(simt_counts().kernels - before, 1);
+            product_compare(&o, dtype_info(types[i])->ints ? 0 : product_tolerance(types[i]),
+                            dtype_info(types[i])->name);
+            product_close(&o);
+            before = simt_counts().kernels;
+            product_norm(&q, types[i], s); /* rmsnorm, linear; two parts in one each */
+            assert_int_equal(simt_counts().kernels - before, 4);
+            before = simt_counts().kernels;
+            if (s.m == 1) {
+                product_glu(&q, types[i], s); /* glu, linear; both in one */
+                assert_int_equal(simt_counts().kernels - before, 3);
+            }
+        }
+    q.plan.forced = NULL;
+}
+
 /* Magnitudes at both ends: f16 weights see x beyond f16's range, blocks of zeros, tiny blocks. */
 static void test_range(void **state)
 {
@@ -341,6 +379,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_glu, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_norm, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_norm, open_small, close_queue),
+        cmocka_unit_test_setup_teardown(test_one_launch, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_range, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_scratch, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_split, open_small, close_queue),

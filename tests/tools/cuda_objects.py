@@ -23,13 +23,12 @@ MOST_REGISTERS = 255  # the hardware's own limit; what is above spills
 # sm_75 multiplies bf16 by shuffles, with no claim to speed: spills there are allowed.
 SPILLS_ON = ['75']
 # Kernels by a part of their mangled name, and the instructions each must hold; on which targets.
-# linear_skinny has rings of 4 stages, of 2 for sm_75; the other ring's body is left out of a target.
 SINCE_80 = ['80', '86', '87', '89', '90a', '100f', '110f', '120f']
 EXPECT = [
-    (r'linear_skinnyI1[13]linear_(half|floats).*ELi4E(Lb[01]E)+Ev', ['HMMA', 'LDGSTS'], SINCE_80),
-    (r'linear_skinnyI11linear_(ints|any).*ELi4E(Lb[01]E)+Ev', ['IMMA', 'LDGSTS'], SINCE_80),
-    (r'linear_skinnyI11linear_halfILb0.*ELi2E(Lb[01]E)+Ev', ['HMMA'], ['75']),
-    (r'linear_skinnyI11linear_(ints|any).*ELi2E(Lb[01]E)+Ev', ['IMMA'], ['75']),
+    (r'linear_skinnyI1[13]linear_(half|floats)', ['HMMA', 'LDGSTS'], SINCE_80),
+    (r'linear_skinnyI11linear_(ints|any)', ['IMMA', 'LDGSTS'], SINCE_80),
+    (r'linear_skinnyI11linear_halfILb0', ['HMMA'], ['75']),
+    (r'linear_skinnyI11linear_(ints|any)', ['IMMA'], ['75']),
     (r'linear_wideI9mma8_ints', ['IMMA', 'LDGSTS'], SINCE_80),
     (r'linear_wideI9mma8_ints', ['IMMA'], ['75']),
     # e4m3: sm_90 and sm_100 have it for wgmma and tcgen05 alone, and multiply it as f16 here.
