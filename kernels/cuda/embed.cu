@@ -91,9 +91,38 @@ struct Nf4 {
     }
 };
 
-template <class Format> static __global__ void embed_kernel(struct op_embed a)
+/* Formats of tables in rows. */
+#define EMBED_FORMATS(X)                                                                           \
+    X(DT_F32, F32)                                                                                 \
+    X(DT_F16, F16)                                                                                 \
+    X(DT_BF16, Bf16)                                                                               \
+    X(DT_Q8_0, Q8_0)                                                                               \
+    X(DT_Q4_0, Q4_0)                                                                               \
+    X(DT_Q4_1, Q4_1)                                                                               \
+    X(DT_Q5_0, Q5_0)                                                                               \
+    X(DT_Q5_1, Q5_1)                                                                               \
+    X(DT_Q4_K, Q4_k)                                                                               \
+    X(DT_Q5_K, Q5_k)                                                                               \
+    X(DT_Q6_K, Q6_k)                                                                               \
+    X(DT_F8_E4M3, F8E4m3)                                                                          \
+    X(DT_NF4, Nf4)
+
+template <class Format> GPU_FN void embed_row(const void *row, int64_t k, float scale, float *y)
+{
+    GPU_UNROLL_BY(1)
+    for (int64_t i = threadIdx.x; i < k / Format::N; i += THREADS) {
+        Format::decode(row, i, y);
+        for (int j = 0; scale != 1 && j < Format::N; j++)
+            y[i * Format::N + j] *= scale;
+    }
+}
+
+/* One kernel for all formats: it is bound by its launch. */
+static __global__ void __launch_bounds__(THREADS) embed_kernel(struct op_embed a)
 {
     const int64_t r = blockIdx.x, k = a.table.shape[1];
+    gpu_let_next();
+    gpu_wait_earlier();
     if (!is_live(a.r.live, r))
         return;
     float *y = row_of<float>(a.y, r);
@@ -101,57 +130,37 @@ template <class Format> static __global__ void embed_kernel(struct op_embed a)
     if (token == TOKEN_FROM_SLOT)
         token = a.last[a.r.seq_slot[a.r.row_seq[r]]];
     if (token < 0) {
-        const float *x = row_of<const float>(a.rows, ~token);
-        for (int64_t i = threadIdx.x; i < k; i += THREADS)
-            y[i] = a.scale * x[i];
+        embed_row<F32>(row_of<const float>(a.rows, ~token), k, a.scale, y);
         return;
     }
     const void *row = row_of<const char>(a.table, token);
-    for (int64_t i = threadIdx.x; i < k / Format::N; i += THREADS) {
-        Format::decode(row, i, y);
-        for (int j = 0; a.scale != 1 && j < Format::N; j++)
-            y[i * Format::N + j] *= a.scale;
+    switch (a.table.dtype) {
+#define CASE(type, Format)                                                                         \
+    case type:                                                                                     \
+        embed_row<Format>(row, k, a.scale, y);                                                     \
+        break;
+        EMBED_FORMATS(CASE)
+#undef CASE
     }
-}
-
-typedef void embed_fn(struct op_embed);
-
-static const struct {
-    enum dtype type;
-    embed_fn *run;
-} kernels[] = {
-    {DT_F32, embed_kernel<F32>},   {DT_F16, embed_kernel<F16>},
-    {DT_BF16, embed_kernel<Bf16>}, {DT_Q8_0, embed_kernel<Q8_0>},
-    {DT_Q4_0, embed_kernel<Q4_0>}, {DT_Q4_1, embed_kernel<Q4_1>},
-    {DT_Q5_0, embed_kernel<Q5_0>}, {DT_Q5_1, embed_kernel<Q5_1>},
-    {DT_Q4_K, embed_kernel<Q4_k>}, {DT_Q5_K, embed_kernel<Q5_k>},
-    {DT_Q6_K, embed_kernel<Q6_k>}, {DT_F8_E4M3, embed_kernel<F8E4m3>},
-    {DT_NF4, embed_kernel<Nf4>},
-};
-
-static embed_fn *kernel_of(int type)
-{
-    for (const auto &k : kernels)
-        if (k.type == type)
-            return k.run;
-    return nullptr;
 }
 
 bool cuda_embeds(enum dtype type)
 {
-    return kernel_of(type) != nullptr;
+#define IS(t, Format) type == t ||
+    return EMBED_FORMATS(IS) false;
+#undef IS
 }
 
 enum status cuda_embed(struct cuda_queue *q, const struct op_embed *a)
 {
-    embed_fn *run = kernel_of(a->table.dtype);
     if (a->table.layout == LAYOUT_PANEL)
         return cuda_panel_embed(q, a);
-    if (!run || a->table.layout != LAYOUT_ROWS)
+    if (!cuda_embeds(static_cast<enum dtype>(a->table.dtype)) || a->table.layout != LAYOUT_ROWS)
         return fail(ERR_UNSUPPORTED, "cuda: op embed of type %d, layout %d", a->table.dtype,
                     a->table.layout);
     if (a->r.rows == 0)
         return OK;
     const dim3 grid(static_cast<unsigned>(a->r.rows));
-    return cuda_check(gpu_launch(run, grid, THREADS, 0, q->stream, *a), "embed");
+    return cuda_check(gpu_launch_early({q->stream, q->early}, embed_kernel, grid, THREADS, 0, *a),
+                      "embed");
 }
