@@ -10,6 +10,8 @@ static __global__ void conv1d_kernel(struct op_conv1d a)
 {
     const int64_t n = a.x.shape[1], c = static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x;
     const int k = static_cast<int>(a.w.shape[1]), s = static_cast<int>(blockIdx.y);
+    gpu_let_next();
+    gpu_wait_earlier();
     if (c >= n || (a.r.live && s >= a.r.live[1]))
         return;
     const int first = a.r.seq_start[s], end = a.r.seq_start[s + 1];
@@ -40,5 +42,6 @@ enum status cuda_conv1d(struct cuda_queue *q, const struct op_conv1d *a)
                     static_cast<unsigned>(a->r.seqs));
     if (a->r.rows == 0 || a->r.seqs == 0)
         return OK;
-    return cuda_check(gpu_launch(conv1d_kernel, grid, THREADS, 0, q->stream, *a), "conv1d");
+    return cuda_check(gpu_launch_early({q->stream, q->early}, conv1d_kernel, grid, THREADS, 0, *a),
+                      "conv1d");
 }

@@ -94,6 +94,8 @@ GPU_FN void decode_group(const panel_format &f, const uint8_t *tile, int r, int 
 static __global__ void __launch_bounds__(THREADS, 4) panel_rows(struct op_embed a, panel_format f)
 {
     const int64_t r = blockIdx.x, k = a.table.shape[1], chunks = (k + PANEL_COLS - 1) / PANEL_COLS;
+    gpu_let_next();
+    gpu_wait_earlier();
     if (a.r.live && r >= a.r.live[0])
         return;
     float *y = reinterpret_cast<float *>(static_cast<char *>(a.y.data) + r * a.y.stride[0]);
@@ -121,6 +123,7 @@ enum status cuda_panel_embed(struct cuda_queue *q, const struct op_embed *a)
     if (!f)
         return fail(ERR_UNSUPPORTED, "embed: %s has no panels",
                     dtype_info(static_cast<enum dtype>(a->table.dtype))->name);
-    return cuda_check(gpu_launch(panel_rows, a->y.shape[0], THREADS, 0, q->stream, *a, *f),
-                      "embed");
+    return cuda_check(
+        gpu_launch_early({q->stream, q->early}, panel_rows, a->y.shape[0], THREADS, 0, *a, *f),
+        "embed");
 }

@@ -35,6 +35,8 @@ __global__ void __launch_bounds__(FP8_THREADS) fp8_weights(fp8_args a)
     const int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
     const int64_t at = (static_cast<int64_t>(blockIdx.x) * FP8_THREADS + threadIdx.x) >> 5;
     const int64_t tile = at / a.chunks, chunk = at % a.chunks, width = a.chunks * 64;
+    gpu_let_next();
+    gpu_wait_earlier();
     if (tile >= a.tiles)
         return;
     const uint8_t *from = a.w + ((a.first + tile) * a.chunks + chunk) * F::TILE;
@@ -65,6 +67,8 @@ __global__ void __launch_bounds__(FP8_THREADS) fp8_finish(fp8_end a)
 {
     const int64_t row = blockIdx.x;
     const int64_t col = static_cast<int64_t>(blockIdx.y) * FP8_THREADS + threadIdx.x;
+    gpu_let_next();
+    gpu_wait_earlier();
     if (col >= a.n)
         return;
     float v = a.sums[row * a.sums_stride + col] * a.row[row] * a.col[col] * a.factor;
@@ -142,8 +146,9 @@ static enum status fp8_part(cuda_queue *q, const linear_op *a, const fp8_plan *p
     const fp8_args w = {static_cast<const uint8_t *>(a->w.data), p->w, p->w_scale, chunks,
                         static_cast<int>(at / PANEL_ROWS),       tiles};
     const int64_t warps = static_cast<int64_t>(tiles) * chunks;
-    TRY(cuda_check(gpu_launch(fp8_weights, (warps * 32 + FP8_THREADS - 1) / FP8_THREADS,
-                              FP8_THREADS, 0, q->stream, w),
+    TRY(cuda_check(gpu_launch_early({q->stream, q->early}, fp8_weights,
+                                    (warps * 32 + FP8_THREADS - 1) / FP8_THREADS, FP8_THREADS, 0,
+                                    w),
                    "linear"));
     lt_product o = {};
     o.type = CUDA_R_8F_E4M3;
@@ -170,7 +175,8 @@ static enum status fp8_part(cuda_queue *q, const linear_op *a, const fp8_plan *p
     e.add_stride = a->add.stride[0] / number;
     e.factor = linear_factor(&a->w);
     const dim3 grid(m, (n + FP8_THREADS - 1) / FP8_THREADS);
-    return cuda_check(gpu_launch(fp8_finish, grid, FP8_THREADS, 0, q->stream, e), "linear");
+    return cuda_check(gpu_launch_early({q->stream, q->early}, fp8_finish, grid, FP8_THREADS, 0, e),
+                      "linear");
 }
 
 enum status linear_by_fp8(cuda_queue *q, const linear_op *a)

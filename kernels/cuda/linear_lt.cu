@@ -64,6 +64,8 @@ template <class From, class T> __global__ void __launch_bounds__(THREADS) lt_row
 {
     const int row = blockIdx.x;
     const int64_t k = (static_cast<int64_t>(blockIdx.y) * THREADS + threadIdx.x) * EIGHT;
+    gpu_let_next();
+    gpu_wait_earlier();
     if (k >= a.width)
         return;
     const From *x = reinterpret_cast<const From *>(a.from + row * a.stride);
@@ -94,6 +96,8 @@ __global__ void __launch_bounds__(NORM_SHARES * 32)
 {
     __shared__ float part[NORM_SHARES];
     const int row = blockIdx.x;
+    gpu_let_next();
+    gpu_wait_earlier();
     const bool live = row < linear_live(a.live, a.first, a.m);
     const float *x = reinterpret_cast<const float *>(a.from + row * a.stride);
     const float sum = live ? norm_share(x, a.k, threadIdx.x >> 5) : 0.0f;
@@ -115,7 +119,7 @@ __global__ void __launch_bounds__(NORM_SHARES * 32)
 template <class From, class T> static cudaError_t to_rows(const cuda_queue *q, const rows_args &a)
 {
     const dim3 grid(a.m, (a.width / EIGHT + THREADS - 1) / THREADS);
-    return gpu_launch(lt_rows<From, T>, grid, THREADS, 0, q->stream, a);
+    return gpu_launch_early({q->stream, q->early}, lt_rows<From, T>, grid, THREADS, 0, a);
 }
 
 /* --- panels to rows */
@@ -146,6 +150,8 @@ __global__ void __launch_bounds__(UNPACK_THREADS) lt_unpack(unpack_args a)
     const int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
     const int64_t at = (static_cast<int64_t>(blockIdx.x) * UNPACK_THREADS + threadIdx.x) >> 5;
     const int64_t tile = at / a.chunks, chunk = at % a.chunks, width = a.chunks * 64;
+    gpu_let_next();
+    gpu_wait_earlier();
     if (tile >= a.tiles)
         return;
     const uint8_t *from = a.w + ((a.first + tile) * a.chunks + chunk) * F::TILE;
@@ -209,6 +215,8 @@ __global__ void __launch_bounds__(THREADS) lt_finish(finish_args a)
 {
     const int64_t row = blockIdx.x;
     const int64_t col = static_cast<int64_t>(blockIdx.y) * THREADS + threadIdx.x;
+    gpu_let_next();
+    gpu_wait_earlier();
     if (col >= a.n)
         return;
     float v = a.from[row * a.from_stride + col] * a.scale[row] * a.factor;
@@ -282,8 +290,9 @@ static cudaError_t weights(const cuda_queue *q, const linear_op *a, const struct
                            static_cast<int>(first), tiles};
     const int64_t blocks =
         (static_cast<int64_t>(tiles) * chunks * 32 + UNPACK_THREADS - 1) / UNPACK_THREADS;
-    return gpu_launch(unpack_of(static_cast<enum dtype>(a->w.dtype), p->f16), dim3(blocks),
-                      UNPACK_THREADS, 0, q->stream, u);
+    return gpu_launch_early({q->stream, q->early},
+                            unpack_of(static_cast<enum dtype>(a->w.dtype), p->f16), dim3(blocks),
+                            UNPACK_THREADS, 0, u);
 }
 
 /* Rows [first, first + m) of x as rows of the multiplied type. */
@@ -301,7 +310,8 @@ static cudaError_t inputs(const cuda_queue *q, const linear_op *a, const struct 
                          static_cast<int>(first),
                          m};
     if (a->norm)
-        return gpu_launch(lt_norm, m, NORM_SHARES * 32, 0, q->stream, r, a->norm, a->eps);
+        return gpu_launch_early({q->stream, q->early}, lt_norm, m, NORM_SHARES * 32, 0, r, a->norm,
+                                a->eps);
     if (!p->f16)
         return to_rows<float, __nv_bfloat16>(q, r);
     const cudaError_t e = linear_row_scale(q, a, first, m, p->scale);
@@ -334,7 +344,8 @@ enum status linear_lt_finish(const cuda_queue *q, const linear_op *a, const line
     f.add = a->add.data ? static_cast<const float *>(tensor_row(&a->add, s.first)) + s.at : nullptr;
     f.factor = linear_factor(&a->w);
     const dim3 grid(s.m, (s.n + THREADS - 1) / THREADS);
-    return cuda_check(gpu_launch(lt_finish, grid, THREADS, 0, q->stream, f), "linear");
+    return cuda_check(gpu_launch_early({q->stream, q->early}, lt_finish, grid, THREADS, 0, f),
+                      "linear");
 }
 
 /* The same rows of y, by parts of W. */

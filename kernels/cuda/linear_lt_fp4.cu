@@ -38,6 +38,8 @@ __global__ void __launch_bounds__(THREADS) fp4_weights(fp4_args a)
     const int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
     const int64_t at = (static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x) >> 5;
     const int64_t tile = at / a.wide, chunk = at % a.wide, width = a.wide * 32;
+    gpu_let_next();
+    gpu_wait_earlier();
     const bool there = tile < a.tiles && chunk < a.chunks;
     const uint8_t *from = a.w + ((a.first + tile) * a.chunks + chunk) * a.tile_bytes;
     uint8_t *to = a.to + (tile * 16 + g) * width + chunk * 32 + 4 * t;
@@ -163,8 +165,9 @@ static enum status fp4_part(cuda_queue *q, const linear_op *a, const fp4_plan *p
     w.chunks = static_cast<int>(cuda_panel_chunks(a->w.shape[1]));
     w.wide = static_cast<int>(p->width / PANEL_COLS);
     const int64_t warps = p->cols / PANEL_ROWS * w.wide;
-    TRY(cuda_check(gpu_launch(fp4_weights, warps * 32 / THREADS, THREADS, 0, q->stream, w),
-                   "linear"));
+    TRY(cuda_check(
+        gpu_launch_early({q->stream, q->early}, fp4_weights, warps * 32 / THREADS, THREADS, 0, w),
+        "linear"));
     const lt_product o = fp4_product(p);
     TRY(lt_multiply(q->lt, &o, p->workspace, q->limits->workspace, q->stream));
     return linear_lt_finish(q, a, {p->sums, p->cols, p->row, first, m, at, n});

@@ -126,7 +126,7 @@ struct mma8_ints : linear_ints<BITS, SIGN, SCALES> {
 
 /* --- host */
 
-typedef cudaError_t run_fn(const linear_args &, cudaStream_t);
+typedef cudaError_t run_fn(const linear_args &, gpu_after);
 
 /* clang-format off */
 static const struct {
@@ -144,6 +144,6 @@ cudaError_t linear_run_mma8(enum dtype t, const linear_args &a, const linear_sha
 {
     for (auto &row : table)
         if (row.type == t)
-            return row.run[s.nt > WIDE_NT](a, s.stream);
+            return row.run[s.nt > WIDE_NT](a, {s.stream, s.early});
     return cudaErrorInvalidValue;
 }

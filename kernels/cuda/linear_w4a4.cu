@@ -107,8 +107,8 @@ static enum status some_rows(struct cuda_queue *q, const linear_op *a, int64_t f
     o.m_tiles = tiles;
     o.n_tiles = static_cast<int>((a->w.shape[0] + PANEL_ROWS - 1) / PANEL_ROWS);
     o.chunks = o.per_split = static_cast<int>(chunks);
-    return cuda_check(nv ? wide_launch<w4a4<PANEL_E4>, W4A4_WM>(o, q->stream)
-                         : wide_launch<w4a4<PANEL_E8>, W4A4_WM>(o, q->stream),
+    return cuda_check(nv ? wide_launch<w4a4<PANEL_E4>, W4A4_WM>(o, {q->stream, q->early})
+                         : wide_launch<w4a4<PANEL_E8>, W4A4_WM>(o, {q->stream, q->early}),
                       "linear");
 }
 

@@ -45,6 +45,8 @@ __global__ void __launch_bounds__(LINEAR_WARPS * 32 * WM, G::BLOCKS) linear_wide
     }
     constexpr int BYTES = WIDE_TILES * G::TILE + WM * WIDE_NT * G::X;
     GPU_DYN_SHARED(uint8_t, ring); /* [WIDE_STAGES][tiles of W | pieces of x] */
+    gpu_let_next();
+    gpu_wait_earlier();
     const int m = linear_live(a.live, a.first, a.m);
     const int m_tile = blockIdx.x * WM * WIDE_NT, n_tile = blockIdx.y * WIDE_TILES;
     if (m_tile * 8 >= m)
@@ -75,7 +77,7 @@ __global__ void __launch_bounds__(LINEAR_WARPS * 32 * WM, G::BLOCKS) linear_wide
 
 /* --- host */
 
-template <class G, int WM> static cudaError_t wide_launch(const linear_args &a, cudaStream_t stream)
+template <class G, int WM> static cudaError_t wide_launch(const linear_args &a, gpu_after after)
 {
     const int bytes = WIDE_STAGES * (WIDE_TILES * G::TILE + WM * WIDE_NT * G::X);
     const dim3 grid((a.m_tiles + WM * WIDE_NT - 1) / (WM * WIDE_NT),
@@ -87,7 +89,7 @@ template <class G, int WM> static cudaError_t wide_launch(const linear_args &a, 
         if (e != cudaSuccess)
             return e;
     }
-    return gpu_launch(kernel, grid, LINEAR_WARPS * 32 * WM, bytes, stream, a);
+    return gpu_launch_early(after, kernel, grid, LINEAR_WARPS * 32 * WM, bytes, a);
 }
 
 #endif

@@ -40,6 +40,8 @@ static __global__ void __launch_bounds__(THREADS) quant_fp4_row(struct quant_row
     const bool nv = a.kind == QUANT_NVFP4;
     const int row = blockIdx.x, lane = threadIdx.x & 31, block = nv ? 16 : 32;
     const int64_t m_tiles = gridDim.x / 8, blocks = a.width / block;
+    gpu_let_next();
+    gpu_wait_earlier();
     const linear_rows x = {a.x, a.stride, a.k, linear_live(a.live, a.first, a.m), a.up};
     float top = 0, v[FOUR];
     for (int64_t k = threadIdx.x * FOUR; k < a.k; k += THREADS * FOUR) {
@@ -93,7 +95,7 @@ enum status cuda_quant_fp4(const struct cuda_queue *q, const struct quant_rows *
     if (a->width % whole != 0 || a->width < a->k || (a->m + a->pad) % rows != 0)
         return fail(ERR_INTERNAL, "quant_fp4: %lld columns and %d rows as %lld and %d",
                     (long long)a->k, a->m, (long long)a->width, a->m + a->pad);
-    return cuda_check(gpu_launch(quant_fp4_row, a->m + a->pad, THREADS,
-                                 THREADS / 32 * sizeof(float), q->stream, *a),
+    return cuda_check(gpu_launch_early({q->stream, q->early}, quant_fp4_row, a->m + a->pad, THREADS,
+                                       THREADS / 32 * sizeof(float), *a),
                       "quant_fp4");
 }

@@ -36,6 +36,8 @@ static __global__ void __launch_bounds__(THREADS) quant_row(struct quant_rows a)
     GPU_DYN_SHARED(float, part); /* [warps] */
     const float most = KIND == QUANT_E4M3 ? 448.0f : 127.0f;
     const int row = blockIdx.x;
+    gpu_let_next();
+    gpu_wait_earlier();
     const int m = a.live && *a.live - a.first < a.m ? *a.live - a.first : a.m;
     const linear_rows x = {a.x, a.stride, a.k, m, a.up};
     float top = 0, v[FOUR];
@@ -69,7 +71,8 @@ enum status cuda_quant_rows(const struct cuda_queue *q, const struct quant_rows 
         return fail(ERR_INTERNAL, "quant_rows: %lld columns in rows of %lld bytes", (long long)a->k,
                     (long long)a->width);
     return cuda_check(
-        gpu_launch(a->kind == QUANT_E4M3 ? quant_row<QUANT_E4M3> : quant_row<QUANT_S8>,
-                   a->m + a->pad, THREADS, THREADS / 32 * sizeof(float), q->stream, *a),
+        gpu_launch_early({q->stream, q->early},
+                         a->kind == QUANT_E4M3 ? quant_row<QUANT_E4M3> : quant_row<QUANT_S8>,
+                         a->m + a->pad, THREADS, THREADS / 32 * sizeof(float), *a),
         "quant_rows");
 }

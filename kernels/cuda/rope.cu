@@ -35,6 +35,8 @@ GPU_FN void rotate(const struct rotation &rot, int32_t pos, float *x)
 static __global__ void rope_kernel(struct op_rope a)
 {
     const int64_t r = blockIdx.x, h = blockIdx.y;
+    gpu_let_next();
+    gpu_wait_earlier();
     if (!is_live(a.r.live, r))
         return;
     const struct rotation rot = {a.inv_freq, a.n_freq, a.neox, a.factor};
@@ -46,7 +48,8 @@ enum status cuda_rope(struct cuda_queue *q, const struct op_rope *a)
     const dim3 grid(static_cast<unsigned>(a->r.rows), static_cast<unsigned>(a->x.shape[1]));
     if (a->r.rows == 0)
         return OK;
-    return cuda_check(gpu_launch(rope_kernel, grid, THREADS, 0, q->stream, *a), "rope");
+    return cuda_check(gpu_launch_early({q->stream, q->early}, rope_kernel, grid, THREADS, 0, *a),
+                      "rope");
 }
 
 /* --- kv_write */
@@ -78,6 +81,8 @@ static __global__ void kv_write_kernel(struct op_kv_write a)
 {
     const int64_t r = blockIdx.x;
     const int h = static_cast<int>(blockIdx.y);
+    gpu_let_next();
+    gpu_wait_earlier();
     if (!is_live(a.r.live, r))
         return;
     const int pos = a.r.pos[r], slot = a.r.seq_slot[a.r.row_seq[r]];
@@ -91,7 +96,8 @@ enum status cuda_kv_write(struct cuda_queue *q, const struct op_kv_write *a)
     const dim3 grid(static_cast<unsigned>(a->r.rows), static_cast<unsigned>(a->kv.n_head));
     if (a->r.rows == 0)
         return OK;
-    return cuda_check(gpu_launch(kv_write_kernel, grid, THREADS, 0, q->stream, *a), "kv_write");
+    return cuda_check(
+        gpu_launch_early({q->stream, q->early}, kv_write_kernel, grid, THREADS, 0, *a), "kv_write");
 }
 
 /* --- rope_kv: blocks of q heads, then of k heads, then of v heads */

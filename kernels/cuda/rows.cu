@@ -106,6 +106,8 @@ static __global__ void columns_kernel(struct op_columns a)
 {
     const int64_t r = blockIdx.x;
     const int64_t i = static_cast<int64_t>(blockIdx.y) * THREADS + threadIdx.x;
+    gpu_let_next();
+    gpu_wait_earlier();
     if (i < a.y.shape[1] && is_live(a.live, r))
         row_of<float>(a.y, r)[i] = row_of<const float>(a.x, r)[a.index[i]];
 }
@@ -114,8 +116,8 @@ enum status cuda_columns(struct cuda_queue *q, const struct op_columns *a)
 {
     if (a->y.shape[0] == 0)
         return OK;
-    return cuda_check(gpu_launch(columns_kernel, grid_of(a->y.shape[0], a->y.shape[1]), THREADS, 0,
-                                 q->stream, *a),
+    return cuda_check(gpu_launch_early({q->stream, q->early}, columns_kernel,
+                                       grid_of(a->y.shape[0], a->y.shape[1]), THREADS, 0, *a),
                       "columns");
 }
 

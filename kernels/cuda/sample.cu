@@ -382,6 +382,8 @@ static __global__ void __launch_bounds__(THREADS, 1) sample_kernel(struct op_sam
     GPU_DYN_SHARED(struct Shared, s);
     const int64_t r = blockIdx.x;
     const int n = static_cast<int>(a.logits.shape[1]);
+    gpu_let_next();
+    gpu_wait_earlier();
     if (!is_live(a.n_live, r))
         return;
     const struct sample_row want = a.row[r];
@@ -424,8 +426,9 @@ enum status cuda_sample(struct cuda_queue *q, const struct op_sample *a)
                     static_cast<long long>(a->logits.shape[1]));
     if (a->logits.shape[0] == 0)
         return OK;
-    return cuda_check(gpu_launch(sample_kernel, dim3(static_cast<unsigned>(a->logits.shape[0])),
-                                 THREADS, sizeof(struct Shared), q->stream, *a),
+    return cuda_check(gpu_launch_early({q->stream, q->early}, sample_kernel,
+                                       dim3(static_cast<unsigned>(a->logits.shape[0])), THREADS,
+                                       sizeof(struct Shared), *a),
                       "sample");
 }
 
@@ -433,6 +436,8 @@ enum status cuda_sample(struct cuda_queue *q, const struct op_sample *a)
 static __global__ void count_kernel(struct op_count a)
 {
     const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+    gpu_let_next();
+    gpu_wait_earlier();
     if (i >= a.n)
         return;
     unsigned short *c = reinterpret_cast<unsigned short *>(&a.counts[a.token[i]]);
@@ -450,7 +455,7 @@ enum status cuda_count(struct cuda_queue *q, const struct op_count *a)
 {
     if (a->n == 0)
         return OK;
-    return cuda_check(gpu_launch(count_kernel, dim3(static_cast<unsigned>((a->n + 127) / 128)), 128,
-                                 0, q->stream, *a),
+    return cuda_check(gpu_launch_early({q->stream, q->early}, count_kernel,
+                                       dim3(static_cast<unsigned>((a->n + 127) / 128)), 128, 0, *a),
                       "count");
 }
