@@ -78,8 +78,12 @@ CUDA_SRC := kernels/cuda/linear_ints.cu \
 CUDA_OBJ := $(patsubst %,$(K)/%.o,$(basename $(CUDA_SRC)))
 CUDA_LDLIBS := -L$(CUDA_HOME)/lib64 -L$(CUDA_HOME)/lib -lcudart_static -ldl -lrt -Wl,-Bstatic -lstdc++ -Wl,-Bdynamic
 # ptxas reports registers and spills; tests/tools/cuda_objects.py reads them.
-NVCC_FLAGS := -std=c++17 -O3 -I. -Xcompiler -Wall -Werror all-warnings -Xfatbin -compress-all -Xptxas -v \
-              $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$a,code=sm_$a)
+NVCC_FLAGS := -std=c++17 -O3 -I. -Xcompiler -Wall -Werror all-warnings -Xfatbin -compress-all -Xptxas -v
+# sm_80, 86, 87 and 89 share the PTX of sm_80, half of what a target costs, but where kernels use e4m3's conversions
+# and products, which sm_89 has.
+CUDA_E4M3 := $(addprefix kernels/cuda/,linear_w8a8.cu peak.cu quant_fp4.cu quant_rows.cu rope.cu)
+cuda_ptx = $(if $(filter 86 87 $(if $(filter $(CUDA_E4M3) tests/%,$1),,89),$2),80,$2)
+cuda_gencode = $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$(call cuda_ptx,$1,$a),code=sm_$a)
 ifdef CUDA
 ifeq ($(NVCC),)
 $(error CUDA=1 needs nvcc 13: `make CUDA=1 CUDA_FROM=pip` fetches it from PyPI into build/cuda-pip; or install cuda-nvcc-13-0 cuda-cudart-dev-13-0 cuda-cccl-13-0 from NVIDIA and set CUDA_HOME)
@@ -123,7 +127,7 @@ $(K)/%.o: %.c Makefile | $(CUDA_READY)
 $(K)/%.o: %.cu Makefile | $(CUDA_READY)
 	@mkdir -p $(@D)
 	@echo "nvcc $<"
-	$(Q)$(NVCC) $(NVCC_FLAGS) -MMD -MP -c -o $@ $< 2>$(@:.o=.ptxas) || { cat $(@:.o=.ptxas); exit 1; }
+	$(Q)$(NVCC) $(NVCC_FLAGS) $(call cuda_gencode,$<) -MMD -MP -c -o $@ $< 2>$(@:.o=.ptxas) || { cat $(@:.o=.ptxas); exit 1; }
 
 # CUDA_FROM=pip: NVIDIA's compiler, headers and runtime as wheels (about 200 MB), without its libraries.
 CUDA_WHEELS := nvidia-cuda-nvcc==13.0.* nvidia-cuda-crt==13.0.* nvidia-nvvm==13.0.* nvidia-cuda-runtime==13.0.* \
