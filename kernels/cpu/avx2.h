@@ -23,7 +23,8 @@ pack_fn pack_avx2_F32, pack_avx2_F16, pack_avx2_BF16, pack_avx2_Q8_0, pack_avx2_
     pack_avx2_Q4_0, pack_avx2_Q4_1, pack_avx2_Q5_0, pack_avx2_Q5_1, pack_avx2_Q4_K, pack_avx2_Q5_K,
     pack_avx2_Q6_K, pack_avx2_IQ1_S, pack_avx2_IQ1_M, pack_avx2_IQ2_XXS, pack_avx2_IQ2_XS,
     pack_avx2_IQ2_S, pack_avx2_IQ3_XXS, pack_avx2_IQ3_S, pack_avx2_TQ1_0, pack_avx2_TQ2_0,
-    pack_avx2_Q2_K, pack_avx2_Q2_0, pack_avx2_Q1_0;
+    pack_avx2_Q2_K, pack_avx2_Q2_0, pack_avx2_Q1_0, pack_avx2_Q3_K, pack_avx2_IQ4_XS,
+    pack_avx2_MXFP4, pack_avx2_NVFP4, pack_avx2_Q8_K, pack_avx2_F8_E4M3, pack_avx2_NF4;
 
 settle_fn settle_avx2;
 masses_fn masses_avx2;

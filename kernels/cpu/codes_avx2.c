@@ -395,7 +395,95 @@ INLINE void put_q2_k(struct from s, int side, uint8_t *d)
     put_fields(s, 16, d + 320 + side * HALF);
 }
 
+/* Scales of q3_K, 12 bytes: 4 bits of each, then 2; see q3_k.h. */
+INLINE void put_q3_k(struct from s, int side, uint8_t *d)
+{
+    words w[4], third[8], two[16];
+
+    put_f32(s, 108, 1, side, d);
+    load(s, 92, w);
+    for (int j = 0; j < 4; j++) {
+        words low = only(_mm256_srli_epi32(w[1 + j % 2], j / 2 * 4), 0x0f0f0f0f);
+        words high = only(_mm256_srli_epi32(w[3], 2 * j), 0x03030303);
+        words sc = both(low, _mm256_slli_epi32(high, 4));
+        put_bytes(_mm256_sub_epi8(sc, bytes_of(32)), PANEL_ROWS, d + LINE + j * LINE + side * SIDE);
+    }
+    for (int i = 0; i < 2; i++)
+        load(s, 16 * (size_t)i, third + 4 * i);
+    for (int i = 0; i < 4; i++)
+        load(s, 32 + 16 * (size_t)i, two + 4 * i);
+    for (int b = 0; b < 8; b += 2) {
+        words out[2][8];
+        for (int g = 0; g < 8; g++)
+            for (int h = 0; h < 2; h++) {
+                words low = _mm256_srli_epi32(two[b / 4 * 8 + g], b % 4 * 2 + 2 * h);
+                words high = only(_mm256_srli_epi32(third[g], b + h), 0x01010101);
+                out[h][g] = both(only(low, 0x03030303), _mm256_slli_epi32(high, 2));
+            }
+        put_pair(out[0], out[1], d + 320 + side * HALF + b / 2 * PAIR);
+    }
+}
+
+INLINE void put_iq4_xs(struct from s, int side, uint8_t *d)
+{
+    words head[4], a[4], c[4];
+
+    put_f32(s, 0, 1, side, d);
+    load(s, 0, head); /* d, 8 x 2 high bits of the scales, 8 x 4 low ones */
+    for (int i = 0; i < 2; i++) {
+        words low = only(_mm256_srli_epi32(head[1], 16 * i), 0xffff);
+        words high = bytes_of_two(only(_mm256_srli_epi32(head[0], 16 + 8 * i), 0xff));
+        low = only(both(low, _mm256_slli_epi32(low, 8)), 0x00ff00ff);
+        low = only(both(low, _mm256_slli_epi32(low, 4)), 0x0f0f0f0f);
+        words sc = both(low, _mm256_slli_epi32(high, 4));
+        put_bytes(_mm256_sub_epi8(sc, bytes_of(32)), PANEL_ROWS, d + LINE + i * LINE + side * SIDE);
+    }
+    for (size_t p = 0; p < 4; p++) {
+        load(s, 8 + 32 * p, a);
+        load(s, 24 + 32 * p, c);
+        put_nibbles(a, c, d + 192 + side * HALF + p * PAIR);
+    }
+}
+
 /* --- steps of 64 */
+
+/* 2^(e - 128) as bf16, the least are subnormal. */
+INLINE void put_mxfp4(struct from s, int side, uint8_t *d)
+{
+    words a[4], c[4];
+
+    for (int i = 0; i < 2 * SIDE; i++) {
+        const int r = i % SIDE, e = s.row[r][s.at + 17 * (size_t)(i / SIDE)];
+        const uint16_t scale = (uint16_t)(e < 2 ? 0x20 << e : (e - 1) << 7);
+        memcpy(d + i / SIDE * HALF + side * 16 + 2 * r, &scale, sizeof scale);
+    }
+    load(s, 1, a);
+    load(s, 18, c);
+    put_nibbles(a, c, d + LINE + side * HALF);
+}
+
+/* Of E4M3 scales halves, as f16: an f16 with these bits in its middle is 2^-7 of that. */
+INLINE void put_nvfp4(struct from s, int side, uint8_t *d)
+{
+    words a[4], c[4], scales = load_one(s, 0);
+
+    for (int i = 0; i < 4; i++) {
+        words x = only(_mm256_srli_epi32(scales, 8 * i), 0xff),
+              none = _mm256_cmpeq_epi32(x, all(0x7f));
+        x = _mm256_slli_epi32(only(_mm256_andnot_si256(none, x), 0x7f), 7);
+        __m128i h = _mm_packus_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+        h = _mm256_cvtps_ph(_mm256_mul_ps(_mm256_cvtph_ps(h), _mm256_set1_ps(0x1p7f)), 0);
+        _mm_storeu_si128((void *)(d + i * HALF + side * 16), h);
+    }
+    load(s, 4, a);
+    load(s, 20, c);
+    for (int i = 0; i < 4; i++) { /* half i / 2 of both groups, words i % 2 */
+        uint8_t *line = d + 2 * LINE + side * HALF + (i / 2 * 4 + i % 2) * LINE;
+        words low = only(c[i], 0x0f0f0f0f), high = only(_mm256_srli_epi32(a[i], 4), 0x0f0f0f0f);
+        put(line, both(only(a[i], 0x0f0f0f0f), _mm256_slli_epi32(low, 4)));
+        put(line + 2 * LINE, both(high, only(c[i], 0xf0f0f0f0)));
+    }
+}
 
 /* Step i of a row: a half of its block of 128. */
 INLINE void put_q1_0(struct from s, int part, int side, uint8_t *d)
@@ -449,3 +537,7 @@ PACK(TQ2_0, i * 66, 1088, put_tq2_0(s, side, d))
 PACK(Q2_K, i * 84, 1344, put_q2_k(s, side, d))
 PACK(Q2_0, i * 18, 320, put_q2_0(s, side, d))
 PACK(Q1_0, i / 2 * 18, 320, put_q1_0(s, (int)(i % 2), side, d))
+PACK(Q3_K, i * 110, 2368, put_q3_k(s, side, d))
+PACK(IQ4_XS, i * 136, 2240, put_iq4_xs(s, side, d))
+PACK(MXFP4, i * 34, 576, put_mxfp4(s, side, d))
+PACK(NVFP4, i * 36, 640, put_nvfp4(s, side, d))

@@ -83,7 +83,9 @@ static int level(void)
     [DT_IQ2_XS] = pack_avx2_IQ2_XS, [DT_IQ2_S] = pack_avx2_IQ2_S, [DT_IQ3_XXS] = pack_avx2_IQ3_XXS, \
     [DT_IQ3_S] = pack_avx2_IQ3_S, [DT_TQ1_0] = pack_avx2_TQ1_0, [DT_TQ2_0] = pack_avx2_TQ2_0, \
     [DT_Q2_K] = pack_avx2_Q2_K, [DT_Q2_0] = pack_avx2_Q2_0, [DT_Q1_0] = pack_avx2_Q1_0, \
-    [DT_IQ4_NL] = pack_avx2_Q4_0}
+    [DT_Q3_K] = pack_avx2_Q3_K, [DT_IQ4_XS] = pack_avx2_IQ4_XS, [DT_MXFP4] = pack_avx2_MXFP4, \
+    [DT_NVFP4] = pack_avx2_NVFP4, [DT_Q8_K] = pack_avx2_Q8_K, [DT_F8_E4M3] = pack_avx2_F8_E4M3, \
+    [DT_NF4] = pack_avx2_NF4, [DT_IQ4_NL] = pack_avx2_Q4_0}
 #define SCALAR_OF(format) linear_scalar
 #define AVX2_OF(format)   linear_avx2_##format
 #define AVX512_OF(format) linear_avx512_##format

@@ -62,7 +62,7 @@ INLINE void put_32(struct from s, bool min, bool high, int side, uint8_t *d)
 {
     size_t bits = min ? 4 : 2, quants = bits + (high ? 4 : 0), bytes = quants + 16;
     uint8_t *values = d + (min ? 2 * LINE : LINE) + side * HALF;
-    words a[4], c[4], low = bytes_of(15), up = bytes_of(0xf0);
+    words a[4], c[4];
 
     for (int h = 0; h < 2; h++) {
         put_half(s, (size_t)h * bytes, d + h * HALF + side * 16);
@@ -73,13 +73,7 @@ INLINE void put_32(struct from s, bool min, bool high, int side, uint8_t *d)
     }
     load(s, quants, a);
     load(s, bytes + quants, c);
-    for (int j = 0; j < 4; j++) {
-        words first = _mm256_and_si256(a[j], low);
-        words last = _mm256_and_si256(_mm256_srli_epi32(a[j], 4), low);
-        put(values + j * LINE,
-            _mm256_or_si256(first, _mm256_slli_epi32(_mm256_and_si256(c[j], low), 4)));
-        put(values + (4 + j) * LINE, _mm256_or_si256(last, _mm256_and_si256(c[j], up)));
-    }
+    put_nibbles(a, c, values);
 }
 
 /* d, dmin, and 12 bytes of 6-bit scales and minima of 8 blocks, widened to bytes. */
@@ -171,6 +165,45 @@ INLINE void put_q6_k(struct from s, int side, uint8_t *d)
     }
 }
 
+/* f32 d, then 256 bytes. */
+INLINE void put_q8_k(struct from s, int side, uint8_t *d)
+{
+    words w[4];
+
+    put(d + side * HALF, load_one(s, 0));
+    for (int i = 0; i < 16; i++) {
+        load(s, 4 + 16 * (size_t)i, w);
+        for (int j = 0; j < 4; j++)
+            put(d + LINE + (4 * i + j) * LINE + side * HALF,
+                _mm256_xor_si256(w[j], bytes_of(0x80)));
+    }
+}
+
+/* f32 d, then codes of floats, of which two columns lie side by side: f8_e4m3 with its sign in the
+ * lowest bit; nf4, of four columns the first two in the low nibbles. */
+INLINE void put_floats(enum dtype t, struct from s, int side, uint8_t *d)
+{
+    words w[4];
+
+    put(d + side * HALF, load_one(s, 0));
+    d += LINE + side * 16;
+    for (int i = 0; i < (t == DT_NF4 ? 2 : 4); i++) {
+        load(s, 4 + 16 * (size_t)i, w);
+        for (int j = 0; j < 4; j++, d += LINE) {
+            words v = w[j], first = _mm256_slli_epi32(v, 4), last = _mm256_srli_epi32(v, 4);
+            if (t == DT_NF4)
+                v = _mm256_or_si256(
+                    _mm256_and_si256(v, _mm256_set1_epi16((short)0xf00f)),
+                    _mm256_or_si256(_mm256_and_si256(first, _mm256_set1_epi16(0x0f00)),
+                                    _mm256_and_si256(last, _mm256_set1_epi16(0x00f0))));
+            else
+                v = _mm256_or_si256(_mm256_add_epi8(v, v),
+                                    _mm256_and_si256(_mm256_srli_epi32(v, 7), bytes_of(1)));
+            put_halves(v, d, d + HALF);
+        }
+    }
+}
+
 /* --- one function a format */
 
 INLINE void put_step(enum dtype t, struct from s, int side, uint8_t *d)
@@ -201,6 +234,13 @@ INLINE void put_step(enum dtype t, struct from s, int side, uint8_t *d)
     case DT_Q6_K:
         put_q6_k(s, side, d);
         break;
+    case DT_Q8_K:
+        put_q8_k(s, side, d);
+        break;
+    case DT_F8_E4M3:
+    case DT_NF4:
+        put_floats(t, s, side, d);
+        break;
     default: /* F32, BF16 */
         put_words(s, d + side * HALF);
     }
@@ -227,3 +267,6 @@ PACK(Q5_1, 48, 768)
 PACK(Q4_K, 144, 2368)
 PACK(Q5_K, 176, 2880)
 PACK(Q6_K, 210, 3392)
+PACK(Q8_K, 292, 4160)
+PACK(F8_E4M3, 68, 1088)
+PACK(NF4, 36, 576)

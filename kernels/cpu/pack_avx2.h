@@ -92,4 +92,18 @@ INLINE void put_bytes(words w, int stride, uint8_t *d)
         memcpy(d + i * stride, &b[i], sizeof b[i]);
 }
 
+/* The nibbles of two blocks of 32 k, of 16 bytes each, to the lines of a pair. */
+INLINE void put_nibbles(const words *a, const words *c, uint8_t *values)
+{
+    const words low = bytes_of(15), up = bytes_of(0xf0);
+
+    for (int j = 0; j < 4; j++) {
+        words first = _mm256_and_si256(a[j], low);
+        words last = _mm256_and_si256(_mm256_srli_epi32(a[j], 4), low);
+        put(values + j * LINE,
+            _mm256_or_si256(first, _mm256_slli_epi32(_mm256_and_si256(c[j], low), 4)));
+        put(values + (4 + j) * LINE, _mm256_or_si256(last, _mm256_and_si256(c[j], up)));
+    }
+}
+
 #endif

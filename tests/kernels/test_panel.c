@@ -13,9 +13,10 @@
 
 static const char *const isas[] = {"avx2", "avx512", "avx512bf16"};
 static const enum dtype vector_types[] = {
-    DT_F32,     DT_F16,   DT_BF16,  DT_Q8_0,   DT_Q8_1,  DT_Q4_0,  DT_Q4_1,    DT_Q5_0,   DT_Q5_1,
-    DT_Q4_K,    DT_Q5_K,  DT_Q6_K,  DT_IQ4_NL, DT_IQ1_S, DT_IQ1_M, DT_IQ2_XXS, DT_IQ2_XS, DT_IQ2_S,
-    DT_IQ3_XXS, DT_IQ3_S, DT_TQ1_0, DT_TQ2_0,  DT_Q2_K,  DT_Q2_0,  DT_Q1_0,
+    DT_F32,    DT_F16,   DT_BF16,    DT_Q8_0,  DT_Q8_1,   DT_Q4_0,  DT_Q4_1,    DT_Q5_0,
+    DT_Q5_1,   DT_Q4_K,  DT_Q5_K,    DT_Q6_K,  DT_IQ4_NL, DT_IQ1_S, DT_IQ1_M,   DT_IQ2_XXS,
+    DT_IQ2_XS, DT_IQ2_S, DT_IQ3_XXS, DT_IQ3_S, DT_TQ1_0,  DT_TQ2_0, DT_Q2_K,    DT_Q2_0,
+    DT_Q1_0,   DT_Q3_K,  DT_IQ4_XS,  DT_MXFP4, DT_NVFP4,  DT_Q8_K,  DT_F8_E4M3, DT_NF4,
 };
 enum { N_TYPES = sizeof vector_types / sizeof *vector_types };
 
