@@ -227,6 +227,13 @@ static struct bound *add_matrix(struct placement *p, const struct ckpt_tensor *t
     return d;
 }
 
+bool bind_may_tie(const struct checkpoint *c)
+{
+    const struct value *v = checkpoint_key(c, "tie_word_embeddings");
+
+    return c->format->names != NAMES_HF || !v || v->kind != VALUE_BOOL || v->integer;
+}
+
 /* Rows [row, row + n) are the parts of one weight; neighbours of one format, companions and order
  * become one tensor. */
 static void bind_matrix(struct binder *b, const struct weight_row *row, int n, int l, char *base)
@@ -235,7 +242,7 @@ static void bind_matrix(struct binder *b, const struct weight_row *row, int n, i
     struct bound *d = NULL;
 
     for (int i = 0; i < n; i++) {
-        const struct ckpt_tensor *t = take(b, &row[i], l, row[i].tied);
+        const struct ckpt_tensor *t = take(b, &row[i], l, row[i].tied && bind_may_tie(b->c));
 
         if (!t && row[i].tied && b->n_problems == 0) {
             b->p->bound[0].also = &w->part[0]; /* the table is the first row of every network */

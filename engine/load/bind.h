@@ -75,6 +75,9 @@ struct placement { /* owner: struct model */
 enum status bind_weights(const struct checkpoint *c, const struct recipe *recipe, struct net *net,
                          struct placement *p);
 void bind_clear(struct placement *p);
+/* Whether a head that is not there is the table: not where a directory's config.json says that the
+ * two are apart, as those of embedding models do, which have no head. */
+bool bind_may_tie(const struct checkpoint *c);
 /* A tied head becomes a weight of its own, for a network whose table lies on another device. */
 void bind_untie(struct placement *p, int n_layer);
 

@@ -34,7 +34,7 @@ static enum status add_tensor(struct outline *o, const struct checkpoint *c,
 
     bind_name(c, row, l, name, sizeof name);
     t = checkpoint_tensor(c, name);
-    if (!t && (row->optional || row->tied))
+    if (!t && (row->optional || (row->tied && bind_may_tie(c))))
         return OK;
     if (!t)
         return fail(ERR_FORMAT, "%s: tensor %s is missing", c->path, name);

@@ -477,6 +477,7 @@ static void test_odd_directories(void **state)
                                         "model-00002-of-00003.safetensors",
                                         "model-00003-of-00003.safetensors"};
     struct checkpoint *c;
+    struct model *m;
     char from[128], to[128];
 
     (void)state;
@@ -504,6 +505,12 @@ static void test_odd_directories(void **state)
     copy(FOLDER "qwen2/config.json", "build/hf-dynamic/config.json", "\"rope_type\": \"default\"",
          "\"rope_type\": \"dynamic\", \"factor\": 4.0");
     run("build/hf-dynamic", "qwen2", 2e-2f);
+
+    /* An embedding model: a head that is neither there nor the table. */
+    copy(FOLDER "qwen2/config.json", "build/hf-dynamic/config.json",
+         "\"tie_word_embeddings\": true", "\"tie_word_embeddings\": false");
+    assert_int_equal(model_open("build/hf-dynamic", NULL, &m), ERR_FORMAT);
+    assert_non_null(strstr(fail_text(), "tensor lm_head.weight [64, 32] is missing"));
 }
 
 /* ---- what is refused: the files of tests/fuzz/corpus/hf (tests/tools/gen_hf.py) ---------------
