@@ -5,7 +5,8 @@ Usage: generate.py [--check] [FOLDER]     writes FOLDER/<slug>.json [beside this
 
 A derived file says what its family's file says, with the ceilings of the GPU's data sheet put in: rates
 of the table (gpus.json) times the share that the family's `sheet` has. A file whose provenance is
-"measured" belongs to whoever measured it and is left alone; the other GPUs of its family then derive from
+"measured" belongs to whoever measured it and is left alone, but that a kernel which is newer than it gets
+the family's efficiencies; the other GPUs of its family then derive from
 it: efficiencies as it has them, and of each ceiling that was measured the same share of the sheet. Never
 from one that is derived itself. The bytes depend on nothing but the inputs.
 """
@@ -195,12 +196,16 @@ def make_all(folder=HERE):
     made = {}
     for gpu in table['gpus']:
         path = os.path.join(folder, gpu['slug'] + '.json')
-        if gpu['slug'] in own:
-            continue
         if 'unsupported' in gpu:
             made[path] = text_of(unsupported(gpu))
             continue
         family = by_cc[gpu['cc']]
+        if gpu['slug'] in own:
+            config = own[gpu['slug']]
+            if set(family['eff']) - set(config['eff']):
+                eff = {k: config['eff'].get(k, v) for k, v in family['eff'].items()}
+                made[path] = text_of({**config, 'eff': eff})
+            continue
         like = nearest(gpu, [g for g in table['gpus'] if g['slug'] in own and by_cc[g['cc']] is family])
         made[path] = text_of(derive(gpu, family, table['kin'], own[like['slug']] if like else None, like))
     return made

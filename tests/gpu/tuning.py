@@ -39,6 +39,8 @@ def figures(text):
     # name  measured  configured: what the ceilings were taken for, and are
     out['ceilings'] = {m.group(1): {'measured': float(m.group(2)), 'configured': float(m.group(3))} for m in re.finditer(
         r'^(\w+) +([\d.e+-]+) measured, +([\d.e+-]+) configured', text, re.M)}
+    out['crossovers'] = [{'class': m.group(1), 'path': m.group(2), 'rows': int(m.group(3)), 'was': int(m.group(4))}
+                         for m in re.finditer(r'^crossover (\w+) +(\w+) to (\d+) rows, was (\d+)', text, re.M)]
     return out
 
 

@@ -220,6 +220,14 @@ class Measured(unittest.TestCase):
         r = self.generate('--check')
         self.assertEqual((r.returncode, r.stdout.splitlines()[0][:13]), (1, 'h100-sxm.json'))
 
+    def test_a_newer_kernel_gets_the_familys_figures(self):
+        old = json.loads(json.dumps(self.parent))
+        del old['eff']['w8a8']
+        self.write('h200', old)
+        self.assertEqual(self.generate('--check').returncode, 1)
+        self.generate()
+        self.assertEqual(self.read('h200'), self.parent)
+
     def test_the_nearest_of_several_is_the_parent(self):
         self.write('h100-sxm', as_measured(self.before['h100-sxm']))
         self.generate()

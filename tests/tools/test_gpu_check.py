@@ -185,11 +185,13 @@ class Arithmetic(unittest.TestCase):
                 '5 of 7 matrices, 70 shapes: 12 have a faster launch; 3 launches were wrong, 4 rounds were dropped\n'
                 'speed after / before: 1.034 in the mean, 0.998 at least\n'
                 'cost model: 4 kernels fitted, 6.1 % off in the median\n'
-                'foresight: 32 rows, by a fit to all other numbers of rows: 8.4 % off\n')
+                'foresight: 32 rows, by a fit to all other numbers of rows: 8.4 % off\n'
+                'crossover 4    mma8 to 256 rows, was 192\n')
         f = tuning.figures(said)
         self.assertEqual(f['ceilings'], {'copy_gbs': {'measured': 4321, 'configured': 4301}})
         want = {'matrices': 5, 'of': 7, 'shapes': 70, 'changed': 12, 'wrong': 3, 'dropped': 4, 'gain': 1.034, 'worst': 0.998,
                 'model_off_pct': 6.1, 'unseen_rows': 32, 'foresight_pct': 8.4, 'complete': True}
+        self.assertEqual(f.pop('crossovers'), [{'class': '4', 'path': 'mma8', 'rows': 256, 'was': 192}])
         self.assertEqual({k: v for k, v in f.items() if k != 'ceilings'}, want)
         self.assertFalse(tuning.figures(said + 'the time was over before all were measured')['complete'])
 
