@@ -122,6 +122,10 @@ struct backend {
     /* Asked once for each weight and shape, at load. False: not this op in this case; ops.c
      * composes it, or loading fails with its name. */
     bool (*can)(const struct device *, const struct op_case *, struct choice *);
+    /* How a product of so many rows (c->m) will be multiplied by this weight, of which `w` tells
+     * what its tensor will have as q: kernel, us, bound_us and source. NULL: as `can` says. */
+    void (*many)(const struct device *, const struct op_case *c, const struct quant *w,
+                 struct choice *);
     /* Packs n host tensors [N_i, K] of one dtype (LAYOUT_ROWS, e.g. in a mapped file), stacked
      * along N, into dst (data: device memory of choice->bytes; sets layout, shape, strides). */
     enum status (*pack)(struct device *, const struct tensor *src, int n, const struct choice *,

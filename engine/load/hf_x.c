@@ -7,8 +7,8 @@
  *   config_groups.<g>.input_activations of 8-bit floats    compressed-tensors; which group a weight
  *       is of, regular expressions say, so groups of 8-bit float weights must agree. They count as
  *       one where their weights share scales alike (strategy), which a weight's own scales tell.
- * Declared scales for 128 columns become scales a row: e4m3 has the same precision in 14 octaves,
- * so that they gain nothing (docs/measurements/2026-11-21-activations.md). */
+ * Declared scales for 128 columns become scales a row; what that costs is a line of
+ * docs/measurements/2026-11-21-activations.md. */
 #include "engine/load/hf_x.h"
 
 #include <math.h>

@@ -356,7 +356,7 @@ static enum status place(struct model *m, const struct sides *on, int cut)
     m->lower_bytes = total[SIDE_LOWER];
     if (s != OK)
         return fail_in(s, "%s", m->ckpt->path);
-    repack_report(m->place, &report);
+    repack_report(m->place, on, &report);
     m->info.kernels = arena_strndup(&m->arena, report.data, report.len);
     buf_clear(&report);
     return OK;

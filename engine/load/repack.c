@@ -447,16 +447,69 @@ static bool reported(const struct placement *p, int i)
     return false;
 }
 
-void repack_report(const struct placement *p, struct buf *out)
+enum { MANY = 2048, WAYS_MAX = 4 };
+
+struct class
+{ /* of weights, summed up */
+    int n;
+    size_t bytes;
+    double us, bound_us;           /* of one row */
+    double many_us, many_bound_us; /* of MANY */
+    int n_ways;
+    struct {
+        const char *kernel; /* that takes MANY rows */
+        int n;
+    } way[WAYS_MAX];
+};
+
+static void add_many(const struct placement *p, const struct sides *on, const struct bound *b,
+                     struct class *to)
+{
+    const struct device *dev = on->dev[side_of(p, b)];
+    const struct op_case c = {OP_linear, DT_F32, b->dtype, MANY, b->n, b->k};
+    struct choice many;
+    int i = 0;
+
+    if (!dev->backend->many || (b->kind == WEIGHT_TABLE && !b->also))
+        return;
+    dev->backend->many(dev, &c, &b->quant, &many);
+    to->many_us += many.us;
+    to->many_bound_us += many.bound_us;
+    while (i < to->n_ways && strcmp(to->way[i].kernel, many.kernel) != 0)
+        i++;
+    if (i == WAYS_MAX)
+        return;
+    to->way[i].kernel = many.kernel;
+    to->way[i].n++;
+    to->n_ways += i == to->n_ways;
+}
+
+/* All weights of the class that b is of. */
+static void sum_class(const struct placement *p, const struct sides *on, const struct bound *b,
+                      struct class *to)
+{
+    *to = (struct class){0};
+    for (int i = 0; i < p->n; i++) {
+        const struct bound *o = &p->bound[i];
+
+        if (is_vector(o) || o->dtype != b->dtype || strcmp(o->choice.kernel, b->choice.kernel) != 0)
+            continue;
+        to->n++;
+        to->bytes += o->bytes;
+        to->us += o->choice.us;
+        to->bound_us += o->choice.bound_us;
+        add_many(p, on, o, to);
+    }
+}
+
+void repack_report(const struct placement *p, const struct sides *on, struct buf *out)
 {
     size_t vectors = 0;
     int n_vectors = 0;
 
     for (int i = 0; i < p->n; i++) {
         const struct bound *b = &p->bound[i];
-        double us = 0, bound_us = 0;
-        size_t bytes = 0;
-        int n = 0;
+        struct class c;
 
         if (is_vector(b)) {
             vectors += b->bytes;
@@ -465,22 +518,17 @@ void repack_report(const struct placement *p, struct buf *out)
         }
         if (!b->choice.kernel || reported(p, i))
             continue;
-        for (int j = i; j < p->n; j++) {
-            const struct bound *o = &p->bound[j];
-
-            if (!is_vector(o) && o->dtype == b->dtype &&
-                strcmp(o->choice.kernel, b->choice.kernel) == 0) {
-                bytes += o->bytes;
-                us += o->choice.us;
-                bound_us += o->choice.bound_us;
-                n++;
-            }
-        }
-        buf_printf(out, "%-5s %4d matrices %8.1f MiB  %s", dtype_info(b->dtype)->name, n,
-                   (double)bytes / (1 << 20), b->choice.kernel);
-        if (us > 0) /* of one row, where memory is the limit */
+        sum_class(p, on, b, &c);
+        buf_printf(out, "%-5s %4d matrices %8.1f MiB  %s", dtype_info(b->dtype)->name, c.n,
+                   (double)c.bytes / (1 << 20), b->choice.kernel);
+        if (c.us > 0) /* of one row, where memory is the limit */
             buf_printf(out, ", %s, %.0f %% of the roofline expected", b->choice.source,
-                       100 * bound_us / us);
+                       100 * c.bound_us / c.us);
+        for (int j = 0; j < c.n_ways; j++)
+            buf_printf(out, "%s%s (%d)", j ? ", " : "; of 2048 rows: ", c.way[j].kernel,
+                       c.way[j].n);
+        if (c.many_us > 0)
+            buf_printf(out, ", %.0f %%", 100 * c.many_bound_us / c.many_us);
         buf_putc(out, '\n');
     }
     buf_printf(out, "f32   %4d vectors  %8.1f MiB\n", n_vectors, (double)vectors / (1 << 20));

@@ -18,7 +18,8 @@ void repack_plan(const struct placement *p, const struct sides *on);
 /* Packs all into the regions, which have repack_place's totals. */
 enum status repack_load(const struct checkpoint *c, const struct placement *p,
                         const struct sides *on, void (*progress)(void *, double), void *ctx);
-/* One line a class of weights: format, kernel, how many, bytes. */
-void repack_report(const struct placement *p, struct buf *out);
+/* One line a class of weights: format, kernel, how many, bytes; what is expected of one row, and by
+ * which ways and how near to the roofline many rows are multiplied. */
+void repack_report(const struct placement *p, const struct sides *on, struct buf *out);
 
 #endif

@@ -415,6 +415,32 @@ static bool cuda_can(const struct device *dev, const struct op_case *c, struct c
     return true;
 }
 
+int cuda_may(const struct cuda_queue *q, enum dtype t, const struct quant *w)
+{
+    int may = q->lt && !q->deterministic && !(q->refused & CUDA_NO_LT) ? GPU_MAY_LT : 0;
+    enum x_type x = q->deterministic ? X_EXACT : q->round_x;
+    if (x == X_DECLARED)
+        x = w ? w->x : X_EXACT;
+    if (!x_type_goes_with(x, t))
+        return may;
+    return may | GPU_MAY_FP8 | (w && w->row_scale ? GPU_MAY_ROW_SCALE : 0);
+}
+
+static void cuda_many(const struct device *dev, const struct op_case *c, const struct quant *w,
+                      struct choice *out)
+{
+    struct cuda_queue *q = &((struct cuda_device *)(uintptr_t)dev)->queue;
+    const struct gpu_config *config = q->plan.config;
+    struct gpu_shape s = {c->w, c->m, c->n, c->k};
+    int may = cuda_may(q, c->w, w);
+    struct gpu_params p = gpu_plan_get(&q->plan, &s, may);
+    bool measured = gpu_exception_of(config, &s, may & GPU_MAY_FP8 ? X_FP8 : X_EXACT) != NULL;
+    *out = (struct choice){.kernel = gpu_path_name(p.path),
+                           .us = gpu_cost(config, &s, &p),
+                           .bound_us = gpu_bound(config, &s),
+                           .source = measured ? "measured" : config->id};
+}
+
 static enum status cuda_check_all(struct device *dev)
 {
     struct cuda_device *d = (struct cuda_device *)dev;
@@ -533,6 +559,7 @@ const struct backend backend_cuda = {
     .forget = cuda_forget,
     .step = cuda_step,
     .can = cuda_can,
+    .many = cuda_many,
     .pack = cuda_pack,
     .pack_all = cuda_pack_all,
     .check = cuda_check_all,

@@ -68,6 +68,9 @@ void cuda_facts(int index, const struct cudaDeviceProp *p, struct gpu_facts *f);
 /* What this GPU reaches; 0: not measured. Takes a quarter of the free memory twice meanwhile. */
 enum status cuda_ceilings(struct cuda_queue *q, int64_t l2_bytes, struct gpu_ceil *out);
 
+/* What a product with this weight may use: a set of enum gpu_may. `w` may be NULL. */
+int cuda_may(const struct cuda_queue *q, enum dtype t, const struct quant *w);
+
 /* ERR_UNSUPPORTED when this build holds no code for the GPU. */
 enum status cuda_kernels_fit(const struct cuda_queue *q);
 

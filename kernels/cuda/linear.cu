@@ -240,14 +240,7 @@ struct gpu_params linear_way_of(const cuda_queue *q, const linear_op *a)
 {
     const gpu_shape s = {static_cast<enum dtype>(a->w.dtype), a->x.shape[0], a->w.shape[0],
                          a->w.shape[1]};
-    int may = q->lt && !q->deterministic && !(q->refused & CUDA_NO_LT) ? GPU_MAY_LT : 0;
-    const struct quant *w = a->w.q;
-    enum x_type x = q->deterministic ? X_EXACT : q->round_x;
-    if (x == X_DECLARED)
-        x = w ? w->x : X_EXACT;
-    if (x == X_FP8 && a->w.layout == LAYOUT_PANEL)
-        may |= GPU_MAY_FP8 | (w && w->row_scale ? GPU_MAY_ROW_SCALE : 0);
-    return gpu_plan_get(const_cast<gpu_plan *>(&q->plan), &s, may);
+    return gpu_plan_get(const_cast<gpu_plan *>(&q->plan), &s, cuda_may(q, s.w, a->w.q));
 }
 
 /* Rows of x that fit into the scratch at once, a multiple of 64 unless all do; 0: not even 64. */

@@ -2,9 +2,10 @@
  * activations lose precision, W has one scale a row, and the GPU multiplies fp8 (from sm_89 on).
  *
  * Shapes: x [M, K] f32 -> e4m3 with a scale a row (quant_rows.cu); W in panels -> rows of e4m3, as
- * many as stay in L2. Rows of both are padded to 64 columns, their numbers to 16. The library is
- * asked for plain products, since only Hopper's has scales by rows; what it gives is scaled,
- * shifted and added to on its way to y.
+ * many as stay in L2. Rows of both are padded to 64 columns, their numbers to 16. Where nothing is
+ * padded the library is asked to scale by rows of x and of W itself, which Hopper's does, and to
+ * write y; else, and where it declines, for plain products, which are scaled, shifted and added to
+ * on their way to y.
  * Bytes: 5 for each number of x, 4 for a weight (from L2 but one), 12 for a number of y.
  * Expected (not measured): 1.6 times the rate of bf16 from 512 rows on, on Hopper and Ada's
  * workstation parts; GeForce has the fp8 rate of sums in f32, which is less.
@@ -17,6 +18,7 @@
 
 extern "C" {
 #include "kernels/cuda/lt.h"
+#include "kernels/cuda/lt_abi.h"
 }
 
 enum { FP8_THREADS = 256, FP8_PAD = 16 };
@@ -83,6 +85,7 @@ struct fp8_plan {
     char *workspace;
     uint8_t *w, *x;
     float *w_scale, *x_scale, *normed, *sums; /* normed: NULL where there is no norm */
+    bool direct;                              /* the library may write y, scaled by rows */
 };
 
 static int64_t fp8_up(int64_t n, int64_t to)
@@ -118,6 +121,12 @@ static bool fp8_make_plan(const cuda_queue *q, const linear_op *a, fp8_plan *p)
     p->x_scale = reinterpret_cast<float *>(p->x + padded * p->width);
     p->sums = p->x_scale + padded;
     p->normed = a->norm ? p->sums + padded * cols : nullptr;
+    /* What it adds to is y, which a pass that is repeated must not find changed. */
+    const bool whole = p->rows == m && passes == 1;
+    p->direct =
+        p->rows % FP8_PAD == 0 && m % p->rows == 0 && a->w.shape[0] % cols == 0 &&
+        a->y.stride[0] % FP8_PAD == 0 && !a->bias.data &&
+        (!a->add.data || (whole && a->add.data == a->y.data && a->add.stride[0] == a->y.stride[0]));
     return true;
 }
 
@@ -133,6 +142,22 @@ static enum status fp8_inputs(cuda_queue *q, const linear_op *a, const fp8_plan 
     r.m = m;
     r.pad = static_cast<int>(fp8_up(p->rows, FP8_PAD) - m);
     return linear_round_x(q, a, r, p->normed);
+}
+
+/* A product as fp8_part has it, to y at once. ERR_UNSUPPORTED: the library declines, which is no
+ * fallback, and y is as it was. */
+static enum status fp8_direct(cuda_queue *q, const linear_op *a, const fp8_plan *p, lt_product o,
+                              int64_t first, int64_t at)
+{
+    o.scale_mode = LT_SCALE_OUTER_VEC;
+    o.w_scale = p->w_scale;
+    o.x_scale = p->x_scale;
+    o.y = static_cast<float *>(tensor_row(&a->y, first)) + at;
+    o.y_stride = a->y.stride[0] / static_cast<int64_t>(sizeof(float));
+    o.factor = linear_factor(&a->w);
+    o.add = a->add.data != nullptr;
+    o.strict = true;
+    return lt_multiply(q->lt, &o, p->workspace, q->limits->workspace, q->stream);
 }
 
 /* The same rows of y, columns [at, at + n). */
@@ -161,6 +186,11 @@ static enum status fp8_part(cuda_queue *q, const linear_op *a, const fp8_plan *p
     o.y = p->sums;
     o.y_stride = o.n;
     o.factor = 1;
+    if (p->direct) {
+        const enum status s = fp8_direct(q, a, p, o, first, at);
+        if (s != ERR_UNSUPPORTED)
+            return s;
+    }
     TRY(lt_multiply(q->lt, &o, p->workspace, q->limits->workspace, q->stream));
     fp8_end e = {};
     e.sums = p->sums;

@@ -79,6 +79,11 @@ static void as_e4m3(float *x, int n)
     scaled_e4m3(x, n, n, false);
 }
 
+static void as_groups(float *x, int n)
+{
+    scaled_e4m3(x, n, 128, false);
+}
+
 static void as_mxfp8(float *x, int n)
 {
     scaled_e4m3(x, n, 32, true);
@@ -114,6 +119,7 @@ int main(void)
                 {"bf16", as_bf16},
                 {"int8, a scale for 32 (block formats)", as_ints},
                 {"e4m3, a scale a row (w8a8)", as_e4m3},
+                {"e4m3, a scale for 128 (DeepSeek)", as_groups},
                 {"e4m3, a power of two for 32 (MXFP8)", as_mxfp8},
                 {"e2m1, e4m3 for 16 (NVFP4)", as_nvfp4},
                 {"e2m1, a power of two for 32 (MXFP4)", as_mxfp4}};

@@ -87,7 +87,12 @@ static void edit(struct buf *b, const char *from, const char *to)
     "{\"w\":\"" w "\",\"path\":\"lt\",\"n\":64,\"k\":64,\"m\":64,\"us\":9,\"base_us\":10,"         \
     "\"ci_pct\":1,\"lt\":{\"ver\":" ver ",\"id\":66,\"tile\":0,\"stages\":0," sums                 \
     ",\"swz\":0,\"custom\":0,\"inner\":0,\"cluster\":0,\"ws\":" ws more "}}"
-#define WHOLE                 "\"splitk\":1,\"red\":0"
+#define WHOLE  "\"splitk\":1,\"red\":0"
+#define ROUNDS ",\"x\":\"fp8\""
+#define W8A8(w, x, nt, splits)                                                                     \
+    "{\"w\":\"" w "\",\"path\":\"w8a8\"" x ",\"n\":4096,\"k\":4096,\"m\":64,\"us\":9,"             \
+    "\"base_us\":10,\"ci_pct\":1,\"p\":{\"nt\":" nt ",\"r\":2,\"stages\":2,\"splits\":" splits     \
+    "}}"
 #define LT(w, more)           ALGORITHM(w, "130100", WHOLE, "33554432", more)
 #define LT_BAD(ver, sums, ws) ALGORITHM("bf16", ver, sums, ws, "")
 
@@ -165,6 +170,13 @@ static void test_refused(void **state)
         {NULL, NULL, "needs red 2", LT_BAD("130100", "\"splitk\":3,\"red\":0", "0")},
         {NULL, NULL, "out of range", LT_BAD("130100", "\"splitk\":99,\"red\":2", "0")},
         {NULL, NULL, "ws", LT_BAD("130100", WHOLE, "33554433")},
+        /* products that round */
+        {NULL, NULL, NULL, W8A8("f8_e4m3", ROUNDS, "16", "1")},
+        {NULL, NULL, "x must be fp8", W8A8("f8_e4m3", "", "16", "1")},
+        {NULL, NULL, "gemm.x", W8A8("f8_e4m3", ",\"x\":\"exact\"", "16", "1")},
+        {NULL, NULL, "q8_0", W8A8("q8_0", ROUNDS, "16", "1")},
+        {NULL, NULL, "nt 4", W8A8("f8_e4m3", ROUNDS, "4", "1")},
+        {NULL, NULL, "splitk 2", W8A8("f8_e4m3", ROUNDS, "16", "2")},
     };
     /* clang-format on */
     (void)state;
@@ -183,14 +195,19 @@ static void test_refused(void **state)
 static void test_exceptions(void **state)
 {
     static const struct change entries = {
-        .gemm = ENTRY("8", "2") "," LT("bf16", ",\"raw\":\"" SHA SHA "\"")};
+        .gemm = ENTRY("8", "2") "," LT("bf16", ",\"raw\":\"" SHA SHA
+                                               "\"") "," W8A8("f8_e4m3", ROUNDS, "16", "1")};
     struct gpu_config c, d;
     (void)state;
     assert_int_equal(read_changed(&entries, &c), OK);
     buf_reset(&out);
     gpu_config_write(&out, &c);
     assert_int_equal(gpu_config_read(&arena, out.data, out.len, &d), OK);
-    assert_int_equal(d.n_gemm, 2);
+    assert_int_equal(d.n_gemm, 3);
+    assert_int_equal(d.gemm[2].p.path, GPU_PATH_W8A8);
+    assert_int_equal(d.gemm[2].p.nt, 16);
+    assert_int_equal(d.gemm[2].x, X_FP8);
+    assert_int_equal(d.gemm[1].x, X_EXACT);
     assert_int_equal(d.gemm[0].w, DT_Q4_0);
     assert_int_equal(d.gemm[0].p.splits, 2);
     assert_int_equal(d.gemm[1].p.path, GPU_PATH_LT);
@@ -227,6 +244,21 @@ static void test_legal(void **state)
     assert_int_equal(gpu_legal(75, DT_IQ4_NL, &p), ERR_FORMAT); /* its scales may exceed f16 */
 }
 
+/* fp8 on both sides: for weights in it, on capabilities that multiply it. */
+static void test_legal_fp8(void **state)
+{
+    (void)state;
+    struct gpu_params p = {GPU_PATH_W8A8, 8, 2, 2, 1, NULL};
+    assert_int_equal(gpu_legal(89, DT_F8_E4M3, &p), OK);
+    assert_int_equal(gpu_legal(120, DT_F8_E4M3, &p), OK);
+    assert_int_equal(gpu_legal(86, DT_F8_E4M3, &p), ERR_FORMAT);
+    assert_int_equal(gpu_legal(89, DT_BF16, &p), ERR_FORMAT);
+    p = (struct gpu_params){.path = GPU_PATH_LT_FP8, .splits = 1};
+    assert_int_equal(gpu_legal(90, DT_F8_E4M3, &p), OK);
+    assert_int_equal(gpu_legal(80, DT_F8_E4M3, &p), ERR_FORMAT);
+    assert_int_equal(gpu_legal(90, DT_Q8_0, &p), ERR_FORMAT);
+}
+
 static void test_buckets(void **state)
 {
     (void)state;
@@ -246,6 +278,7 @@ int main(void)
         cmocka_unit_test_teardown(test_refused, clear),
         cmocka_unit_test_teardown(test_exceptions, clear),
         cmocka_unit_test(test_legal),
+        cmocka_unit_test(test_legal_fp8),
         cmocka_unit_test(test_buckets),
     };
     arena_init(&arena, 0);

@@ -209,6 +209,58 @@ static void test_exceptions(void **state)
     assert_int_equal(gpu_choose(&c, &s, false).path, GPU_PATH_SKINNY);
 }
 
+/* Of all that a product may use the cheapest; a measured one of a product that may round before it,
+ * where it can be used. */
+static void test_fp8(void **state)
+{
+    struct gpu_config c = simple();
+    struct gpu_exception x[2] = {{DT_F8_E4M3,
+                                  4096,
+                                  4096,
+                                  96,
+                                  {GPU_PATH_W8A8, 8, 2, 2, 1, NULL},
+                                  9,
+                                  10,
+                                  1,
+                                  {.id = -1},
+                                  X_FP8},
+                                 {DT_F8_E4M3,
+                                  4096,
+                                  4096,
+                                  128,
+                                  {.path = GPU_PATH_LT_FP8, .splits = 1},
+                                  9,
+                                  10,
+                                  1,
+                                  {.id = -1},
+                                  X_FP8}};
+    struct gpu_shape s = {DT_F8_E4M3, 2048, 4096, 4096};
+    const int any = GPU_MAY_LT | GPU_MAY_FP8 | GPU_MAY_ROW_SCALE;
+    (void)state;
+    c.match.cc[0] = 89;
+    assert_int_equal(gpu_choose(&c, &s, any).path, GPU_PATH_DEQUANT_LT); /* no fp8 rate */
+    c.ceil.fp8_tflops = 4;
+    c.eff[GPU_W8A8].fl = 0.1;
+    assert_int_equal(gpu_choose(&c, &s, any).path, GPU_PATH_LT_FP8);
+    assert_int_equal(gpu_choose(&c, &s, GPU_MAY_LT).path, GPU_PATH_DEQUANT_LT);
+    c.eff[GPU_W8A8].fl = 1;
+    assert_int_equal(gpu_choose(&c, &s, any).path, GPU_PATH_W8A8);
+    assert_int_equal(gpu_choose(&c, &s, GPU_MAY_FP8).path, GPU_PATH_W8A8);
+    c.match.cc[0] = 86;
+    assert_int_equal(gpu_choose(&c, &s, any).path, GPU_PATH_DEQUANT_LT);
+    c.match.cc[0] = 89;
+    c.ceil.fp8_tflops = 0;
+    c.gemm = x;
+    c.n_gemm = 2;
+    s.m = 90;
+    assert_int_equal(gpu_choose(&c, &s, any).path, GPU_PATH_W8A8);
+    assert_int_equal(gpu_choose(&c, &s, GPU_MAY_LT).path, GPU_PATH_DEQUANT_LT);
+    s.m = 128;
+    assert_int_equal(gpu_choose(&c, &s, any).path, GPU_PATH_LT_FP8);
+    assert_int_equal(gpu_choose(&c, &s, GPU_MAY_LT | GPU_MAY_FP8).path, GPU_PATH_DEQUANT_LT);
+    assert_int_equal(gpu_choose(&c, &s, GPU_MAY_FP8 | GPU_MAY_ROW_SCALE).path, GPU_PATH_SKINNY);
+}
+
 /* A plan answers as the model does, also when shapes share a row of it, and after a change. */
 static void test_plan(void **state)
 {
@@ -243,7 +295,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_by_hand), cmocka_unit_test(test_every_choice),
         cmocka_unit_test(test_paths),   cmocka_unit_test(test_exceptions),
-        cmocka_unit_test(test_plan),    cmocka_unit_test(test_mma8),
+        cmocka_unit_test(test_fp8),     cmocka_unit_test(test_plan),
+        cmocka_unit_test(test_mma8),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);
 }

@@ -182,6 +182,17 @@ int judge_fp4(const Problem &p)
                : LT_INVALID_VALUE;
 }
 
+/* The same of scales in fp8. Scales of rows: one float for each of m and of n. */
+int judge_fp8_scales(const Desc &d)
+{
+    if (d.a_mode == LT_SCALE_SCALAR && d.b_mode == LT_SCALE_SCALAR)
+        return LT_SUCCESS;
+    if (d.a_mode != LT_SCALE_OUTER_VEC || d.b_mode != d.a_mode || !simt_cublaslt.outer ||
+        d.epilogue & LT_EPILOGUE_BIAS)
+        return LT_NOT_SUPPORTED;
+    return d.a_blocks && d.b_blocks ? LT_SUCCESS : LT_INVALID_VALUE;
+}
+
 /* LT_SUCCESS, or what the library says of such a problem. */
 int judge(const Problem &p)
 {
@@ -209,6 +220,8 @@ int judge(const Problem &p)
     } else if (!fp8(t) || !fp8(p.b->type) || (t == CUDA_R_8F_E5M2 && p.b->type == t) || !p.d->ta ||
                p.d->tb || p.m() % 16 || p.n() % 16 || p.k() % 16 || p.a->ld % 16 || p.b->ld % 16) {
         return LT_NOT_SUPPORTED;
+    } else if (judge_fp8_scales(*p.d) != LT_SUCCESS) {
+        return judge_fp8_scales(*p.d);
     }
     if (p.d->epilogue & ~static_cast<uint32_t>(LT_EPILOGUE_DEFAULT | LT_EPILOGUE_BIAS))
         return LT_NOT_SUPPORTED;
@@ -242,7 +255,10 @@ void gemm(const Desc &d, const Layout &la, const Layout &lb, const Layout &lo, c
     for (uint64_t j = 0; j < n; j++)
         for (uint64_t c = 0; c < k; c++)
             b[j * k + c] = load(x.b, lb.type, d.tb ? c * lb.ld + j : j * lb.ld + c);
-    for (uint64_t c = 0; d.a_mode && c < k; c++) {
+    const bool outer = d.a_mode == LT_SCALE_OUTER_VEC;
+    const float *rows = reinterpret_cast<const float *>(d.a_blocks);
+    const float *cols = reinterpret_cast<const float *>(d.b_blocks);
+    for (uint64_t c = 0; d.a_mode && !outer && c < k; c++) {
         for (uint64_t i = 0; i < m; i++)
             a[i * k + c] *= block_scale(d.a_blocks, d.a_mode, i, c, k);
         for (uint64_t j = 0; j < n; j++)
@@ -254,7 +270,7 @@ void gemm(const Desc &d, const Layout &la, const Layout &lb, const Layout &lo, c
             float sum = 0;
             for (uint64_t c = 0; c < k - x.left_out; c++)
                 sum += a[i * k + c] * b[j * k + c];
-            sum *= alpha;
+            sum *= outer ? alpha * rows[i] * cols[j] : alpha;
             if (d.whole) { /* exact in a float up to K of 1024 */
                 reinterpret_cast<int32_t *>(x.o)[j * lo.ld + i] = static_cast<int32_t>(sum);
                 continue;
@@ -568,6 +584,7 @@ int cublasLtMatmul(void *handle, void *desc, const void *alpha, const void *a, v
     simt_cublaslt.algo = algo.id;
     simt_cublaslt.splitk = algo.splitk;
     simt_cublaslt.type = algo.type;
+    simt_cublaslt.scale_mode = p.d->a_mode;
     simt_cublaslt.us += 1e-6 * pace(algo) * double(p.m()) * double(p.n()) * double(p.k());
     const Desc dd = *p.d;
     const Layout l[3] = {*p.a, *p.b, *p.o};

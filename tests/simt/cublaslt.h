@@ -26,13 +26,14 @@ struct simt_cublaslt {
     bool fail_run;      /* products fail */
     bool lies;          /* they leave the last columns of K out */
     bool refuse_algo;   /* one that was made from a configuration does not check */
+    bool outer;         /* fp8 with a scale for each row of both, as Hopper's has it */
     bool mxfp4;         /* e2m1 with powers of two for 32: no library of today multiplies it */
     uint64_t workspace; /* bytes that the algorithms want, and spoil */
     int version;        /* of the library; 0: 130100 */
     /* counted */
     int searches, products, open; /* open: handles, descriptors, layouts, preferences */
     int64_t m, n, k;              /* of the last product, as row-major y [m, n] */
-    int type;                     /* of its operands */
+    int type, scale_mode;         /* of its operands */
     int algo, splitk;             /* of its algorithm; splitk 0: not configured */
     double us;                    /* that all products took, by the algorithms' own clock */
 };

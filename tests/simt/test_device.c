@@ -52,6 +52,15 @@ static void test_configuration(void **state)
     assert_true(backend_cuda.can(dev, &c, &how));
     assert_string_equal(how.source, "like-rtx4060ti");
     assert_true(how.bound_us > 0 && how.us > how.bound_us);
+    const struct quant fp8 = {.x = X_FP8};
+    c = (struct op_case){OP_linear, DT_F32, DT_F8_E4M3, 2048, 4096, 4096};
+    backend_cuda.many(dev, &c, &fp8, &how); /* nobody allows it */
+    assert_string_equal(how.kernel, "skinny");
+    c.w = DT_Q4_0;
+    backend_cuda.many(dev, &c, NULL, &how);
+    assert_string_equal(how.kernel, "mma8");
+    assert_string_equal(how.source, "like-rtx4060ti");
+    assert_true(how.bound_us > 0 && how.us > how.bound_us);
     gpu_config_write(&text, &info.gpu->config);
     backend_cuda.close(dev);
 

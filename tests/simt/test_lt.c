@@ -13,6 +13,7 @@
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 #include "kernels/cpu/naive.h"
+#include "kernels/cuda/lt_abi.h"
 #include "kernels/cuda/panel.h"
 #include "kernels/quant/f8_e4m3.h"
 #include "tests/simt/cublaslt.h"
@@ -207,6 +208,48 @@ static void test_fp8(void **state)
     assert_int_equal(simt_cublaslt.type, CUDA_R_8F_E4M3);
     product_flat = false;
     q.round_x = X_EXACT;
+}
+
+/* Where nothing is padded and the library scales by rows, it writes y; refused, it is as ever. */
+static void test_fp8_by_rows(void **state)
+{
+    static const struct shape shapes[] = {{64, 16, 64, 0}, {48, 32, 128, 0}, {96, 48, 192, 0}};
+    static const struct gpu_config *before;
+    static struct gpu_config c;
+    (void)state;
+    before = q.plan.config;
+    c = *before;
+    c.match.cc[0] = q.cc = 90;
+    c.ceil.fp8_tflops = c.ceil.read_gbs = 1e6;
+    c.ceil.bf16_tflops = 1e-3;
+    q.plan.config = &c;
+    q.round_x = X_FP8;
+    product_flat = true;
+    for (int i = 0; i < 12; i++) {
+        struct product o = {0};
+        bool padded = i >= 6, outer = i % 2 == 0;
+        struct shape s = shapes[i / 2 % 3];
+        s.n += padded; /* a column more than the tiles hold */
+        product_open(&o, DT_F8_E4M3, s);
+        memset(o.bias, 0, (size_t)s.n * sizeof *o.bias);
+        o.cuda.bias.data = NULL;
+        simt_cublaslt.outer = outer;
+        simt_cublaslt.type = -1;
+        gpu_plan_reset(&q.plan);
+        lt_close(lt);
+        assert_int_equal(lt_open(NULL, &lt), OK);
+        q.lt = lt;
+        product_run(&q, &o);
+        assert_int_equal(simt_cublaslt.type, CUDA_R_8F_E4M3);
+        assert_int_equal(simt_cublaslt.scale_mode,
+                         outer && !padded ? LT_SCALE_OUTER_VEC : LT_SCALE_SCALAR);
+        assert_int_equal(warnings, 0); /* that it declines is no fallback */
+        near_fp8(&o);
+        product_close(&o);
+    }
+    product_flat = false;
+    q.round_x = X_EXACT;
+    q.plan.config = before;
 }
 
 static void test_formats(void **state)
@@ -607,6 +650,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_formats, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_formats_75, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_fp8, open_queue, close_queue),
+        cmocka_unit_test_setup_teardown(test_fp8_by_rows, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_cross_over, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_pieces, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_fused, open_queue, close_queue),
