@@ -31,6 +31,7 @@ MUTANTS = [
     ('fp4-no-sign', L + '.cuh', '__byte_perm(0xff00u, 0, s)', '__byte_perm(0u, 0, s)', 'linear_ints', 'linear'),
     ('fp4-other-half', L + '.cuh', 'i < 2 ? s.high.x : s.high.y', 'i < 2 ? s.d.x : s.d.y', 'linear_ints', 'linear'),
     ('fp4-halves-swapped', 'kernels/cuda/panel_make.cu', '<< reg / 2 * 16', '<< (reg < 2 ? 16 : 0)', 'panel_make', 'panel'),
+    ('any-second-scale', 'kernels/cuda/panel_make.cu', 'halves ? o.sc[1] :', 'halves ? o.sc[0] :', 'panel_make', 'panel'),
     ('fp4-scale-of-other-group', L + '.cuh', 's[g] >> 8 * group', 's[g]', 'linear_ints', 'linear'),
     ('linear-row-beyond-m', L + '.cuh', 'row >= at.m || col', 'col', 'linear_half', 'linear'),
     ('linear-part-left-out', L + '.cuh', 'for (int z = 0; z <', 'for (int z = 1; z <', 'linear_half', 'linear'),
