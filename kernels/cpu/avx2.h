@@ -7,8 +7,8 @@
 
 linear_fn linear_avx2_Q8_0, linear_avx2_Q4_0, linear_avx2_Q4_1, linear_avx2_Q5_0, linear_avx2_Q5_1,
     linear_avx2_Q4_K, linear_avx2_Q5_K, linear_avx2_Q6_K, linear_avx2_IQ4_NL, linear_avx2_NVFP4,
-    linear_avx2_IQ4_XS, linear_avx2_Q3_K, linear_avx2_Q2_K, linear_avx2_Q2_0, linear_avx2_TQ2_0,
-    linear_avx2_Q8_K;
+    linear_avx2_IQ4_XS, linear_avx2_Q3_K, linear_avx2_Q2_K, linear_avx2_Q1_0, linear_avx2_Q2_0,
+    linear_avx2_TQ2_0, linear_avx2_Q8_K;
 linear_fn linear_avx2_F32, linear_avx2_F16, linear_avx2_BF16, linear_avx2_F8_E4M3, linear_avx2_NF4;
 void act_avx2(enum dtype t, const float *x, int64_t k, void *out);
 

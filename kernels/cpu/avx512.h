@@ -8,7 +8,8 @@
 linear_fn linear_avx512_Q8_0, linear_avx512_Q4_0, linear_avx512_Q4_1, linear_avx512_Q5_0,
     linear_avx512_Q5_1, linear_avx512_Q4_K, linear_avx512_Q5_K, linear_avx512_Q6_K,
     linear_avx512_IQ4_NL, linear_avx512_NVFP4, linear_avx512_IQ4_XS, linear_avx512_Q3_K,
-    linear_avx512_Q2_K, linear_avx512_Q2_0, linear_avx512_TQ2_0, linear_avx512_Q8_K;
+    linear_avx512_Q2_K, linear_avx512_Q1_0, linear_avx512_Q2_0, linear_avx512_TQ2_0,
+    linear_avx512_Q8_K;
 linear_fn linear_avx512_F32, linear_avx512_F16, linear_avx512_BF16, linear_avx512_F8_E4M3,
     linear_avx512_NF4;
 linear_fn linear_avx512bf16_BF16, linear_avx512bf16_F8_E4M3, linear_avx512bf16_NF4;

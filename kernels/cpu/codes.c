@@ -9,7 +9,7 @@
 
 #include "kernels/half.h"
 
-enum { LINE = 64, ROWS = PANEL_ROWS, TWO_BITS = 256 /* a pair */ };
+enum { LINE = 64, ROWS = PANEL_ROWS, ONE_BIT = 128, TWO_BITS = 256 /* a pair */ };
 
 /* clang-format off */
 const int8_t codes_iq1[16]     = {-9, -7, -1, 1, 7, 9};
@@ -45,6 +45,16 @@ static void put_scales(const struct panel_format *f, const uint8_t *block,
         d[LINE + (b * per + h) * ROWS + r] = (uint8_t)o->sc[h];
 }
 
+/* A group of two values: a nibble of row r for each 4 k, those of even rows low. */
+static void put_bits(const int8_t *q, int r, uint8_t *d)
+{
+    for (int g = 0; g < ACT_GROUP / 4; g++, q += 4) {
+        int four = (q[0] > 0) | (q[1] > 0) << 1 | (q[2] > 0) << 2 | (q[3] > 0) << 3;
+        uint8_t *at = d + 8 * g + r / 2;
+        *at = (uint8_t)(r % 2 ? *at | four << 4 : four);
+    }
+}
+
 void codes_pack(enum dtype t, const uint8_t *s, int64_t k, int n, int r, uint8_t *d)
 {
     const struct panel_format *f = panel_format(t);
@@ -59,6 +69,10 @@ void codes_pack(enum dtype t, const uint8_t *s, int64_t k, int n, int r, uint8_t
         const uint8_t *block = s + k / info->block * info->bytes;
         info->ints(block, (int)(k % info->block) / ACT_GROUP, &o);
         put_scales(f, block, &o, b, r, d);
+        if (f->pair == ONE_BIT) {
+            put_bits(o.q, r, d + f->head + b * LINE);
+            continue;
+        }
         for (int g = 0; g < ACT_GROUP / 4; g++) {
             bool two = f->pair == TWO_BITS;
             uint8_t *at = to + (two ? g % 4 : g) * LINE;

@@ -1,9 +1,9 @@
 /* codes.h - panels of the formats whose weights are codes: a nibble that stands for one of at most
- * 16 values (2 bits for one of 4), whatever the file spends on it (IQ1_S 1.6 bits, IQ4_XS 4.3).
- * Called by panel.c and pack.c only.
+ * 16 values (2 bits for one of 4, a bit for one of 2), whatever the file spends on it (IQ1_S 1.6
+ * bits, IQ4_XS 4.3). Called by panel.c and pack.c only.
  *
- * 2.1 to 5.1 bits a weight, for kernels that need one table look-up in a register more than Q4_0,
- * or with 2 bits none. The values and scales are exactly those of the file. */
+ * 1.5 to 5.1 bits a weight, for kernels that need one table look-up in a register more than Q4_0,
+ * or with 1 or 2 bits none. The values and scales are exactly those of the file. */
 #ifndef KERNELS_CPU_CODES_H
 #define KERNELS_CPU_CODES_H
 

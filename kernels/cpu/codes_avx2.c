@@ -485,18 +485,19 @@ INLINE void put_nvfp4(struct from s, int side, uint8_t *d)
     }
 }
 
-/* Step i of a row: a half of its block of 128. */
+/* Step i of a row: a half of its block of 128. A byte for each weight, then a bit for each byte. */
 INLINE void put_q1_0(struct from s, int part, int side, uint8_t *d)
 {
-    words w[4], out[2][8];
+    words w[4];
 
     load(s, 2, w);
     for (int h = 0; h < 2; h++) {
         put_half(s, 0, d + h * HALF + side * 16);
-        for (int g = 0; g < 8; g++)
-            out[h][g] = _mm256_and_si256(mask_of(w[2 * part + h], g / 2, g % 2), bytes_of(2));
+        for (int g = 0; g < 8; g++) {
+            int bits = _mm256_movemask_epi8(mask_of(w[2 * part + h], g / 2, g % 2));
+            memcpy(d + LINE + h * LINE + 8 * g + 4 * side, &bits, sizeof bits);
+        }
     }
-    put_pair_of_two(out[0], out[1], d + LINE + side * HALF);
 }
 
 /* A byte is four neighbours. */
@@ -536,7 +537,7 @@ PACK(TQ1_0, i * 54, 1088, put_tq1_0(s, side, d))
 PACK(TQ2_0, i * 66, 1088, put_tq2_0(s, side, d))
 PACK(Q2_K, i * 84, 1344, put_q2_k(s, side, d))
 PACK(Q2_0, i * 18, 320, put_q2_0(s, side, d))
-PACK(Q1_0, i / 2 * 18, 320, put_q1_0(s, (int)(i % 2), side, d))
+PACK(Q1_0, i / 2 * 18, 192, put_q1_0(s, (int)(i % 2), side, d))
 PACK(Q3_K, i * 110, 2368, put_q3_k(s, side, d))
 PACK(IQ4_XS, i * 136, 2240, put_iq4_xs(s, side, d))
 PACK(MXFP4, i * 34, 576, put_mxfp4(s, side, d))

@@ -65,7 +65,7 @@ static int level(void)
     [DT_Q6_K] = kernel(Q6_K), [DT_Q8_K] = kernel(Q8_K), \
     [DT_F64] = kernel(F32),        [DT_I8] = kernel(F32),         [DT_I16] = kernel(F32), \
     [DT_I32] = kernel(F32),        [DT_I64] = kernel(F32),        [DT_Q8_1] = kernel(Q8_0), \
-    [DT_Q1_0] = kernel(Q2_0),      [DT_Q2_0] = kernel(Q2_0),      [DT_Q2_K] = kernel(Q2_K), \
+    [DT_Q1_0] = kernel(Q1_0),      [DT_Q2_0] = kernel(Q2_0),      [DT_Q2_K] = kernel(Q2_K), \
     [DT_Q3_K] = kernel(Q3_K),      [DT_IQ1_S] = kernel(IQ4_XS),   [DT_IQ1_M] = kernel(Q3_K), \
     [DT_IQ2_XXS] = kernel(IQ4_XS), [DT_IQ2_XS] = kernel(Q3_K),    [DT_IQ2_S] = kernel(Q3_K), \
     [DT_IQ3_XXS] = kernel(IQ4_XS), [DT_IQ3_S] = kernel(IQ4_XS),   [DT_IQ4_NL] = kernel(IQ4_NL), \

@@ -57,12 +57,28 @@ INLINE __m256i shift(__m256i v, int left)
     return left > 0 ? _mm256_slli_epi16(v, left) : _mm256_srli_epi16(v, -left);
 }
 
+/* 2 where a bit is set. */
+INLINE __m256i bytes_of_bits(int32_t bits)
+{
+    const __m256i spread = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2,
+                                            2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
+    const __m256i bit = _mm256_set1_epi64x((long long)0x8040201008040201u);
+    __m256i v = _mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32(bits), spread), bit);
+
+    return _mm256_and_si256(_mm256_cmpeq_epi8(v, bit), _mm256_set1_epi8(2));
+}
+
 /* One side of value line g of block h of the pair at q: 8 rows x 4 k; unsigned, but q8_0 and
  * the values of codes signed. */
 INLINE __m256i line(enum dtype f, const uint8_t *q, int h, int g, __m256i values)
 {
     if (is_q8(f))
         return _mm256_xor_si256(load(q + (h * 8 + g) * LINE), _mm256_set1_epi8(-128));
+    if (is_one(f)) {
+        int32_t bits;
+        memcpy(&bits, q + h * LINE + 8 * g, sizeof bits);
+        return bytes_of_bits(bits);
+    }
     if (is_two(f)) {
         __m256i four = load(q + g % 4 * LINE);
         return _mm256_and_si256(shift(four, -2 * (2 * h + g / 4)), _mm256_set1_epi8(3));
@@ -261,7 +277,7 @@ INLINE void tile_side(struct shape z, const struct linear_job *j, int64_t panel,
         for (int s = 0; s < pairs; s++) {
 #pragma GCC unroll 8
             for (int h = 0; h < 2; h++) {
-                t.q = p + head + s * pair_bytes(f) + side * SIDE;
+                t.q = p + head + s * pair_bytes(f) + side * (is_one(f) ? 4 : SIDE);
                 t.w = scales(f, p, 2 * s + h, side, bf16);
                 block(z, &t, 2 * (k * pairs + s) + h, h);
             }
@@ -295,5 +311,5 @@ INLINE void tile(struct shape z, const struct linear_job *j, int64_t panel, int6
     }
 KERNEL(Q8_0) KERNEL(Q4_0) KERNEL(Q4_1) KERNEL(Q5_0) KERNEL(Q5_1) KERNEL(Q4_K) KERNEL(Q5_K)
 KERNEL(Q6_K) KERNEL(IQ4_NL) KERNEL(NVFP4) KERNEL(IQ4_XS) KERNEL(Q3_K) KERNEL(Q2_K)
-KERNEL(Q2_0) KERNEL(TQ2_0) KERNEL(Q8_K)
+KERNEL(Q1_0) KERNEL(Q2_0) KERNEL(TQ2_0) KERNEL(Q8_K)
     /* clang-format on */

@@ -7,6 +7,7 @@
  * arithmetic of a row is the same in every tile, so its bits do not depend on M.
  * Roof: 8 of 10 issue slots of the two multiplier ports are vpdpbusd. */
 #include <immintrin.h>
+#include <string.h>
 
 #include "kernels/cpu/end.h"
 #include "kernels/cpu/avx512.h"
@@ -44,6 +45,11 @@ INLINE __m512i line(enum dtype f, const uint8_t *q, int h, int g, __m512i values
 {
     if (is_q8(f))
         return _mm512_loadu_si512(q + (h * 8 + g) * LINE);
+    if (is_one(f)) {
+        uint64_t bits;
+        memcpy(&bits, q + h * LINE + 8 * g, sizeof bits);
+        return _mm512_maskz_mov_epi8(bits, _mm512_set1_epi8(2));
+    }
     if (is_two(f)) {
         __m512i four = _mm512_loadu_si512(q + g % 4 * LINE);
         return _mm512_and_si512(shift(four, -2 * (2 * h + g / 4)), _mm512_set1_epi8(3));
@@ -292,5 +298,5 @@ INLINE void tile(struct shape z, const struct linear_job *j, int64_t panel, int6
 KERNEL(Q8_0, true) KERNEL(Q4_0, false) KERNEL(Q4_1, false) KERNEL(Q5_0, false) KERNEL(Q5_1, false)
 KERNEL(Q4_K, false) KERNEL(Q5_K, false) KERNEL(Q6_K, false)
 KERNEL(IQ4_NL, false) KERNEL(NVFP4, false) KERNEL(IQ4_XS, false) KERNEL(Q3_K, false) KERNEL(Q2_K, false)
-KERNEL(Q2_0, false) KERNEL(TQ2_0, false) KERNEL(Q8_K, true)
+KERNEL(Q1_0, false) KERNEL(Q2_0, false) KERNEL(TQ2_0, false) KERNEL(Q8_K, true)
     /* clang-format on */

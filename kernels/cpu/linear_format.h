@@ -24,6 +24,11 @@ static inline bool is_two(enum dtype f) /* 2 bits, which are the values */
     return f == DT_Q2_0 || f == DT_TQ2_0 || f == DT_Q2_K;
 }
 
+static inline bool is_one(enum dtype f) /* a bit, of the value 2 */
+{
+    return f == DT_Q1_0;
+}
+
 static inline bool is_q8(enum dtype f)
 {
     return f == DT_Q8_0 || f == DT_Q8_K;
@@ -65,7 +70,12 @@ static inline int head_bytes(enum dtype f)
 
 static inline int pair_bytes(enum dtype f)
 {
-    return is_q8(f) ? 1024 : f == DT_Q6_K ? 768 : has_fifth(f) ? 640 : is_two(f) ? 256 : 512;
+    return is_q8(f)       ? 1024
+           : f == DT_Q6_K ? 768
+           : has_fifth(f) ? 640
+           : is_two(f)    ? 256
+           : is_one(f)    ? 128
+                          : 512;
 }
 
 #endif

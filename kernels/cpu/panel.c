@@ -37,7 +37,7 @@ static const struct panel_format formats[N_DTYPE] = {
     [DT_IQ4_NL]  = { 64,  576,  64,  512, 127, QUANT_WHOLE, codes_iq4},
     [DT_MXFP4]   = { 64,  576,  64,  512,  12, QUANT_WHOLE, codes_fp4},
     [DT_Q8_K]    = {256, 4160,  64, 1024, 128, QUANT_WHOLE, NULL},
-    [DT_Q1_0]    = { 64,  320,  64,  256,   1, QUANT_WHOLE, codes_ternary},
+    [DT_Q1_0]    = { 64,  192,  64,  128,   1, QUANT_WHOLE, codes_ternary},
     [DT_Q2_0]    = { 64,  320,  64,  256,   1, QUANT_WHOLE, codes_ternary},
     [DT_NVFP4]   = { 64,  640, 128,  512,  12, QUANT_APART, codes_fp4},
     [DT_F8_E4M3] = { 64, 1088,  64,    0,   0, QUANT_WHOLE, NULL},
@@ -90,10 +90,13 @@ static void block_values(enum dtype t, const uint8_t *v, int h, int r, uint8_t *
 {
     for (int k = 0; k < ACT_GROUP; k++) {
         int g = k / 4, byte = 4 * r + k % 4;
-        int low = v[(formats[t].pair == 256 ? 0 : g) * LINE + byte] >> 4 * h & 15;
+        int low = v[(formats[t].pair <= 256 ? 0 : g) * LINE + byte] >> 4 * h & 15;
         switch (formats[t].pair) {
         case 1024:
             q[k] = v[(h * 8 + g) * LINE + byte];
+            break;
+        case 128:
+            q[k] = (uint8_t)((v[h * LINE + 8 * g + r / 2] >> (r % 2 * 4 + k % 4) & 1) << 1);
             break;
         case 256:
             q[k] = v[g % 4 * LINE + byte] >> 2 * (2 * h + g / 4) & 3;

@@ -37,14 +37,19 @@
  *
  *   q3_k iq1_m iq2_xs iq2_s                 step 256: f32 d[16], s8 sc[16][16]
  *
- * Four values, or fewer, take 2 bits, 4 lines a pair: value line g of block h are bits 2 (2 h + g /
+ * Four values, or three, take 2 bits, 4 lines a pair: value line g of block h are bits 2 (2 h + g /
  * 4) and the next of line g % 4.
  *
- *   q1_0, q2_0      f16 d[2][16]
+ *   q2_0            f16 d[2][16]
  *
  *   tq1_0, tq2_0    step 256: f32 d[16]
  *
  *   q2_k            step 256: f16 d[16], dmin[16], u8 sc[16][16] with mn in the upper nibble
+ *
+ * Two values take a bit, 2 lines a pair: bit 4 r + k % 4 of the 8 bytes from 8 g on of line h; set,
+ * it is code 2.
+ *
+ *   q1_0            f16 d[2][16]
  *
  * Plane of 1 bit: line h, bit g of a byte is the fifth bit of that byte's value in line g of block
  * h. Plane of 2 bits: line 2 h + g / 4, bits 2 (g % 4) and the next. Plain formats: bf16 a line =
