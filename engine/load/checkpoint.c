@@ -186,6 +186,20 @@ static struct folder look(struct checkpoint *c, const char *path)
     return f;
 }
 
+/* "owner/name", as hubs call models, and no path: there is not even a folder of the first name. */
+static bool is_name(const char *path)
+{
+    const char *slash = strchr(path, '/');
+    char owner[128];
+
+    if (!slash || slash == path || !slash[1] || strchr(slash + 1, '/') || path[0] == '.' ||
+        (size_t)(slash - path) >= sizeof owner || ends_with(path, ".gguf"))
+        return false;
+    memcpy(owner, path, (size_t)(slash - path));
+    owner[slash - path] = '\0';
+    return access(owner, F_OK) != 0;
+}
+
 /* The file that stands for `path`: of a directory its config.json, or its only GGUF file, as
  * downloads of those have a directory and sometimes a config.json too. */
 static enum status add_first(struct checkpoint *c, const char *path)
@@ -195,6 +209,11 @@ static enum status add_first(struct checkpoint *c, const char *path)
     struct stat st;
     char *config;
 
+    if (!c->lent && is_name(path))
+        return fail(ERR_NOT_FOUND,
+                    "there is no %s here, and nothing is downloaded: fetch the model and name its "
+                    "directory or file",
+                    path);
     if (c->lent || stat(path, &st) != 0 || !S_ISDIR(st.st_mode))
         return checkpoint_add_file(c, path);
     f = look(c, path);

@@ -141,6 +141,10 @@ static void test_gguf_folder(void **state)
     assert_int_equal(checkpoint_open(FOLDER "/one", &c), ERR_NOT_FOUND);
     assert_non_null(strstr(fail_text(), "is a directory of GGUF files: name one of them"));
     xfree(model);
+    assert_int_equal(checkpoint_open("Owner/Model-1B", &c), ERR_NOT_FOUND); /* a hub's name */
+    assert_non_null(strstr(fail_text(), "there is no Owner/Model-1B here, and nothing is downl"));
+    assert_int_equal(checkpoint_open("tests/none", &c), ERR_NOT_FOUND);
+    assert_non_null(strstr(fail_text(), "cannot open tests/none: No such file"));
 }
 
 /* A directory with a config.json: the reader's own reason, whatever else lies in it. */
