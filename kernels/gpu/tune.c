@@ -30,6 +30,16 @@ struct tuner {
     double spent, worked; /* seconds, units of work() */
 };
 
+enum x_type tune_x(const struct tune_options *o, enum dtype w)
+{
+    return x_type_goes_with(o->x, w) ? o->x : X_EXACT;
+}
+
+int tune_may(const struct tune_options *o, enum dtype w)
+{
+    return (o->lt ? GPU_MAY_LT : 0) | (tune_x(o, w) == X_FP8 ? GPU_MAY_FP8 | GPU_MAY_ROW_SCALE : 0);
+}
+
 /* ---- deciding -------------------------------------------------------------------------------- */
 
 /* The best launch of a shape with these splits, or by cuBLASLt; NULL: none is right. */
@@ -74,10 +84,11 @@ static void add_exception(struct tuner *t, const struct tune_field *f, const str
                           const struct tune_duel *d)
 {
     struct gpu_exception *x = &t->done.x[t->done.n_x++];
-    *x = (struct gpu_exception){
-        f->shape.w, f->shape.n,   f->shape.k,  (int)f->shape.m,
-        *p,         d->second_us, d->first_us, 50 * (d->hi - d->lo) / d->ratio,
-        {.id = -1}, X_EXACT};
+    *x = (struct gpu_exception){f->shape.w,  f->shape.n,
+                                f->shape.k,  (int)f->shape.m,
+                                *p,          d->second_us,
+                                d->first_us, 50 * (d->hi - d->lo) / d->ratio,
+                                {.id = -1},  tune_x(t->o, f->shape.w)};
     if (p->lt)
         x->lt = *p->lt;
     x->p.lt = NULL;
@@ -132,7 +143,7 @@ static void keep_exceptions(struct tuner *t)
     const struct tune_weight *w = &t->done.weight;
     for (int i = 0; i < t->c->n_gemm; i++) {
         const struct gpu_exception *x = &t->c->gemm[i];
-        bool replaced = x->w != w->w || x->n != w->n || x->k != w->k;
+        bool replaced = x->w != w->w || x->n != w->n || x->k != w->k || x->x != tune_x(t->o, w->w);
         for (int j = 0; j < t->done.n_x && !replaced; j++)
             replaced = t->done.x[j].m == x->m;
         if (!replaced && t->done.n_x < TUNE_ROWS_MAX)
@@ -164,7 +175,7 @@ static enum status tune_weight(struct tuner *t, const struct tune_weight *w)
     for (int i = 0; i < t->o->n_rows; i++) {
         struct tune_field *f = &t->field[i];
         f->shape = (struct gpu_shape){w->w, t->o->rows[i], w->n, w->k};
-        TRY(tune_screen(&t->bench, t->c, t->o->lt, f));
+        TRY(tune_screen(&t->bench, t->c, tune_may(t->o, w->w), f));
         for (int j = 0; j < f->n && t->log; j++)
             tune_log_ratio(t->log, &f->shape, &f->cand[j].p, f->cand[j].ratio, f->cand[j].n);
         t->done.m[i] = t->o->rows[i];
@@ -186,12 +197,13 @@ static enum status tune_weight(struct tuner *t, const struct tune_weight *w)
 /* ---- the configuration ----------------------------------------------------------------------- */
 
 /* The exceptions of a weight are now those of `d`. */
-static void apply(struct gpu_config *c, const struct tune_done *d)
+static void apply(struct gpu_config *c, const struct tune_options *o, const struct tune_done *d)
 {
     int n = 0;
     for (int i = 0; i < c->n_gemm; i++) {
         const struct gpu_exception *x = &c->gemm[i];
-        if (x->w != d->weight.w || x->n != d->weight.n || x->k != d->weight.k)
+        if (x->w != d->weight.w || x->n != d->weight.n || x->k != d->weight.k ||
+            x->x != tune_x(o, x->w))
             c->gemm[n++] = *x;
     }
     for (int i = 0; i < d->n_x && n < TUNE_EXCEPTIONS_MAX; i++)
@@ -205,7 +217,8 @@ static bool unchanged(const struct gpu_config *a, const struct gpu_config *b,
 {
     for (int i = 0; i < o->n_rows; i++) {
         struct gpu_shape s = {w->w, o->rows[i], w->n, w->k};
-        struct gpu_params p = gpu_choose(a, &s, o->lt), q = gpu_choose(b, &s, o->lt);
+        int may = tune_may(o, w->w);
+        struct gpu_params p = gpu_choose(a, &s, may), q = gpu_choose(b, &s, may);
         if (!tune_same(&p, &q))
             return false;
     }
@@ -218,11 +231,18 @@ static void pin(struct gpu_config *c, const struct tune_options *o, const struct
     const struct tune_weight *w = &d->weight;
     for (int i = 0; i < o->n_rows && c->n_gemm < TUNE_EXCEPTIONS_MAX; i++) {
         struct gpu_shape s = {w->w, o->rows[i], w->n, w->k};
-        if (gpu_exception_of(c, &s, X_EXACT))
+        if (gpu_exception_of(c, &s, tune_x(o, w->w)))
             continue;
         struct gpu_exception *x = &c->gemm[c->n_gemm++];
-        *x = (struct gpu_exception){w->w,     w->n,     w->k, o->rows[i], gpu_choose(c, &s, o->lt),
-                                    d->us[i], d->us[i], 0,    {.id = -1}, X_EXACT};
+        *x = (struct gpu_exception){.w = w->w,
+                                    .n = w->n,
+                                    .k = w->k,
+                                    .m = o->rows[i],
+                                    .p = gpu_choose(c, &s, tune_may(o, w->w)),
+                                    .us = d->us[i],
+                                    .base_us = d->us[i],
+                                    .lt = {.id = -1},
+                                    .x = tune_x(o, w->w)};
         x->p.lt = NULL; /* it had no exception, so no algorithm of its own */
     }
 }
@@ -239,8 +259,8 @@ static void fit(struct tuner *t, struct tune_result *out)
     for (int i = 0; i < t->n_all; i++)
         for (int j = 0; j < t->all[i].n_points; j++) {
             p[n] = t->all[i].point[j]; /* of an earlier run without its ring */
-            p[n].params.stages =
-                p[n].params.path == GPU_PATH_MMA8 ? GPU_MMA8_STAGES : gpu_stages(t->c->match.cc[0]);
+            p[n].params.stages = p[n].params.path == GPU_PATH_SKINNY ? gpu_stages(t->c->match.cc[0])
+                                                                     : GPU_MMA8_STAGES;
             n++;
         }
     if (t->o->ceil)
@@ -269,7 +289,7 @@ static double work(const struct tuner *t, int i)
     for (int j = 0; j < t->o->n_rows; j++) {
         const struct tune_weight *w = &t->o->weights[i];
         struct gpu_shape s = {w->w, t->o->rows[j], w->n, w->k};
-        struct gpu_params p = gpu_choose(t->c, &s, t->o->lt);
+        struct gpu_params p = gpu_choose(t->c, &s, tune_may(t->o, w->w));
         sum += gpu_cost(t->c, &s, &p) + LAUNCH_US;
     }
     return sum;
@@ -335,7 +355,7 @@ static enum status all_weights(struct tuner *t, struct tune_result *out)
             t->spent += t->bench.d->now(t->bench.d->ctx) - start - now;
             t->worked += units;
         }
-        apply(t->c, &t->done);
+        apply(t->c, t->o, &t->done);
         count(t, out);
         t->all[t->n_all++] = t->done;
     }
@@ -383,8 +403,8 @@ static enum status verify(struct tuner *t, const struct gpu_config *c,
 {
     const struct tune_device *d = t->bench.d;
     struct gpu_shape shape = {x->w, x->m, x->n, x->k};
-    struct gpu_params base = gpu_choose(t->c, &shape, t->o->lt);
-    struct gpu_params p = gpu_choose(c, &shape, t->o->lt);
+    struct gpu_params base = gpu_choose(t->c, &shape, tune_may(t->o, x->w));
+    struct gpu_params p = gpu_choose(c, &shape, tune_may(t->o, x->w));
     bool right = false;
     TRY(d->begin(d->ctx, &shape));
     TRY(d->check(d->ctx, &p, &right));
@@ -405,7 +425,9 @@ enum status tune_verify(const struct tune_device *d, const struct tune_options *
     *out = (struct tune_result){.worst = INFINITY, .complete = true};
     for (int i = 0; i < c->n_gemm; i++) {
         struct tune_duel fought = {0};
-        if (!o->lt && !gpu_path_tiled(c->gemm[i].p.path))
+        if (c->gemm[i].x != tune_x(o, c->gemm[i].w)) /* of another run */
+            continue;
+        if (!o->lt && !gpu_path_own(c->gemm[i].p.path))
             return fail(ERR_UNSUPPORTED, "%s: its choices are for cuBLASLt, which is not found",
                         c->id);
         TRY(verify(&t, c, &c->gemm[i], &fought));

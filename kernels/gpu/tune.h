@@ -46,6 +46,7 @@ struct tune_options {
     const int *rows; /* buckets */
     int n_rows;
     bool lt;                     /* cuBLASLt is there */
+    enum x_type x;               /* what products may round to, where their weights go with it */
     bool quick;                  /* fewer rounds */
     double budget;               /* seconds; 0: as long as it takes */
     const struct gpu_ceil *ceil; /* as measured now, which the configuration gets; NULL: its own */
@@ -69,6 +70,11 @@ struct tune_result {
 };
 
 enum { TUNE_ROWS_MAX = 24, TUNE_EXCEPTIONS_MAX = 2048 };
+
+/* What a product with such a weight may use, rows of one scale taken for granted: a set of enum
+ * gpu_may; and whose exceptions it gets. */
+int tune_may(const struct tune_options *o, enum dtype w);
+enum x_type tune_x(const struct tune_options *o, enum dtype w);
 
 /* Puts what is faster into c->gemm, takes the ceilings and fits the efficiencies of kernels that
  * were measured, and crossovers between paths; a launch that was measured stays what it was

@@ -26,13 +26,15 @@ struct tune_backend {
     char *weights, *x, *y; /* on the device */
     size_t room;           /* of weights */
     int64_t l2;
+    enum x_type x_type; /* what products may round x to */
     struct gpu_shape shape;
     struct choice how;
     struct tensor copy[COPIES_MAX];
     int n_copies, next;
-    char *host;   /* one weight, in rows */
-    float *rows;  /* x, [m, k] */
-    float *first; /* [ROWS, n] of the first right launch, NaN before */
+    struct quant says; /* of the copies, while products may round x: their rows have one scale */
+    char *host;        /* one weight, in rows */
+    float *rows;       /* x, [m, k] */
+    float *first;      /* [ROWS, n] of the first right launch, NaN before */
 };
 
 static float noise(uint64_t at)
@@ -72,6 +74,8 @@ static void fill_weight(const struct gpu_shape *s, char *out)
         state = state * 6364136223846793005u + 1442695040888963407u;
         memcpy(out + i * bytes, pool + (state >> 33) % POOL * bytes, bytes);
     }
+    for (size_t row = dtype_row_bytes(s->w, s->k), i = 0; s->w == DT_F8_E4M3 && i < n; i++)
+        memcpy(out + i * bytes, out + i * bytes / row * row, sizeof(float));
     xfree(in);
     xfree(pool);
 }
@@ -104,6 +108,7 @@ static enum status load_weight(struct tune_backend *t, const struct gpu_shape *s
         }
         t->copy[i] = (struct tensor){.data = t->weights + (size_t)i * each};
         TRY(t->b->pack(t->dev, &src, 1, &t->how, &t->copy[i]));
+        t->copy[i].q = s->w == DT_F8_E4M3 ? &t->says : NULL;
     }
     return t->n_copies ? settle(t) : fail(ERR_NO_MEMORY, "tune: no room for a weight");
 }
@@ -159,7 +164,13 @@ static double exact(const struct tune_backend *t, int64_t row, int64_t col, floa
     return sum;
 }
 
-/* Integers of x in groups of 32 cost 0.5 % of that; wrong ones cost about all of it. */
+/* What a right launch may be off by, of the deviation that products have: integers of x in groups
+ * of 32 cost 0.5 %, e4m3 2.7 %; wrong ones about all of it. */
+static double slack(const struct tune_backend *t)
+{
+    return x_type_goes_with(t->x_type, t->shape.w) ? 0.2 : 0.05;
+}
+
 static bool samples_right(const struct tune_backend *t, const float *got)
 {
     float *w = xmalloc((size_t)t->shape.k * sizeof *w);
@@ -169,7 +180,7 @@ static bool samples_right(const struct tune_backend *t, const float *got)
                       : i == 1 ? t->shape.n - 1
                                : (int64_t)(rng_philox(13, (uint64_t)i, 0).v[0] % t->shape.n);
         double size, want = exact(t, row_at(t, i % ROWS), col, w, &size);
-        right = fabs(got[i % ROWS * t->shape.n + col] - want) <= 0.05 * size;
+        right = fabs(got[i % ROWS * t->shape.n + col] - want) <= slack(t) * size;
     }
     xfree(w);
     return right;
@@ -187,7 +198,7 @@ static bool all_right(const struct tune_backend *t, const float *got)
             return false;
         mean += (double)got[i] * got[i];
     }
-    double near = 0.05 * sqrt(mean / (double)n);
+    double near = slack(t) * sqrt(mean / (double)n);
     for (int64_t i = 0; i < n && !isnan(t->first[0]); i++)
         if (fabs((double)got[i] - t->first[i]) > near)
             return false;
@@ -287,6 +298,8 @@ enum status tune_backend_open(struct device *dev, const struct tune_options *o,
 {
     struct tune_backend *t = xcalloc(1, sizeof *t);
     t->dev = dev;
+    t->x_type = o->x;
+    t->says = (struct quant){.x = o->x, .row_scale = true};
     t->b = dev->backend;
     t->q = t->b->queue(dev);
     enum status s = take(t, o);

@@ -21,7 +21,7 @@ bool tune_same(const struct gpu_params *a, const struct gpu_params *b)
 {
     if (a->path != b->path)
         return false;
-    if (gpu_path_tiled(a->path))
+    if (gpu_path_own(a->path))
         return a->nt == b->nt && a->splits == b->splits;
     return a->lt && b->lt ? gpu_lt_same(a->lt, b->lt) : a->lt == b->lt;
 }
@@ -76,6 +76,18 @@ static enum status by_lt(struct tune_bench *b, int cc, struct tune_field *f)
     return OK;
 }
 
+/* With x in e4m3 too: our kernel's tiles, and cuBLASLt's first suggestion. */
+static enum status by_fp8(struct tune_bench *b, int cc, int may, struct tune_field *f)
+{
+    struct gpu_params lt = {.path = GPU_PATH_LT_FP8, .splits = 1};
+    for (int i = 0; i < gpu_n_mma8_tiles() && f->shape.m > GPU_MMA8_MIN_M; i++) {
+        struct gpu_params p = {
+            GPU_PATH_W8A8, gpu_mma8_tiles[i].nt, gpu_mma8_tiles[i].r, GPU_MMA8_STAGES, 1, NULL};
+        TRY(consider(b, cc, f, &p));
+    }
+    return may & GPU_MAY_LT ? consider(b, cc, f, &lt) : OK;
+}
+
 /* The present choice, which is kept where nothing is faster. One that is wrong is replaced whatever
  * it costs. */
 static enum status find_base(struct tune_field *f)
@@ -100,18 +112,20 @@ static enum status find_base(struct tune_field *f)
     return OK;
 }
 
-static enum status candidates(struct tune_bench *b, const struct gpu_config *c, bool lt,
+static enum status candidates(struct tune_bench *b, const struct gpu_config *c, int may,
                               struct tune_field *f)
 {
     int cc = c->match.cc[0];
-    f->base = gpu_choose(c, &f->shape, lt);
+    f->base = gpu_choose(c, &f->shape, may);
     if (f->base.lt) { /* the configuration's list will change */
         f->base_lt = *f->base.lt;
         f->base.lt = &f->base_lt;
     }
     TRY(by_own(b, cc, f));
-    if (lt)
+    if (may & GPU_MAY_LT)
         TRY(by_lt(b, cc, f));
+    if (may & GPU_MAY_FP8)
+        TRY(by_fp8(b, cc, may, f));
     bool there = false;
     for (int i = 0; i < f->n; i++)
         there |= tune_same(&f->cand[i].p, &f->base);
@@ -169,12 +183,12 @@ static int by_median(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-enum status tune_screen(struct tune_bench *b, const struct gpu_config *c, bool lt,
+enum status tune_screen(struct tune_bench *b, const struct gpu_config *c, int may,
                         struct tune_field *f)
 {
     TRY(b->d->begin(b->d->ctx, &f->shape));
     f->n = f->n_base = 0;
-    TRY(candidates(b, c, lt, f));
+    TRY(candidates(b, c, may, f));
     TRY(rounds(b, f, f->n, b->effort.all));
     qsort(f->cand, (size_t)f->n, sizeof *f->cand, by_median);
     return rounds(b, f, f->n < b->effort.n_best ? f->n : b->effort.n_best, b->effort.best);

@@ -43,8 +43,9 @@ struct tune_duel {
 
 bool tune_same(const struct gpu_params *a, const struct gpu_params *b);
 
-/* All launches of the shape that are right, timed against the configuration's, best first. */
-enum status tune_screen(struct tune_bench *b, const struct gpu_config *c, bool lt,
+/* All launches of the shape that are right and use what they `may` (a set of enum gpu_may), timed
+ * against the configuration's, best first. */
+enum status tune_screen(struct tune_bench *b, const struct gpu_config *c, int may,
                         struct tune_field *f);
 /* Two of anything in turns: A B B A, so that a clock that drifts favours neither. */
 typedef enum status tune_time_fn(void *ctx, const void *what, double *us);

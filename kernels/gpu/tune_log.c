@@ -117,10 +117,10 @@ static bool is_weight(const struct json *v, const struct tune_weight *w)
 
 static bool set_tile(struct gpu_params *p, int nt)
 {
-    bool mma8 = p->path == GPU_PATH_MMA8;
+    bool mma8 = p->path != GPU_PATH_SKINNY;
     const struct gpu_tile *tiles = mma8 ? gpu_mma8_tiles : gpu_tiles;
     int n = mma8 ? gpu_n_mma8_tiles() : gpu_n_tiles();
-    if (!gpu_path_tiled(p->path))
+    if (!gpu_path_own(p->path))
         return true;
     for (int i = 0; i < n; i++)
         if (tiles[i].nt == nt) {

@@ -56,6 +56,7 @@ struct session {
     struct device *dev;
     struct device_info info;
     struct arena arena;
+    enum x_type x; /* what products may round to, where their weights go with it */
     struct tune_weight weight[WEIGHTS_MAX];
     int n_weights;
     struct tune_options options;
@@ -167,6 +168,7 @@ static enum status choose_shapes(struct session *s)
     s->options.n_rows = s->c->quick ? COUNT(rows_quick) : COUNT(rows_full);
     s->options.quick = s->c->quick;
     s->options.lt = s->info.lt;
+    s->options.x = s->x;
     s->options.budget = s->c->budget > 0 ? s->c->budget
                         : s->c->quick    ? QUICK_SECONDS
                                          : FULL_SECONDS;
@@ -217,8 +219,9 @@ static enum status write_whole(struct session *s, const char *path, const struct
 static enum status open_log(struct session *s)
 {
     const struct gpu_facts *f = &s->info.gpu->facts;
-    const char *gpu = arena_printf(&s->arena, "%04x:%04x %d SM %s", f->pci >> 16, f->pci & 0xffff,
-                                   f->sms, s->info.name);
+    const char *gpu =
+        arena_printf(&s->arena, "%04x:%04x %d SM %s%s%s", f->pci >> 16, f->pci & 0xffff, f->sms,
+                     s->info.name, s->x ? ", x " : "", s->x ? x_type_name(s->x) : "");
     char *text;
     size_t n;
     if (s->c->resume && file_read(s->log_path, LOG_MAX, &text, &n) == OK) {
@@ -457,6 +460,7 @@ static void exception_shapes(struct session *s)
                                        .rows = m,
                                        .n_rows = c->n_gemm,
                                        .lt = s->info.lt,
+                                       .x = s->x,
                                        .quick = s->c->quick};
 }
 
@@ -468,6 +472,9 @@ static enum status open_device(struct session *s)
                                .gpu_cache = c->gpu_cache,
                                .strict = c->strict,
                                .cublaslt = c->cublaslt};
+    TRY(x_type_read(c->activations, &s->x));
+    s->x = s->x == X_DECLARED ? X_EXACT : s->x; /* shapes declare nothing */
+    o.round_x = s->x;
     TRY(backend_find(strcmp(c->device, "auto") ? c->device : "cuda", &b, &o.index));
     TRY(b->open(&o, &s->dev));
     b->info(s->dev, &s->info);

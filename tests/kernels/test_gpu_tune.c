@@ -513,6 +513,36 @@ static int tear_down(void **state)
     return 0;
 }
 
+/* Products that may round: the fastest of all is found, and is an exception of these alone. */
+static void test_fp8(void **state)
+{
+    static const struct tune_weight fp8[] = {{DT_F8_E4M3, 4096, 4096}, {DT_BF16, 4096, 4096}};
+    static const int many[] = {16, 256, 2048};
+    const int may = GPU_MAY_LT | GPU_MAY_FP8 | GPU_MAY_ROW_SCALE;
+    struct tune_options o = all;
+    struct tune_result r;
+    (void)state;
+    for (int own = 0; own < 2; own++) {
+        struct gpu_config c = open_sim(false);
+        sim.truth.eff[GPU_W8A8].fl = own ? 1.4 : 0.01; /* as nothing says yet */
+        sim.truth.eff[GPU_LT_FP8].fl *= own ? 0.01 : 1;
+        sim.truth.eff[GPU_LT_BF16].fl *= 0.1;
+        c.eff[GPU_W8A8].fl = own ? 0.01 : 1.4;
+        o.weights = fp8;
+        o.n_weights = 2;
+        o.rows = many;
+        o.n_rows = 3;
+        o.x = X_FP8;
+        assert_int_equal(tune_run(&device, &o, &arena, &c, &timings, &r), OK);
+        assert_true(r.complete);
+        struct gpu_shape s = {DT_F8_E4M3, 2048, 4096, 4096};
+        assert_int_equal(gpu_choose(&c, &s, may).path, own ? GPU_PATH_W8A8 : GPU_PATH_LT_FP8);
+        assert_int_not_equal(gpu_path_x(gpu_choose(&c, &s, GPU_MAY_LT).path), X_FP8);
+        for (int i = 0; i < c.n_gemm; i++)
+            assert_int_equal(c.gemm[i].x, c.gemm[i].w == DT_F8_E4M3 ? X_FP8 : X_EXACT);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -525,6 +555,7 @@ int main(void)
         cmocka_unit_test(test_fit),
         cmocka_unit_test(test_crossovers),
         cmocka_unit_test(test_verify),
+        cmocka_unit_test(test_fp8),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
