@@ -275,13 +275,17 @@ static void a_gpu_that_hangs_is_left(void **state)
         simt_faults(&(struct simt_faults){0});
         struct worker *w = worker_for_test(&o);
         simt_faults(&(struct simt_faults){.hang_after = after});
-        for (int i = 0; i < 3; i++)
-            assert_int_equal(running_start(&r[i], w, &s), OK);
+        for (int i = 0; i < 3; i++) { /* it may be over before the last has come */
+            enum status started = running_start(&r[i], w, &s);
+            assert_true(started == OK || (i > 0 && started == ERR_LOADING));
+        }
         worker_drain(w);
         for (int i = 0; i < 3; i++) {
-            running_wait(&r[i]);
-            assert_int_equal(r[i].status, ERR_DEVICE);
-            assert_non_null(strstr(r[i].message, "the GPU has ended nothing for 0.2 s"));
+            if (r[i].job) {
+                running_wait(&r[i]);
+                assert_int_equal(r[i].status, ERR_DEVICE);
+                assert_non_null(strstr(r[i].message, "the GPU has ended nothing for 0.2 s"));
+            }
             running_clear(&r[i]);
         }
         struct engine_progress p = wait_while(w, ENGINE_DRAINING);
@@ -694,7 +698,7 @@ static void start(struct child *c)
         c->port[i] = at[i + 1];
 }
 
-/* One request, then a signal to the server if not 0; the whole answer. */
+/* One request; the whole answer. `signal` not 0: to the server, once the answer has begun. */
 static void ask(const struct child *c, const char *request, int signal, char *answer, size_t size)
 {
     struct addrinfo hint = {.ai_socktype = SOCK_STREAM}, *a;
@@ -704,12 +708,11 @@ static void ask(const struct child *c, const char *request, int signal, char *an
     assert_int_equal(connect(fd, a->ai_addr, a->ai_addrlen), 0);
     freeaddrinfo(a);
     assert_int_equal(write(fd, request, strlen(request)), strlen(request));
-    if (signal) {
-        usleep(30000); /* it has been taken */
-        assert_int_equal(kill(c->pid, signal), 0);
-    }
-    for (ssize_t got; n < size - 1 && (got = read(fd, answer + n, size - 1 - n)) > 0;)
+    for (ssize_t got; n < size - 1 && (got = read(fd, answer + n, size - 1 - n)) > 0; signal = 0) {
         n += (size_t)got;
+        if (signal)
+            assert_int_equal(kill(c->pid, signal), 0);
+    }
     answer[n] = '\0';
     close(fd);
 }
@@ -717,18 +720,20 @@ static void ask(const struct child *c, const char *request, int signal, char *an
 /* Whether it serves or drains, the answer says what happened, and so does the exit code. */
 static void a_server_on_a_broken_gpu_exits_70(bool draining)
 {
-    static const char body[] =
-        "{\"model\":\"llama\",\"prompt\":\"hello\",\"max_tokens\":200,\"ignore_eos\":true}";
-    char request[512], answer[4096];
+    char request[512], body[256], answer[1 << 16];
     struct child c;
     int code;
     start(&c);
+    snprintf(body, sizeof body,
+             "{\"model\":\"llama\",\"prompt\":\"hello\",\"max_tokens\":200,\"ignore_eos\":true%s}",
+             draining ? ",\"stream\":true" : "");
     snprintf(request, sizeof request,
              "POST /v1/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
              "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
              strlen(body), body);
     ask(&c, request, draining ? SIGTERM : 0, answer, sizeof answer);
-    if (strncmp(answer, "HTTP/1.1 500", 12) != 0 || !strstr(answer, "cudaErrorIllegalAddress"))
+    if (strncmp(answer, draining ? "HTTP/1.1 200" : "HTTP/1.1 500", 12) != 0 ||
+        !strstr(answer, "cudaErrorIllegalAddress"))
         fail_msg("the answer is:\n%s", answer);
     read_until(&c, "has failed");
     assert_int_equal(waitpid(c.pid, &code, 0), c.pid);
