@@ -1,7 +1,8 @@
 /* messages.c - checks messages and tools, and copies them with these changes:
  *   role       developer becomes system, function (OpenAI's old name) becomes tool
  *   content    parts become one string, as templates of text models take no parts; absent content
- *              becomes "", beside tool calls null
+ *              and null become "", also beside tool calls: of 45 templates five raise at null
+ *              there (Qwen3, Phi-3.5, gpt-oss ...) and four write "None"
  *   arguments  of tool calls: a JSON text becomes the object it stands for, as templates print
  *              them with `tojson`; what is not an object's text stays a string: a model may have
  *              written it, and a conversation must go on after it
@@ -136,10 +137,8 @@ static enum status join_parts(const struct json *parts, const char *path, struct
     return OK;
 }
 
-static enum status add_content(struct build *b, const struct json *v, const char *path,
-                               bool may_be_null)
+static enum status add_content(struct build *b, const struct json *v, const char *path)
 {
-    static const struct json null = {.type = JSON_NULL};
     struct bytes text = {"", 0};
 
     if (json_is(v, JSON_ARRAY))
@@ -148,10 +147,6 @@ static enum status add_content(struct build *b, const struct json *v, const char
         text = v->text;
     else if (v && v->type != JSON_NULL)
         return fields_wrong(path, "a string or an array of parts", v);
-    else if (may_be_null) {
-        build_add(b, "content", &null);
-        return OK;
-    }
     build_string(b, "content", text);
     return OK;
 }
@@ -275,7 +270,7 @@ static enum status add_message(struct build *list, const struct json *v, const c
     snprintf(name, sizeof name, "%s.content", path);
     if (!m.content && bytes_equal(m.role.v, "user"))
         return fail_field(ERR_INVALID, name, "`%s` is missing", name);
-    TRY(add_content(&b, m.content, name, calls));
+    TRY(add_content(&b, m.content, name));
     build_rest(&b, v, mine);
     build_add(list, NULL, b.v);
     return OK;

@@ -82,7 +82,7 @@ static void other_members(void **state)
     ",\"function\":{\"name\":\"f\"" args "}}]}"
 #define GIVEN(args)                                                                                \
     "{\"role\":\"assistant\",\"tool_calls\":[{\"id\":\"c1\",\"type\":\"function\",\"function\":{"  \
-    "\"name\":\"f\",\"arguments\":" args "}}],\"content\":null}"
+    "\"name\":\"f\",\"arguments\":" args "}}],\"content\":\"\"}"
 
 static void tool_calls(void **state)
 {
