@@ -36,6 +36,9 @@ static const struct { const char *name; enum dtype kv; float bound; bool brief; 
     {"qwen2-q5_1",  DT_BF16, 4e-2f, false},
     {"llama-k",     DT_BF16, 4e-2f, false},
     {"llama-nvfp4", DT_BF16, 4e-2f, false},
+    {"qwen2-mxfp4", DT_BF16, 4e-2f, false}, /* its token table too */
+    {"llama-codes", DT_BF16, 4e-2f, false},
+    {"llama-low",   DT_BF16, 4e-2f, false},
     {"hf/gptq4-act", DT_BF16, 4e-2f, false}, /* columns in another order */
     {"hf/ct-float", DT_BF16, 4e-2f, false},  /* FP8 */
     {"hf/bnb", DT_BF16, 4e-2f, false},       /* nf4 */
