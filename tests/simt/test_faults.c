@@ -771,8 +771,8 @@ int main(void)
         cmocka_unit_test_teardown(any_call_may_fail, all_well),
         cmocka_unit_test_teardown(a_gpu_that_hangs_is_left, all_well),
     };
-    /* The last two are about the host alone: one is long, the other leaves a GPU as it is, which the
-     * address sanitizer calls a leak. */
+    /* The last two are about the host alone: one is long, the other leaves a GPU as it is, which
+     * the address sanitizer calls a leak. */
     const size_t n = sizeof tests / sizeof *tests - (simt_checks_races() ? 2 : simt_slow() ? 1 : 0);
     return _cmocka_run_group_tests("faults", tests, n, NULL, NULL);
 }
