@@ -5,8 +5,9 @@
 #include <string.h>
 
 #include "kernels/quant/f8_e4m3.h"
+#include "kernels/quant/fp4_rows.h"
 
-static const char *const names[N_X_TYPE + 1] = {"exact", "fp8", "auto"};
+static const char *const names[N_X_TYPE + 1] = {"exact", "fp8", "fp4", "auto"};
 static const float FP8_MAX = 448, TOP_MIN = 0x1p-100f; /* 448 / top must not be infinite */
 
 enum status x_type_read(const char *name, enum x_type *out)
@@ -27,7 +28,14 @@ const char *x_type_name(enum x_type t)
 
 bool x_type_goes_with(enum x_type t, enum dtype w)
 {
-    return t == X_FP8 && w == DT_F8_E4M3;
+    return t != X_EXACT && t == x_type_of(w);
+}
+
+enum x_type x_type_of(enum dtype w)
+{
+    if (w == DT_NVFP4 || w == DT_MXFP4)
+        return X_FP4;
+    return w == DT_F8_E4M3 ? X_FP8 : X_EXACT;
 }
 
 static void round_fp8(float scale, const float *x, int64_t k, float *out)
@@ -46,11 +54,14 @@ static void round_fp8(float scale, const float *x, int64_t k, float *out)
     }
 }
 
-void x_type_round(enum x_type t, float scale, const float *x, int64_t k, float *out)
+void x_type_round(enum x_type t, enum dtype w, float scale, const float *x, int64_t k, float *out)
 {
     switch (t) {
     case X_FP8:
         round_fp8(scale, x, k, out);
+        return;
+    case X_FP4:
+        fp4_row_round(w == DT_NVFP4 ? FP4_NVFP4 : FP4_MXFP4, x, k, out);
         return;
     case X_EXACT:
     case N_X_TYPE:

@@ -66,7 +66,7 @@ static const struct option table[] = {
     {"gpu-cache",         OPT_TEXT,   AT(gpu_cache),         NULL,        0, 0,     "DIR",   RUNS | CMD_GPUS | CMD_TUNE, NULL, "GPU: where tuned configurations lie [$XDG_CACHE_HOME/inferd]"},
     {"strict",            OPT_FLAG,   AT(strict),            NULL,        0, 0,     NULL,    RUNS | CMD_TUNE, NULL, "GPU: stop rather than take a configuration or kernel of less"},
     {"deterministic",     OPT_FLAG,   AT(deterministic),     NULL,        0, 0,     NULL,    RUNS, NULL, "GPU: an answer's bits do not depend on what else is computed; slower"},
-    {"activations",       OPT_CHOICE, AT(activations),       "auto",      0, 0,     "auto|exact|fp8", RUNS | CMD_PERPLEXITY | CMD_TUNE, NULL, "what long prompts may be rounded to in products of fp8 weights on GPUs: auto, as the checkpoint declares"},
+    {"activations",       OPT_CHOICE, AT(activations),       "auto",      0, 0,     "auto|exact|fp8|fp4", RUNS | CMD_PERPLEXITY | CMD_TUNE, NULL, "what long prompts may be rounded to in products of fp8 or fp4 weights on GPUs: auto, as the checkpoint declares"},
     {"random",            OPT_TEXT,   AT(random),            NULL,        0, 0,     "SHAPE", CMD_SERVE | CMD_PLAN | CMD_BENCH | CMD_TUNE, NULL, "no file: random weights of a known shape, as qwen2.5-0.5b"},
     {"format",            OPT_TEXT,   AT(format),            "q8_0",      0, 0,     "TYPE",  CMD_SERVE | CMD_PLAN | CMD_BENCH | CMD_TUNE, NULL, "number format of --random"},
     {"seed",              OPT_INT,    AT(seed),              NULL,        0, BIG,   "N",     CMD_SERVE | CMD_CHAT | CMD_BENCH | CMD_TUNE, NULL, "seed of the random weights; of chat: of the answers"},

@@ -99,7 +99,8 @@ static void round_rows(const void *op, int64_t first, int64_t last)
     int64_t k = a->x.shape[1];
 
     for (int64_t i = first; i < last; i++)
-        x_type_round(r->type, a->w.q ? a->w.q->x_scale : 0, tensor_row(&a->x, i), k, r->to + i * k);
+        x_type_round(r->type, (enum dtype)a->w.dtype, a->w.q ? a->w.q->x_scale : 0,
+                     tensor_row(&a->x, i), k, r->to + i * k);
 }
 
 static void reserve_rounded(struct cpu_device *d, const struct op_linear *a)

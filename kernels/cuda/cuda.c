@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 #include "kernels/cuda/check.h"
 #include "kernels/cuda/driver.h"
@@ -15,6 +16,7 @@
 #include "kernels/cuda/pack.h"
 #include "kernels/cuda/panel.h"
 #include "kernels/cuda/ring.h"
+#include "kernels/gpu/registry.h"
 
 enum {
     DRIVER_MIN = 13000,        /* CUDA 13 needs driver 580 or newer */
@@ -170,11 +172,29 @@ static size_t own_bytes(const struct cuda_device *d)
     return d->queue.scratch_bytes + CUDA_TICKETS * sizeof *d->queue.tickets;
 }
 
+/* What activations are to be rounded to by name, this GPU must multiply. */
+static enum status check_rounding(const struct cuda_device *d, const struct device_options *o)
+{
+    int cc = d->queue.cc, least = o->round_x == X_FP4 ? GPU_FP4_CC : GPU_FP8_CC;
+    const char *name = x_type_name(o->round_x);
+    if ((o->round_x != X_FP4 && o->round_x != X_FP8) || cc >= least)
+        return OK;
+    if (o->strict)
+        return fail(ERR_UNSUPPORTED,
+                    "--strict: --activations %s needs compute capability %d.%d, %s has %d.%d", name,
+                    least / 10, least % 10, d->name, cc / 10, cc % 10);
+    log_warn("cuda: --activations %s needs compute capability %d.%d, %s has %d.%d: activations "
+             "stay as they are",
+             name, least / 10, least % 10, d->name, cc / 10, cc % 10);
+    return OK;
+}
+
 static enum status prepare(struct cuda_device *d, const struct device_options *o)
 {
     struct cuda_queue *q = &d->queue;
     arena_init(&d->arena, 0);
     TRY(look(d, o));
+    TRY(check_rounding(d, o));
     q->limits = lt_limits(q->cc);
     q->deterministic = o->deterministic;
     q->round_x = o->round_x;
@@ -423,7 +443,7 @@ int cuda_may(const struct cuda_queue *q, enum dtype t, const struct quant *w)
         x = w ? w->x : X_EXACT;
     if (!x_type_goes_with(x, t))
         return may;
-    return may | GPU_MAY_FP8 | (w && w->row_scale ? GPU_MAY_ROW_SCALE : 0);
+    return may | GPU_MAY_ROUND | (w && w->row_scale ? GPU_MAY_ROW_SCALE : 0);
 }
 
 static void cuda_many(const struct device *dev, const struct op_case *c, const struct quant *w,
@@ -434,7 +454,8 @@ static void cuda_many(const struct device *dev, const struct op_case *c, const s
     struct gpu_shape s = {c->w, c->m, c->n, c->k};
     int may = cuda_may(q, c->w, w);
     struct gpu_params p = gpu_plan_get(&q->plan, &s, may);
-    bool measured = gpu_exception_of(config, &s, may & GPU_MAY_FP8 ? X_FP8 : X_EXACT) != NULL;
+    bool measured =
+        gpu_exception_of(config, &s, may & GPU_MAY_ROUND ? x_type_of(s.w) : X_EXACT) != NULL;
     *out = (struct choice){.kernel = gpu_path_name(p.path),
                            .us = gpu_cost(config, &s, &p),
                            .bound_us = gpu_bound(config, &s),

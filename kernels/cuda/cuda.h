@@ -52,10 +52,9 @@ struct cuda_queue {
     struct lt *lt;    /* NULL: there is no cuBLASLt */
     unsigned refused; /* CUDA_NO_... */
     struct fallbacks fallbacks;
-    enum x_type round_x;  /* as struct device_options has it */
-    bool strict;          /* a wrong kernel is not replaced */
-    bool fp4_activations; /* products may round x to e2m1 where W is NVFP4 or MXFP4 */
-    bool deterministic;   /* a row's bits may not depend on the number of rows */
+    enum x_type round_x; /* as struct device_options has it */
+    bool strict;         /* a wrong kernel is not replaced */
+    bool deterministic;  /* a row's bits may not depend on the number of rows */
 };
 
 /* OK, or ERR_DEVICE with the op's name and what the runtime says. */

@@ -236,11 +236,14 @@ struct gpu_params linear_launch_of(const cuda_queue *q, const linear_op *a, bool
     return gpu_plan_get(const_cast<gpu_plan *>(&q->plan), &s, lt);
 }
 
-struct gpu_params linear_way_of(const cuda_queue *q, const linear_op *a)
+struct gpu_params linear_way_of(const cuda_queue *q, const linear_op *a, bool lt)
 {
     const gpu_shape s = {static_cast<enum dtype>(a->w.dtype), a->x.shape[0], a->w.shape[0],
                          a->w.shape[1]};
-    return gpu_plan_get(const_cast<gpu_plan *>(&q->plan), &s, cuda_may(q, s.w, a->w.q));
+    int may = cuda_may(q, s.w, a->w.q);
+    if (!lt)
+        may &= ~GPU_MAY_LT;
+    return gpu_plan_get(const_cast<gpu_plan *>(&q->plan), &s, may);
 }
 
 /* Rows of x that fit into the scratch at once, a multiple of 64 unless all do; 0: not even 64. */
@@ -374,19 +377,33 @@ static enum status run_skinny(const cuda_queue *q, const linear_op *a)
     return OK;
 }
 
-/* The way that is chosen; where it declines, that of a product that rounds nothing. */
+/* ERR_UNSUPPORTED: this path rounds nothing, or declines. */
+static enum status multiply_rounded(cuda_queue *q, const linear_op *a, enum gpu_path path)
+{
+    switch (path) {
+    case GPU_PATH_W8A8:
+        return linear_by_w8a8(q, a);
+    case GPU_PATH_LT_FP8:
+        return linear_by_fp8(q, a);
+    case GPU_PATH_W4A4:
+        return linear_by_w4a4(q, a);
+    case GPU_PATH_LT_FP4:
+        return linear_by_lt_fp4(q, a);
+    default:
+        return ERR_UNSUPPORTED;
+    }
+}
+
+/* The way that is chosen; where it declines, one without cuBLASLt, and then that of a product that
+ * rounds nothing. */
 static enum status multiply(cuda_queue *q, const linear_op *a)
 {
-    const enum gpu_path path = linear_way_of(q, a).path;
-    if (path == GPU_PATH_LT_FP8 || path == GPU_PATH_W8A8) {
-        const enum status s = path == GPU_PATH_W8A8 ? linear_by_w8a8(q, a) : linear_by_fp8(q, a);
+    const enum gpu_path path = linear_way_of(q, a, true).path;
+    if (gpu_path_x(path) != X_EXACT) {
+        enum status s = multiply_rounded(q, a, path);
+        if (s == ERR_UNSUPPORTED && !gpu_path_own(path) && !q->plan.forced)
+            s = multiply_rounded(q, a, linear_way_of(q, a, false).path);
         if (s != ERR_UNSUPPORTED || q->plan.forced)
-            return s;
-    }
-    if (q->fp4_activations) {
-        enum status s = linear_by_w4a4(q, a);
-        s = s == ERR_UNSUPPORTED ? linear_by_lt_fp4(q, a) : s;
-        if (s != ERR_UNSUPPORTED)
             return s;
     }
     if (linear_wants_lt(q, a)) {

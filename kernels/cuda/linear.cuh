@@ -736,7 +736,7 @@ void linear_outputs(linear_args *o, const linear_op *a, int64_t first);
 /* linear_w8a8.cu: x as e4m3, where linear_way_of says so. ERR_UNSUPPORTED: it declines. */
 enum status linear_by_w8a8(struct cuda_queue *q, const linear_op *a);
 
-/* linear_w4a4.cu: x as e2m1 for weights that are, likewise. */
+/* linear_w4a4.cu: x as e2m1, as W is, likewise. */
 enum status linear_by_w4a4(struct cuda_queue *q, const linear_op *a);
 
 /* linear_lt.cu: many rows, by cuBLASLt. ERR_UNSUPPORTED: it declines; y may be anything then. */
@@ -757,8 +757,8 @@ struct linear_sums {
 enum status linear_lt_finish(const cuda_queue *q, const linear_op *a, const linear_sums &s);
 /* linear_lt_fp4.cu: the same, with x and W in e2m1. */
 enum status linear_by_lt_fp4(cuda_queue *q, const linear_op *a);
-/* The same of a product that may also round its x, as its weight says. */
-gpu_params linear_way_of(const cuda_queue *q, const linear_op *a);
+/* The same of a product that may also round its x, as its weight says; lt: if cuBLASLt is there. */
+gpu_params linear_way_of(const cuda_queue *q, const linear_op *a, bool lt);
 /* linear_fp8.cu: by cuBLASLt with x and W in fp8, as linear_by_w8a8. */
 enum status linear_by_fp8(cuda_queue *q, const linear_op *a);
 

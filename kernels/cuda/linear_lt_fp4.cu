@@ -18,7 +18,6 @@ extern "C" {
 #include "kernels/cuda/lt_abi.h"
 }
 
-enum { FP4_CC = 100 };
 enum { THREADS = 256 };
 
 struct fp4_args {
@@ -176,9 +175,7 @@ static enum status fp4_part(cuda_queue *q, const linear_op *a, const fp4_plan *p
 enum status linear_by_lt_fp4(cuda_queue *q, const linear_op *a)
 {
     fp4_plan p;
-    if (!q->lt || q->cc < FP4_CC || a->x.shape[0] <= GPU_MMA8_MIN_M || q->deterministic ||
-        q->refused & CUDA_NO_LT || a->w.layout != LAYOUT_PANEL ||
-        (a->w.dtype != DT_NVFP4 && a->w.dtype != DT_MXFP4) || !fp4_make_plan(q, a, &p))
+    if (!fp4_make_plan(q, a, &p))
         return ERR_UNSUPPORTED;
     const lt_product o = fp4_product(&p);
     TRY(lt_ready(q->lt, &o, q->limits->workspace));

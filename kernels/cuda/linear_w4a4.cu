@@ -78,7 +78,7 @@ template <panel_scales SCALES> struct w4a4 : linear_ints<4, false, SCALES> {
 
 /* --- host */
 
-enum { W4A4_WM = 2, W4A4_CC = 120 }; /* 128 rows of x a block */
+enum { W4A4_WM = GPU_W4A4_NT / WIDE_NT }; /* warps along x: 128 rows a block */
 
 static enum status some_rows(struct cuda_queue *q, const linear_op *a, int64_t first, int m)
 {
@@ -115,9 +115,6 @@ static enum status some_rows(struct cuda_queue *q, const linear_op *a, int64_t f
 enum status linear_by_w4a4(struct cuda_queue *q, const linear_op *a)
 {
     const int64_t m = a->x.shape[0], k = a->x.shape[1];
-    if (!q->fp4_activations || q->deterministic || a->w.layout != LAYOUT_PANEL || q->cc < W4A4_CC ||
-        m <= GPU_MMA8_MIN_M || (a->w.dtype != DT_NVFP4 && a->w.dtype != DT_MXFP4))
-        return ERR_UNSUPPORTED;
     const size_t row =
         cuda_panel_chunks(k) * FP4_PIECE / 8 + sizeof(float) + (a->norm ? k * sizeof(float) : 0);
     int64_t fit = (q->scratch_bytes - 4096) / row;

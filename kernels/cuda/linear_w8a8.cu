@@ -102,7 +102,9 @@ static enum status some_rows(struct cuda_queue *q, const linear_op *a, int64_t f
 enum status linear_by_w8a8(struct cuda_queue *q, const linear_op *a)
 {
     const int64_t m = a->x.shape[0], k = a->x.shape[1];
-    const gpu_params launch = linear_way_of(q, a);
+    gpu_params launch = linear_way_of(q, a, true);
+    if (!gpu_path_own(launch.path)) /* which cuBLASLt declined */
+        launch = linear_way_of(q, a, false);
     const size_t row = cuda_panel_chunks(k) * PANEL_COLS + sizeof(float) + (a->norm ? k * 4 : 0);
     int64_t fit = (q->scratch_bytes - 4096) / row;
     fit = fit >= (m + 7) / 8 * 8 ? m : fit / 64 * 64;

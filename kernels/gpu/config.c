@@ -5,8 +5,8 @@
 #include "kernels/gpu/config_fields.h"
 
 static const char *const kinds[N_GPU_KIND] = {"derived", "hand", "measured"};
-static const char *const paths[N_GPU_PATH] = {"skinny", "lt",   "dequant_lt", "plain",
-                                              "mma8",   "w8a8", "lt_fp8"};
+static const char *const paths[N_GPU_PATH] = {"skinny", "lt",     "dequant_lt", "plain", "mma8",
+                                              "w8a8",   "lt_fp8", "w4a4",       "lt_fp4"};
 #define GPU_KERNEL_NAME(id, name) name,
 static const char *const kernels[N_GPU_KERNEL] = {GPU_KERNELS(GPU_KERNEL_NAME)};
 #undef GPU_KERNEL_NAME

@@ -29,7 +29,7 @@ enum { GPU_ATTN_MAX = 64, GPU_CHUNK_MAX = 65536, GPU_PARTS_MAX = 64 };
     X(SKINNY_5, "skinny_5") X(SKINNY_4, "skinny_4") X(SKINNY_ANY, "skinny_any")                    \
     X(PLAIN, "plain") X(LT_BF16, "lt_bf16") X(LT_FP8, "lt_fp8") X(DEQUANT, "dequant")              \
     X(MMA8_8, "mma8_8") X(MMA8_6, "mma8_6") X(MMA8_5, "mma8_5") X(MMA8_4, "mma8_4")                \
-    X(W8A8, "w8a8")                                                                                \
+    X(W8A8, "w8a8") X(W4A4, "w4a4") X(LT_FP4, "lt_fp4")                                            \
     X(ATTN_DEC, "attn_dec") X(ATTN_PRE, "attn_pre")
 /* clang-format on */
 #define GPU_KERNEL_ENUM(id, name) GPU_##id,
@@ -45,6 +45,8 @@ enum gpu_path {
     GPU_PATH_MMA8,   /* many rows in int8, with the bits of the skinny kernel */
     GPU_PATH_W8A8,   /* many rows with x as e4m3 too; where that is allowed */
     GPU_PATH_LT_FP8, /* the same by cuBLASLt, of weights whose rows have one scale */
+    GPU_PATH_W4A4,   /* many rows with x as e2m1, as W is; where that is allowed */
+    GPU_PATH_LT_FP4, /* the same by cuBLASLt, if it multiplies the format */
     N_GPU_PATH
 };
 /* Of kernels of our own with a tile and splits (struct gpu_params), not cuBLASLt's. */
@@ -55,11 +57,13 @@ static inline bool gpu_path_tiled(enum gpu_path p)
 /* These, and those that do not split K: a file has their gpu_params as "p". */
 static inline bool gpu_path_own(enum gpu_path p)
 {
-    return gpu_path_tiled(p) || p == GPU_PATH_W8A8;
+    return gpu_path_tiled(p) || p == GPU_PATH_W8A8 || p == GPU_PATH_W4A4;
 }
 /* What a path rounds x to, which must be allowed. */
 static inline enum x_type gpu_path_x(enum gpu_path p)
 {
+    if (p == GPU_PATH_W4A4 || p == GPU_PATH_LT_FP4)
+        return X_FP4;
     return p == GPU_PATH_W8A8 || p == GPU_PATH_LT_FP8 ? X_FP8 : X_EXACT;
 }
 enum gpu_kind { GPU_DERIVED, GPU_HAND, GPU_MEASURED, N_GPU_KIND };

@@ -9,10 +9,11 @@
 
 enum { PLAN_ROWS = 1024 };
 
-static const double GB_US = 1e3;     /* bytes a microsecond in a GB/s */
-static const double TERA_US = 1e6;   /* operations a microsecond in 1e12 a second */
-static const double DECODED = 2;     /* bytes of a weight that was decoded for cuBLASLt */
-static const double FILL_MIN = 0.02; /* even one block gets some of the memory's rate */
+static const double GB_US = 1e3;        /* bytes a microsecond in a GB/s */
+static const double TERA_US = 1e6;      /* operations a microsecond in 1e12 a second */
+static const double DECODED = 2;        /* bytes of a weight that was decoded for cuBLASLt */
+static const double FP4_BYTES = 0.5625; /* of one in e2m1 with its share of a scale */
+static const double FILL_MIN = 0.02;    /* even one block gets some of the memory's rate */
 
 static int64_t up(int64_t a, int64_t b)
 {
@@ -40,15 +41,16 @@ static bool is_half(enum dtype w)
 
 static enum gpu_kernel kernel_of(enum dtype w, enum gpu_path path)
 {
-    if (path == GPU_PATH_W8A8)
-        return GPU_W8A8;
+    if (path == GPU_PATH_W8A8 || path == GPU_PATH_W4A4)
+        return path == GPU_PATH_W8A8 ? GPU_W8A8 : GPU_W4A4;
     return path == GPU_PATH_MMA8 ? gpu_mma8_of(w) : gpu_skinny_of(w);
 }
 
 static double mma_rate(const struct gpu_config *c, enum dtype w, enum gpu_path path)
 {
-    if (path == GPU_PATH_W8A8) /* by mma.sync, as the others */
-        return c->ceil.fp8_tflops * c->ceil.mma_bf16_tflops / c->ceil.bf16_tflops;
+    if (gpu_path_x(path) != X_EXACT) /* by mma.sync, as the others */
+        return (path == GPU_PATH_W8A8 ? c->ceil.fp8_tflops : c->ceil.fp4_tflops) *
+               c->ceil.mma_bf16_tflops / c->ceil.bf16_tflops;
     return is_half(w) ? c->ceil.mma_bf16_tflops : c->ceil.mma_int8_tops;
 }
 
@@ -112,16 +114,16 @@ static double cost_lt(const struct gpu_config *c, const struct gpu_shape *s, boo
     return t;
 }
 
-/* The library with W and x in e4m3, both made on the way, and what it gives brought to y. */
-static double cost_fp8(const struct gpu_config *c, const struct gpu_shape *s)
+/* The library with W and x in e4m3 or e2m1, made on the way, and what it gives brought to y. */
+static double cost_rounded(const struct gpu_config *c, const struct gpu_shape *s, bool fp4)
 {
-    const struct gpu_eff *e = &c->eff[GPU_LT_FP8], *d = &c->eff[GPU_DEQUANT];
-    double numbers = (double)s->n * (double)s->k, rows = (double)up(s->m, 64) * 64;
-    double rate = c->ceil.read_gbs * GB_US;
-    double made = weight_bytes(s->w, s->n, s->k) + numbers + 5 * (double)s->m * (double)s->k +
-                  8 * (double)s->m * (double)s->n;
-    return fmax((numbers + io_bytes(s)) / (rate * e->bw),
-                2 * rows * numbers / (c->ceil.fp8_tflops * TERA_US * e->fl)) +
+    const struct gpu_eff *e = &c->eff[fp4 ? GPU_LT_FP4 : GPU_LT_FP8], *d = &c->eff[GPU_DEQUANT];
+    double each = fp4 ? FP4_BYTES : 1, numbers = (double)s->n * (double)s->k;
+    double rows = (double)up(s->m, 64) * 64, rate = c->ceil.read_gbs * GB_US;
+    double made = weight_bytes(s->w, s->n, s->k) + each * numbers +
+                  (4 + each) * (double)s->m * (double)s->k + 8 * (double)s->m * (double)s->n;
+    double flops = (fp4 ? c->ceil.fp4_tflops : c->ceil.fp8_tflops) * TERA_US * e->fl;
+    return fmax((each * numbers + io_bytes(s)) / (rate * e->bw), 2 * rows * numbers / flops) +
            e->t0_us + made / (rate * d->bw) + 3 * d->t0_us;
 }
 
@@ -141,13 +143,15 @@ double gpu_cost(const struct gpu_config *c, const struct gpu_shape *s, const str
     case GPU_PATH_SKINNY:
     case GPU_PATH_MMA8:
     case GPU_PATH_W8A8:
+    case GPU_PATH_W4A4:
         return cost_tiled(c, s, p);
     case GPU_PATH_LT:
         return cost_lt(c, s, false);
     case GPU_PATH_DEQUANT_LT:
         return cost_lt(c, s, true);
     case GPU_PATH_LT_FP8:
-        return cost_fp8(c, s);
+    case GPU_PATH_LT_FP4:
+        return cost_rounded(c, s, p->path == GPU_PATH_LT_FP4);
     case GPU_PATH_PLAIN:
     case N_GPU_PATH:
         break;
@@ -161,6 +165,8 @@ double gpu_bound(const struct gpu_config *c, const struct gpu_shape *s)
     double rate = ints ? c->ceil.int8_tops : c->ceil.bf16_tflops;
     if (s->w == DT_F8_E4M3)
         rate = fmax(rate, c->ceil.fp8_tflops);
+    if (x_type_of(s->w) == X_FP4)
+        rate = fmax(rate, c->ceil.fp4_tflops);
     double bytes = weight_bytes(s->w, s->n, s->k) + io_bytes(s);
     return fmax(bytes / (c->ceil.read_gbs * GB_US),
                 2.0 * (double)s->m * (double)s->n * (double)s->k / (rate * TERA_US));
@@ -266,7 +272,7 @@ static enum gpu_path path_of(const struct gpu_config *c, const struct gpu_shape 
 static bool allows(int may, enum gpu_path path)
 {
     int needs = gpu_path_own(path) || path == GPU_PATH_PLAIN ? 0 : GPU_MAY_LT;
-    needs |= gpu_path_x(path) == X_FP8 ? GPU_MAY_FP8 : 0;
+    needs |= gpu_path_x(path) != X_EXACT ? GPU_MAY_ROUND : 0;
     needs |= path == GPU_PATH_LT_FP8 ? GPU_MAY_ROW_SCALE : 0;
     return (may & needs) == needs;
 }
@@ -310,34 +316,36 @@ static void consider(const struct gpu_config *c, const struct gpu_shape *s, int 
     }
 }
 
-/* The ways that round x to e4m3, where one is faster than `best`: for many rows. */
-static void best_fp8(const struct gpu_config *c, const struct gpu_shape *s, int may,
-                     struct gpu_params *best)
+/* The ways that round x, where one is faster than `best`: for many rows. */
+static void best_rounded(const struct gpu_config *c, const struct gpu_shape *s, int may,
+                         struct gpu_params *best)
 {
+    bool fp4 = x_type_of(s->w) == X_FP4;
     double least = gpu_cost(c, s, best);
-    if (!(c->ceil.fp8_tflops > 0) || s->w != DT_F8_E4M3)
+    if (!((fp4 ? c->ceil.fp4_tflops : c->ceil.fp8_tflops) > 0) || x_type_of(s->w) == X_EXACT)
         return;
     for (int i = 0; i < gpu_n_mma8_tiles() && s->m > GPU_MMA8_MIN_M; i++) {
-        struct gpu_params p = {.path = GPU_PATH_W8A8,
+        struct gpu_params p = {.path = fp4 ? GPU_PATH_W4A4 : GPU_PATH_W8A8,
                                .nt = gpu_mma8_tiles[i].nt,
                                .r = gpu_mma8_tiles[i].r,
                                .stages = GPU_MMA8_STAGES,
                                .splits = 1};
         consider(c, s, may, &p, &least, best);
     }
-    struct gpu_params lt = {.path = GPU_PATH_LT_FP8, .splits = 1};
-    consider(c, s, may, &lt, &least, best);
+    struct gpu_params lt = {.path = fp4 ? GPU_PATH_LT_FP4 : GPU_PATH_LT_FP8, .splits = 1};
+    if (!fp4 || s->m > GPU_MMA8_MIN_M)
+        consider(c, s, may, &lt, &least, best);
 }
 
 struct gpu_params gpu_choose(const struct gpu_config *c, const struct gpu_shape *s, int may)
 {
-    if (!(may & GPU_MAY_FP8))
+    if (!(may & GPU_MAY_ROUND))
         return choose_exact(c, s, may);
-    const struct gpu_exception *x = gpu_exception_of(c, s, X_FP8);
+    const struct gpu_exception *x = gpu_exception_of(c, s, x_type_of(s->w));
     if (x && allows(may, x->p.path))
         return taken(c, s, x);
     struct gpu_params p = choose_exact(c, s, may);
-    best_fp8(c, s, may, &p);
+    best_rounded(c, s, may, &p);
     return p;
 }
 

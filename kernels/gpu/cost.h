@@ -24,7 +24,7 @@ struct gpu_shape {
 /* What a product may use: a set. */
 enum gpu_may {
     GPU_MAY_LT = 1,        /* cuBLASLt is there */
-    GPU_MAY_FP8 = 2,       /* x may be rounded to e4m3 */
+    GPU_MAY_ROUND = 2,     /* x may be rounded to what goes with W (kernels/x_type.h) */
     GPU_MAY_ROW_SCALE = 4, /* no liberty of the caller's, but of W: its rows have one scale each */
     N_GPU_MAY = 8
 };

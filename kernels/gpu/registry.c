@@ -197,6 +197,22 @@ static enum status legal_fp8(int cc, enum dtype w, const struct gpu_params *p)
     return OK;
 }
 
+/* e2m1 on both sides: mma.sync has it on sm_120 and its kin, cuBLASLt from sm_100 on. */
+static enum status legal_fp4(int cc, enum dtype w, const struct gpu_params *p)
+{
+    const char *name = gpu_path_name(p->path);
+    bool own = p->path == GPU_PATH_W4A4;
+    if (x_type_of(w) != X_FP4)
+        return fail(ERR_FORMAT, "%s: %s weights have no such kernel", name, dtype_info(w)->name);
+    if (cc < (own ? GPU_W4A4_CC : GPU_FP4_CC))
+        return fail(ERR_FORMAT, "%s: sm_%d does not multiply fp4 so", name, cc);
+    if (own &&
+        (p->nt != GPU_W4A4_NT || p->r != 2 || p->stages != GPU_MMA8_STAGES || p->splits != 1))
+        return fail(ERR_FORMAT, "%s: no kernel with nt %d, r %d, %d stages, splitk %d", name, p->nt,
+                    p->r, p->stages, p->splits);
+    return OK;
+}
+
 enum status gpu_legal(int cc, enum dtype w, const struct gpu_params *p)
 {
     bool half = w == DT_BF16 || w == DT_F16;
@@ -221,6 +237,9 @@ enum status gpu_legal(int cc, enum dtype w, const struct gpu_params *p)
     case GPU_PATH_W8A8:
     case GPU_PATH_LT_FP8:
         return legal_fp8(cc, w, p);
+    case GPU_PATH_W4A4:
+    case GPU_PATH_LT_FP4:
+        return legal_fp4(cc, w, p);
     case N_GPU_PATH:
         break;
     }

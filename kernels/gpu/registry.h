@@ -11,7 +11,8 @@
 
 enum { GPU_SPLITS_MAX = 8, GPU_SPLIT_CHUNKS = 8, GPU_LARGE_M = 64, GPU_WARPS = 4 };
 enum { GPU_MMA8_MIN_M = 32, GPU_MMA8_STAGES = 2 }; /* rows above which mma8 is thought of */
-enum { GPU_FP8_CC = 89 };                          /* the least capability that multiplies it */
+enum { GPU_FP4_CC = 100, GPU_W4A4_CC = 120, GPU_W4A4_NT = 16 };
+enum { GPU_FP8_CC = 89 }; /* the least capability that multiplies it */
 /* Bytes of 8 x 64 numbers of x: f16 or bf16; int8; f16 with a scale a row. */
 enum { GPU_PIECE_HALF = 1024, GPU_PIECE_INT = 512 + 3 * 64, GPU_PIECE_SCALED = 1024 + 32 };
 

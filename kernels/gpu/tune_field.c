@@ -124,7 +124,7 @@ static enum status candidates(struct tune_bench *b, const struct gpu_config *c, 
     TRY(by_own(b, cc, f));
     if (may & GPU_MAY_LT)
         TRY(by_lt(b, cc, f));
-    if (may & GPU_MAY_FP8)
+    if (may & GPU_MAY_ROUND)
         TRY(by_fp8(b, cc, may, f));
     bool there = false;
     for (int i = 0; i < f->n; i++)

@@ -16,7 +16,7 @@ static void check_row(float scale, const float *x, int n, float *out)
 {
     float top = 0;
 
-    x_type_round(X_FP8, scale, x, n, out);
+    x_type_round(X_FP8, DT_F8_E4M3, scale, x, n, out);
     for (int i = 0; i < n; i++)
         top = fmaxf(top, fabsf(x[i]));
     double by = scale > 0 ? (double)scale : (double)top / 448;
@@ -39,13 +39,13 @@ static void test_rows(void **state)
         x[i] = sinf((float)(i * i)) * exp2f((float)(i % 23) - 18);
     check_row(0, x, 97, out);
     check_row(0x1p-7f, x, 97, out); /* the largest are beyond 448 scales */
-    x_type_round(X_EXACT, 0, x, 97, out);
+    x_type_round(X_EXACT, DT_F8_E4M3, 0, x, 97, out);
     assert_memory_equal(out, x, sizeof x);
     memset(x, 0, sizeof x);
-    x_type_round(X_FP8, 0, x, 97, out);
+    x_type_round(X_FP8, DT_F8_E4M3, 0, x, 97, out);
     assert_memory_equal(out, x, sizeof x);
     x[3] = NAN;
-    x_type_round(X_FP8, 0, x, 97, out);
+    x_type_round(X_FP8, DT_F8_E4M3, 0, x, 97, out);
     assert_true(isnan(out[3]) && out[2] == 0);
 }
 

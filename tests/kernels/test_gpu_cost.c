@@ -235,7 +235,7 @@ static void test_fp8(void **state)
                                   {.id = -1},
                                   X_FP8}};
     struct gpu_shape s = {DT_F8_E4M3, 2048, 4096, 4096};
-    const int any = GPU_MAY_LT | GPU_MAY_FP8 | GPU_MAY_ROW_SCALE;
+    const int any = GPU_MAY_LT | GPU_MAY_ROUND | GPU_MAY_ROW_SCALE;
     (void)state;
     c.match.cc[0] = 89;
     assert_int_equal(gpu_choose(&c, &s, any).path, GPU_PATH_DEQUANT_LT); /* no fp8 rate */
@@ -245,7 +245,7 @@ static void test_fp8(void **state)
     assert_int_equal(gpu_choose(&c, &s, GPU_MAY_LT).path, GPU_PATH_DEQUANT_LT);
     c.eff[GPU_W8A8].fl = 1;
     assert_int_equal(gpu_choose(&c, &s, any).path, GPU_PATH_W8A8);
-    assert_int_equal(gpu_choose(&c, &s, GPU_MAY_FP8).path, GPU_PATH_W8A8);
+    assert_int_equal(gpu_choose(&c, &s, GPU_MAY_ROUND).path, GPU_PATH_W8A8);
     c.match.cc[0] = 86;
     assert_int_equal(gpu_choose(&c, &s, any).path, GPU_PATH_DEQUANT_LT);
     c.match.cc[0] = 89;
@@ -257,8 +257,8 @@ static void test_fp8(void **state)
     assert_int_equal(gpu_choose(&c, &s, GPU_MAY_LT).path, GPU_PATH_DEQUANT_LT);
     s.m = 128;
     assert_int_equal(gpu_choose(&c, &s, any).path, GPU_PATH_LT_FP8);
-    assert_int_equal(gpu_choose(&c, &s, GPU_MAY_LT | GPU_MAY_FP8).path, GPU_PATH_DEQUANT_LT);
-    assert_int_equal(gpu_choose(&c, &s, GPU_MAY_FP8 | GPU_MAY_ROW_SCALE).path, GPU_PATH_SKINNY);
+    assert_int_equal(gpu_choose(&c, &s, GPU_MAY_LT | GPU_MAY_ROUND).path, GPU_PATH_DEQUANT_LT);
+    assert_int_equal(gpu_choose(&c, &s, GPU_MAY_ROUND | GPU_MAY_ROW_SCALE).path, GPU_PATH_SKINNY);
 }
 
 /* A plan answers as the model does, also when shapes share a row of it, and after a change. */

@@ -124,14 +124,31 @@ static void test_rows(void **state)
 /* --- products */
 
 static struct cuda_queue q;
+static struct gpu_config config;
+
+/* Of a GPU on which this path is worth it. */
+static void prefer(int cc, enum gpu_path path)
+{
+    config.match.cc[0] = q.cc = cc;
+    config.ceil.fp4_tflops = path == GPU_PATH_SKINNY ? 0 : 1e6;
+    config.ceil.mma_bf16_tflops = config.ceil.bf16_tflops = 1;
+    config.eff[GPU_W4A4].t0_us = path == GPU_PATH_W4A4 ? 0 : 1e3;
+    config.eff[GPU_LT_FP4].t0_us = path == GPU_PATH_LT_FP4 ? 0 : 1e3;
+    config.eff[GPU_SKINNY_4].t0_us = 1e6;
+    config.eff[GPU_MMA8_4].t0_us = config.eff[GPU_MMA8_6].t0_us = 1e6;
+    gpu_plan_reset(&q.plan);
+}
 
 static int open_queue(void **state)
 {
     (void)state;
     q = (struct cuda_queue){.cc = 120, .sms = 4, .smem_max = 99 << 10, .early = true};
-    q.fp4_activations = true;
+    q.round_x = X_FP4;
     product_seed = 1;
     product_plan(&q, 1 << 20, 1 << 20);
+    config = *q.plan.config;
+    q.plan.config = &config;
+    prefer(120, GPU_PATH_W4A4);
     return product_queue_open(&q, 1 << 20);
 }
 
@@ -160,7 +177,7 @@ static float defined(const struct product *o, int r, int c, const float *x, cons
         acc = (float)sum;
     }
     acc *= row;
-    acc *= o->naive.w.q ? o->naive.w.q->global : 1.0f;
+    acc *= o->naive.w.q && o->naive.w.q->global != 0 ? o->naive.w.q->global : 1.0f;
     acc += o->bias[c];
     return o->naive.add.data ? acc + o->add[r * o->s.n + c] : acc;
 }
@@ -266,7 +283,7 @@ static void test_lt(void **state)
         return;
     simt_cublaslt = (struct simt_cublaslt){.workspace = small.workspace, .mxfp4 = true};
     assert_int_equal(lt_open(NULL, &lt), OK);
-    q.cc = 100;
+    prefer(100, GPU_PATH_LT_FP4);
     q.limits = &small;
     for (size_t i = 0; i < 2 * sizeof shapes / sizeof *shapes; i++) {
         const enum dtype t = i % 2 ? DT_MXFP4 : DT_NVFP4;
@@ -291,33 +308,73 @@ static void test_lt(void **state)
     simt_cublaslt = (struct simt_cublaslt){.workspace = small.workspace};
     assert_int_equal(lt_open(NULL, &lt), OK); /* one that has no MXFP4 */
     q.lt = lt;
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
         struct product o = {0};
+        prefer(i == 2 ? 120 : 100, GPU_PATH_LT_FP4);
         product_open(&o, i ? DT_MXFP4 : DT_NVFP4, shapes[1]);
         simt_cublaslt.type = -1;
         product_run(&q, &o);
         assert_int_equal(simt_cublaslt.type, i ? -1 : CUDA_R_4F_E2M1);
         if (i)
-            product_compare(&o, 0, "as it is");
+            check_product(&o, i == 2); /* our own kernel has it */
         product_close(&o);
     }
     lt_close(lt);
 }
 
-/* Where it is not allowed, not there, or too few rows, x stays in int8. */
+/* Where it is not allowed, not there, not worth it, or for too few rows, x stays in int8; where the
+ * weight's checkpoint declares it, it is enough that nobody forbids it. */
 static void test_declines(void **state)
 {
     static const struct shape many = {36, 24, 128, 0}, few = {GPU_MMA8_MIN_M, 24, 128, 0};
+    static const struct {
+        enum x_type device, weight;
+        int cc;
+        bool deterministic, few, slow, rounds;
+    } ways[] = {{X_EXACT, X_FP4, 120, false, false, false, false},
+                {X_FP8, X_EXACT, 120, false, false, false, false},
+                {X_FP4, X_EXACT, 100, false, false, false, false},
+                {X_FP4, X_FP4, 120, true, false, false, false},
+                {X_FP4, X_FP4, 120, false, true, false, false},
+                {X_FP4, X_FP4, 120, false, false, true, false},
+                {X_DECLARED, X_EXACT, 120, false, false, false, false},
+                {X_DECLARED, X_FP4, 120, false, false, false, true},
+                {X_DECLARED, X_FP4, 121, false, false, false, true}};
     (void)state;
-    for (int way = 0; way < 4; way++) {
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
         struct product o = {0};
-        q.fp4_activations = way != 0;
-        q.cc = way == 1 ? 100 : 120;
-        q.deterministic = way == 2;
-        product_open(&o, DT_NVFP4, way == 3 ? few : many);
+        struct quant says = {.x = ways[i].weight};
+        product_open(&o, DT_NVFP4, ways[i].few ? few : many);
+        o.cuda.w.q = o.naive.w.q = &says;
+        q.round_x = ways[i].device;
+        q.deterministic = ways[i].deterministic;
+        prefer(ways[i].cc, ways[i].slow ? GPU_PATH_SKINNY : GPU_PATH_W4A4);
         product_run(&q, &o);
-        check_product(&o, false);
+        check_product(&o, ways[i].rounds);
         product_close(&o);
+    }
+}
+
+/* What a configuration may say, by capability. */
+static void test_legal(void **state)
+{
+    static const struct {
+        enum gpu_path path;
+        int cc, nt;
+        enum dtype w;
+        bool fine;
+    } rows[] = {
+        {GPU_PATH_W4A4, 120, 16, DT_NVFP4, true},    {GPU_PATH_W4A4, 121, 16, DT_MXFP4, true},
+        {GPU_PATH_W4A4, 120, 8, DT_NVFP4, false},    {GPU_PATH_W4A4, 100, 16, DT_NVFP4, false},
+        {GPU_PATH_W4A4, 120, 16, DT_Q4_0, false},    {GPU_PATH_LT_FP4, 100, 0, DT_NVFP4, true},
+        {GPU_PATH_LT_FP4, 120, 0, DT_MXFP4, true},   {GPU_PATH_LT_FP4, 90, 0, DT_NVFP4, false},
+        {GPU_PATH_LT_FP4, 100, 0, DT_F8_E4M3, false}};
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const struct gpu_params p = {
+            .path = rows[i].path, .nt = rows[i].nt, .r = 2, .stages = GPU_MMA8_STAGES, .splits = 1};
+        if ((gpu_legal(rows[i].cc, rows[i].w, &p) == OK) != rows[i].fine)
+            fail_msg("row %zu is%s legal", i, rows[i].fine ? " not" : "");
     }
 }
 
@@ -337,6 +394,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_product, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_lt, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_declines, open_queue, close_queue),
+        cmocka_unit_test(test_legal),
     };
     int failed = cmocka_run_group_tests(rows, gpu_open, gpu_close);
     if (!multiplies()) {

@@ -210,15 +210,15 @@ static void test_w8a8(void **state)
         product_norm(&q, DT_F8_E4M3, shapes[i]);
     }
     struct gpu_shape s = {DT_F8_E4M3, 64, 4096, 4096};
-    assert_int_equal(gpu_choose(&c, &s, GPU_MAY_FP8).path, GPU_PATH_W8A8);
+    assert_int_equal(gpu_choose(&c, &s, GPU_MAY_ROUND).path, GPU_PATH_W8A8);
     assert_int_equal(gpu_choose(&c, &s, 0).path, GPU_PATH_SKINNY);
     s.m = GPU_MMA8_MIN_M;
-    assert_int_equal(gpu_choose(&c, &s, GPU_MAY_FP8).path, GPU_PATH_SKINNY);
+    assert_int_equal(gpu_choose(&c, &s, GPU_MAY_ROUND).path, GPU_PATH_SKINNY);
     s = (struct gpu_shape){DT_Q8_0, 64, 4096, 4096};
-    assert_int_not_equal(gpu_choose(&c, &s, GPU_MAY_FP8).path, GPU_PATH_W8A8);
+    assert_int_not_equal(gpu_choose(&c, &s, GPU_MAY_ROUND).path, GPU_PATH_W8A8);
     s.w = DT_F8_E4M3;
     c.match.cc[0] = 86;
-    assert_int_equal(gpu_choose(&c, &s, GPU_MAY_FP8).path, GPU_PATH_SKINNY);
+    assert_int_equal(gpu_choose(&c, &s, GPU_MAY_ROUND).path, GPU_PATH_SKINNY);
     q.plan = whole.plan;
     q.cc = whole.cc;
     q.round_x = X_EXACT;
