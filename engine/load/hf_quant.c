@@ -152,6 +152,8 @@ static enum status make(struct work *w, const struct scheme *s, const struct ckp
         status = settle(m, &made);
     if (status == OK && made.dtype == DT_F8_E4M3)
         status = hf_x_declared(c, t->name, base, &made);
+    if (status == OK && x_type_of((enum dtype)made.dtype) == X_FP4)
+        made.x = hf_x_declared_fp4(c);
     if (status != OK) {
         refuse(c, t);
         return OK;

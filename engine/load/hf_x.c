@@ -1,4 +1,5 @@
-/* hf_x.c - activations that a checkpoint was calibrated for, or trained with: those of FP8 weights.
+/* hf_x.c - activations that a checkpoint was calibrated for, or trained with: those of FP8 weights,
+ * and of NVFP4 and MXFP4 ones.
  *
  * A tensor name.input_scale is one scale for all rows (ModelOpt, compressed-tensors, vLLM's fp8).
  * Without one the configuration says whether each row gets its own as it comes:
@@ -7,6 +8,8 @@
  *   config_groups.<g>.input_activations of 8-bit floats    compressed-tensors; which group a weight
  *       is of, regular expressions say, so groups of 8-bit float weights must agree. They count as
  *       one where their weights share scales alike (strategy), which a weight's own scales tell.
+ * fp4: quant_algo "NVFP4" (ModelOpt), or input_activations of 4-bit floats in every group of 4-bit
+ *       float weights. Each row then has a scale of its own, finer than the one that is declared.
  * Declared scales for 128 columns become scales a row; what that costs is a line of
  * docs/measurements/2026-11-21-activations.md. */
 #include "engine/load/hf_x.h"
@@ -36,13 +39,13 @@ static const char *strategy_of(const struct ckpt_tensor *t)
     return m->n_groups == 1 ? "channel" : m->scale_n > 1 ? "block" : "group";
 }
 
-/* Member `what` of group i: is it 8-bit floats? */
-static bool is_float8(const struct checkpoint *c, int i, const char *what)
+/* Member `what` of group i: is it floats of so many bits? */
+static bool is_float(const struct checkpoint *c, int i, const char *what, int bits)
 {
     char key[128];
 
     snprintf(key, sizeof key, "quantization_config.config_groups.group_%d.%s.num_bits", i, what);
-    if (made_config(c, key, 0) != 8)
+    if (made_config(c, key, 0) != bits)
         return false;
     snprintf(key, sizeof key, "quantization_config.config_groups.group_%d.%s.type", i, what);
     return says(c, key, "float");
@@ -57,12 +60,12 @@ static bool groups_declare(const struct checkpoint *c, const struct ckpt_tensor 
     for (int i = 0; i < MADE_GROUPS; i++) {
         char key[128];
 
-        if (!is_float8(c, i, "weights"))
+        if (!is_float(c, i, "weights", 8))
             continue;
         snprintf(key, sizeof key, "quantization_config.config_groups.group_%d.weights.strategy", i);
         if (checkpoint_key(c, key) && !says(c, key, strategy))
             continue;
-        if (!is_float8(c, i, "input_activations"))
+        if (!is_float(c, i, "input_activations", 8))
             return false;
         any = true;
     }
@@ -76,16 +79,39 @@ static bool ends_with(const char *s, const char *end)
     return n >= e && strcmp(s + n - e, end) == 0;
 }
 
+/* In lower case; "": none. */
+static const char *algorithm(const struct checkpoint *c, char *said, size_t size)
+{
+    made_config_text(c, "quantization_config.quant_algo", said, size);
+    if (!*said) /* hf_quant_config.json has it one level down */
+        made_config_text(c, "quantization_config.quantization.quant_algo", said, size);
+    return said;
+}
+
 static bool declares_rows(const struct checkpoint *c, const struct ckpt_tensor *t)
 {
     char said[64];
 
-    made_config_text(c, "quantization_config.quant_algo", said, sizeof said);
-    if (!*said) /* hf_quant_config.json has it one level down */
-        made_config_text(c, "quantization_config.quantization.quant_algo", said, sizeof said);
     return says(c, "quantization_config.activation_scheme", "dynamic") ||
            says(c, "quantization_config.quant_method", "fbgemm_fp8") ||
-           ends_with(said, "_per_token") || groups_declare(c, t);
+           ends_with(algorithm(c, said, sizeof said), "_per_token") || groups_declare(c, t);
+}
+
+enum x_type hf_x_declared_fp4(const struct checkpoint *c)
+{
+    char said[64];
+    int n = 0;
+
+    if (strcmp(algorithm(c, said, sizeof said), "nvfp4") == 0)
+        return X_FP4;
+    for (int i = 0; i < MADE_GROUPS; i++) {
+        if (!is_float(c, i, "weights", 4))
+            continue;
+        if (!is_float(c, i, "input_activations", 4))
+            return X_EXACT;
+        n++;
+    }
+    return n > 0 ? X_FP4 : X_EXACT;
 }
 
 enum status hf_x_declared(const struct checkpoint *c, const char *name, size_t n,

@@ -8,5 +8,7 @@
  * name[0 .. n). ERR_FORMAT: the scale is no positive number. */
 enum status hf_x_declared(const struct checkpoint *c, const char *name, size_t n,
                           struct ckpt_tensor *t);
+/* Of the weights in NVFP4 or MXFP4: X_FP4, or X_EXACT. */
+enum x_type hf_x_declared_fp4(const struct checkpoint *c);
 
 #endif

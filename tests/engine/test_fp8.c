@@ -74,6 +74,9 @@ static const struct {
     {"ct-model",       "layers.0.self_attn.q_proj", X_FP8,   false, true},
     {"ct-model",       "layers.0.self_attn.v_proj", X_EXACT, false, false}, /* its group has none */
     {"ct-float",       "layers.0.self_attn.q_proj", X_EXACT, false, true},
+    {"mo-nvfp4",       "layers.0.mlp.up_proj",      X_FP4,   false, false},
+    {"mo-nvfp4-fp8",   "layers.0.mlp.up_proj",      X_EXACT, false, false}, /* activations in fp8 */
+    {"mo-mxfp4",       "layers.0.mlp.up_proj",      X_EXACT, false, false}, /* says nothing of them */
 };
 /* clang-format on */
 
