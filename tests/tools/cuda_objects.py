@@ -26,9 +26,9 @@ SPILLS_ON = ['75']
 SINCE_80 = ['80', '86', '87', '89', '90a', '100f', '110f', '120f']
 EXPECT = [
     (r'linear_skinnyI1[13]linear_(half|floats)', ['HMMA', 'LDGSTS'], SINCE_80),
-    (r'linear_skinnyI11linear_(ints|any)', ['IMMA', 'LDGSTS'], SINCE_80),
+    (r'linear_skinnyI1[01]linear_(ints|any)', ['IMMA', 'LDGSTS'], SINCE_80),
     (r'linear_skinnyI11linear_halfILb0', ['HMMA'], ['75']),
-    (r'linear_skinnyI11linear_(ints|any)', ['IMMA'], ['75']),
+    (r'linear_skinnyI1[01]linear_(ints|any)', ['IMMA'], ['75']),
     (r'linear_wideI9mma8_ints', ['IMMA', 'LDGSTS'], SINCE_80),
     (r'linear_wideI9mma8_ints', ['IMMA'], ['75']),
     # e4m3: sm_90 and sm_100 have it for wgmma and tcgen05 alone, and multiply it as f16 here.
