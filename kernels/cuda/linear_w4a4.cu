@@ -95,18 +95,7 @@ static enum status some_rows(struct cuda_queue *q, const linear_op *a, int64_t f
     r.m = m;
     r.pad = tiles * 8 - m;
     TRY(linear_round_x(q, a, r, r.scale + linear_align(tiles * 8)));
-    linear_args o = {};
-    linear_outputs(&o, a, first);
-    o.w = static_cast<const uint8_t *>(a->w.data);
-    o.x = r.q;
-    o.x_scale = r.scale;
-    o.live = a->live;
-    o.k = k;
-    o.first = r.first;
-    o.m = m;
-    o.m_tiles = tiles;
-    o.n_tiles = static_cast<int>((a->w.shape[0] + PANEL_ROWS - 1) / PANEL_ROWS);
-    o.chunks = o.per_split = static_cast<int>(chunks);
+    const linear_args o = wide_args(a, r);
     return cuda_check(nv ? wide_launch<w4a4<PANEL_E4>, W4A4_WM>(o, {q->stream, q->early})
                          : wide_launch<w4a4<PANEL_E8>, W4A4_WM>(o, {q->stream, q->early}),
                       "linear");
@@ -117,8 +106,7 @@ enum status linear_by_w4a4(struct cuda_queue *q, const linear_op *a)
     const int64_t m = a->x.shape[0], k = a->x.shape[1];
     const size_t row =
         cuda_panel_chunks(k) * FP4_PIECE / 8 + sizeof(float) + (a->norm ? k * sizeof(float) : 0);
-    int64_t fit = (q->scratch_bytes - 4096) / row;
-    fit = fit >= (m + 7) / 8 * 8 ? m : fit / 64 * 64;
+    const int64_t fit = wide_rows(q, m, row);
     if (fit == 0)
         return ERR_UNSUPPORTED;
     for (int64_t first = 0; first < m; first += fit)

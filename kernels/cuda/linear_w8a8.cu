@@ -81,19 +81,8 @@ static enum status some_rows(struct cuda_queue *q, const linear_op *a, int64_t f
     r.first = static_cast<int>(first);
     r.m = m;
     TRY(linear_round_x(q, a, r, r.scale + linear_align(tiles * 8)));
-    linear_args o = {};
-    linear_outputs(&o, a, first);
-    o.w = static_cast<const uint8_t *>(a->w.data);
-    o.x = r.q;
+    linear_args o = wide_args(a, r);
     o.x_stride = width;
-    o.x_scale = r.scale;
-    o.live = a->live;
-    o.k = k;
-    o.first = r.first;
-    o.m = m;
-    o.m_tiles = tiles;
-    o.n_tiles = static_cast<int>((a->w.shape[0] + PANEL_ROWS - 1) / PANEL_ROWS);
-    o.chunks = o.per_split = static_cast<int>(chunks);
     return cuda_check(launch.nt > WIDE_NT ? wide_launch<w8a8_e4m3, 2>(o, {q->stream, q->early})
                                           : wide_launch<w8a8_e4m3, 1>(o, {q->stream, q->early}),
                       "linear");
@@ -106,8 +95,7 @@ enum status linear_by_w8a8(struct cuda_queue *q, const linear_op *a)
     if (!gpu_path_own(launch.path)) /* which cuBLASLt declined */
         launch = linear_way_of(q, a, false);
     const size_t row = cuda_panel_chunks(k) * PANEL_COLS + sizeof(float) + (a->norm ? k * 4 : 0);
-    int64_t fit = (q->scratch_bytes - 4096) / row;
-    fit = fit >= (m + 7) / 8 * 8 ? m : fit / 64 * 64;
+    const int64_t fit = wide_rows(q, m, row);
     if (fit == 0)
         return ERR_UNSUPPORTED;
     for (int64_t first = 0; first < m; first += fit)

@@ -77,6 +77,32 @@ __global__ void __launch_bounds__(LINEAR_WARPS * 32 * WM, G::BLOCKS) linear_wide
 
 /* --- host */
 
+/* Rows of x, of `row` bytes of scratch each, that are rounded at once: all m, or blocks of 64;
+ * 0: not even those fit. */
+static inline int64_t wide_rows(const cuda_queue *q, int64_t m, size_t row)
+{
+    const int64_t fit = (q->scratch_bytes - 4096) / row;
+    return fit >= (m + 7) / 8 * 8 ? m : fit / 64 * 64;
+}
+
+/* The product of the rows of x that r has rounded. */
+static inline linear_args wide_args(const linear_op *a, const quant_rows &r)
+{
+    linear_args o = {};
+    linear_outputs(&o, a, r.first);
+    o.w = static_cast<const uint8_t *>(a->w.data);
+    o.x = r.q;
+    o.x_scale = r.scale;
+    o.live = a->live;
+    o.k = a->x.shape[1];
+    o.first = r.first;
+    o.m = r.m;
+    o.m_tiles = (r.m + 7) / 8;
+    o.n_tiles = static_cast<int>((a->w.shape[0] + PANEL_ROWS - 1) / PANEL_ROWS);
+    o.chunks = o.per_split = static_cast<int>(cuda_panel_chunks(o.k));
+    return o;
+}
+
 template <class G, int WM> static cudaError_t wide_launch(const linear_args &a, gpu_after after)
 {
     const int bytes = WIDE_STAGES * (WIDE_TILES * G::TILE + WM * WIDE_NT * G::X);
