@@ -259,6 +259,8 @@ struct filling {
     const struct checkpoint *c;
     const struct made *m;
     enum dtype dtype;
+    bool straight; /* no codes in between */
+    int tile;      /* rows that are taken at a time */
     size_t row_bytes;
     uint8_t *out;
     _Atomic int64_t next; /* the first row nobody has taken */
@@ -283,6 +285,11 @@ static void fill_tile(struct filling *f, int64_t first, int count, struct made_r
     const struct made *m = f->m;
     bool blocks = m->scheme->blocks && f->dtype != DT_F16;
 
+    if (f->straight) {
+        if (!made_straight(f->c, m, f->dtype, first, count, f->out + (size_t)first * f->row_bytes))
+            f->bad = true;
+        return;
+    }
     if (!blocks) {
         m->scheme->rows(f->c, m, first, count, rows);
         multiply_columns(f, count, rows->code);
@@ -302,15 +309,18 @@ static void *fill_tiles(void *arg)
 {
     struct filling *f = arg;
     const struct made *m = f->m;
-    struct made_rows rows = {xmalloc((size_t)(TILE * m->k) * sizeof(float)),
-                             xmalloc((size_t)(TILE * m->n_groups) * sizeof(float))};
+    struct made_rows rows = {NULL, NULL};
 
+    if (!f->straight) {
+        rows.code = xmalloc((size_t)(f->tile * m->k) * sizeof(float));
+        rows.scale = xmalloc((size_t)(f->tile * m->n_groups) * sizeof(float));
+    }
     for (;;) {
-        int64_t first = atomic_fetch_add(&f->next, TILE);
+        int64_t first = atomic_fetch_add(&f->next, f->tile);
 
         if (first >= m->n)
             break;
-        fill_tile(f, first, m->n - first < TILE ? (int)(m->n - first) : TILE, &rows);
+        fill_tile(f, first, m->n - first < f->tile ? (int)(m->n - first) : f->tile, &rows);
     }
     xfree(rows.code);
     xfree(rows.scale);
@@ -321,10 +331,13 @@ enum status made_fill(const struct checkpoint *c, const struct ckpt_tensor *t, v
 {
     const struct made *m = t->made;
     struct filling f = {.c = c, .m = m, .dtype = (enum dtype)t->dtype, .out = out};
-    int64_t tiles = (m->n + TILE - 1) / TILE;
+    int64_t tiles;
     int most = thread_cpus(), n = 0;
     pthread_t thread[MAX_THREADS];
 
+    f.straight = made_is_straight(m, f.dtype);
+    f.tile = f.straight ? MADE_WIDE : TILE;
+    tiles = (m->n + f.tile - 1) / f.tile;
     f.row_bytes = dtype_row_bytes(f.dtype, m->k);
     most = most > MAX_THREADS ? MAX_THREADS : most;
     for (; n + 1 < most && n + 1 < tiles; n++) {

@@ -1,0 +1,256 @@
+/* made_words.c - packed whole numbers straight into blocks: what takes the time when a checkpoint
+ * of GPTQ, AWQ or compressed-tensors is loaded, where made.c's way over floats writes four bytes
+ * for each half byte that it reads.
+ *
+ * A block's 32 codes are `bits` whole words, and are held as four words of eight bytes, one code a
+ * byte. A zero point is taken off all eight by one addition: codes less their zero points fit the
+ * format (finish, in made_ints.c, chose it so), so no byte borrows from the next. AWQ's words hold
+ * eight columns of one k; eight of them turned over are eight k of one column, as GPTQ has them. */
+#include "engine/load/made.h"
+
+#include <string.h>
+
+#include "engine/load/safetensors.h"
+#include "kernels/half.h"
+
+enum { WIDE = MADE_WIDE, BLOCK = 32, OCTETS = BLOCK / 8, COLUMNS = WIDE / 8 };
+
+#define EACH 0x0101010101010101u /* times a byte: that byte in all eight */
+
+static const uint8_t awq_column[8] = {0, 2, 4, 6, 1, 3, 5, 7}; /* of each nibble */
+
+/* Some rows of the result. */
+struct strip {
+    const struct packed *w;
+    const unsigned char *bytes;
+    int64_t first, k; /* the first row; columns */
+    int count;
+    size_t step, next; /* bytes from a word to the next along K, and from a row to the next */
+    uint16_t *half;    /* [n_groups, WIDE]: scales */
+    uint64_t *add;     /* [n_groups, WIDE]: what makes of eight codes what the blocks hold */
+};
+
+bool made_is_straight(const struct made *m, enum dtype t)
+{
+    const struct packed *w = &m->code;
+
+    return w->t && !m->order && !m->g_idx && !m->before &&
+           (w->awq || w->t->type_number == ST_I8 || w->by_rows == w->k_rows) &&
+           (t == DT_Q4_0 || t == DT_Q5_0 || t == DT_Q8_0);
+}
+
+/* ---- codes ----------------------------------------------------------------------------------- */
+
+static uint32_t word_at(const unsigned char *p)
+{
+    uint32_t v;
+
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+/* Each nibble in a byte. */
+static uint64_t spread(uint32_t v)
+{
+    uint64_t x = v;
+
+    x = (x | x << 16) & 0x0000ffff0000ffffu;
+    x = (x | x << 8) & 0x00ff00ff00ff00ffu;
+    return (x | x << 4) & 0x0f0f0f0f0f0f0f0fu;
+}
+
+/* Eight codes of any width, from code `at` of a block on. */
+static uint64_t eight_codes(const unsigned char *p, size_t step, int bits, int at)
+{
+    uint64_t x = 0;
+
+    for (int i = 0; i < 8; i++) {
+        int bit = (at + i) * bits, shift = bit % 32;
+        const unsigned char *word = p + (size_t)(bit / 32) * step;
+        uint64_t v = word_at(word) >> shift;
+
+        if (shift + bits > 32)
+            v |= word_at(word + step) << (32 - shift);
+        x |= (v & ((1u << bits) - 1)) << 8 * i;
+    }
+    return x;
+}
+
+static void take_run(const struct strip *s, int64_t block, uint64_t code[WIDE][OCTETS])
+{
+    int bits = s->w->bits;
+    const unsigned char *p = s->bytes + (size_t)block * (size_t)bits * s->step;
+
+    for (int n = 0; n < s->count; n++, p += s->next) {
+        for (int i = 0; i < OCTETS; i++) {
+            if (bits == 4)
+                code[n][i] = spread(word_at(p + (size_t)i * s->step));
+            else if (bits == 8)
+                code[n][i] = word_at(p + (size_t)(2 * i) * s->step) |
+                             (uint64_t)word_at(p + (size_t)(2 * i + 1) * s->step) << 32;
+            else
+                code[n][i] = eight_codes(p, s->step, bits, 8 * i);
+        }
+    }
+}
+
+/* Of each pair of words: the low field of every two (as mask says) of both into a, the high into
+ * b. */
+static void exchange(uint32_t *restrict a, uint32_t *restrict b, int shift, uint32_t mask)
+{
+    for (int i = 0; i < COLUMNS; i++) {
+        uint32_t low = (a[i] & mask) | (b[i] & mask) << shift;
+
+        b[i] = (a[i] >> shift & mask) | (b[i] & mask << shift);
+        a[i] = low;
+    }
+}
+
+/* Nibble j of word i becomes nibble i of word j. */
+static void turn(uint32_t word[8][COLUMNS])
+{
+    for (int i = 0; i < 4; i++)
+        exchange(word[i], word[i + 4], 16, 0x0000ffff);
+    for (int i = 0; i < 4; i++)
+        exchange(word[i / 2 * 4 + i % 2], word[i / 2 * 4 + i % 2 + 2], 8, 0x00ff00ff);
+    for (int i = 0; i < 4; i++)
+        exchange(word[2 * i], word[2 * i + 1], 4, 0x0f0f0f0f);
+}
+
+static void take_awq(const struct strip *s, int64_t block, uint64_t code[WIDE][OCTETS])
+{
+    size_t bytes = (size_t)s->count / 2; /* of a k; rows are a multiple of eight */
+    const unsigned char *p = s->bytes + (size_t)block * BLOCK * s->step;
+    uint32_t word[8][COLUMNS] = {0};
+
+    for (int i = 0; i < OCTETS; i++) {
+        for (int k = 0; k < 8; k++, p += s->step)
+            memcpy(word[k], p, bytes);
+        turn(word);
+        for (int nibble = 0; nibble < 8; nibble++) {
+            for (int n = 0; n < s->count / 8; n++)
+                code[n * 8 + awq_column[nibble]][i] = spread(word[nibble][n]);
+        }
+    }
+}
+
+static void take_int8(const struct strip *s, int64_t block, uint64_t code[WIDE][OCTETS])
+{
+    for (int n = 0; n < s->count; n++) {
+        memcpy(code[n], s->bytes + (size_t)n * s->next + (size_t)block * BLOCK, BLOCK);
+        for (int i = 0; i < OCTETS; i++)
+            code[n][i] ^= EACH * 128;
+    }
+}
+
+/* ---- blocks ---------------------------------------------------------------------------------- */
+
+/* The fifth bit of eight bytes. */
+static uint32_t fifth_bits(uint64_t x)
+{
+    return (uint32_t)((x >> 4 & EACH) * 0x0102040810204080u >> 56);
+}
+
+static void put_nibbles(const uint64_t *x, uint8_t *out)
+{
+    uint64_t low = EACH * 15;
+    uint64_t pair[2] = {(x[0] & low) | (x[2] & low) << 4, (x[1] & low) | (x[3] & low) << 4};
+
+    memcpy(out, pair, sizeof pair);
+}
+
+static void put_blocks(const struct strip *s, enum dtype t, int64_t group,
+                       uint64_t code[WIDE][OCTETS], uint8_t *out, size_t row_bytes)
+{
+    const uint16_t *half = s->half + group * WIDE;
+    const uint64_t *add = s->add + group * WIDE;
+
+    for (int n = 0; n < s->count; n++, out += row_bytes) {
+        uint64_t *x = code[n];
+
+        for (int i = 0; i < OCTETS; i++)
+            x[i] += add[n];
+        memcpy(out, &half[n], sizeof *half);
+        if (t == DT_Q4_0) {
+            put_nibbles(x, out + 2);
+        } else if (t == DT_Q5_0) {
+            uint32_t high = fifth_bits(x[0]) | fifth_bits(x[1]) << 8 | fifth_bits(x[2]) << 16 |
+                            fifth_bits(x[3]) << 24;
+
+            memcpy(out + 2, &high, sizeof high);
+            put_nibbles(x, out + 6);
+        } else {
+            for (int i = 0; i < OCTETS; i++)
+                x[i] ^= EACH * 128;
+            memcpy(out + 2, x, BLOCK);
+        }
+    }
+}
+
+/* Scales, and the format's zero less the weight's; false: a scale is no number of f16. */
+static bool look_groups(const struct checkpoint *c, const struct made *m, enum dtype t,
+                        struct strip *s)
+{
+    float *zero = xmalloc((size_t)m->n_groups * sizeof *zero);
+    int middle = t == DT_Q4_0 ? 8 : t == DT_Q5_0 ? 16 : 128;
+    bool fits = true;
+
+    middle -= m->bias + (s->w->t->type_number == ST_I8 ? 128 : 0);
+    for (int n = 0; n < s->count; n++) {
+        if (m->zero.t)
+            made_codes(c, &m->zero, s->first + n, m->n_groups, zero);
+        for (int64_t g = 0; g < m->n_groups; g++) {
+            uint16_t half = half_to_f16(made_scale(c, m, s->first + n, g));
+
+            fits = fits && (half & 0x7c00) != 0x7c00;
+            s->half[g * WIDE + n] = half;
+            s->add[g * WIDE + n] = EACH * (uint64_t)(middle - (m->zero.t ? (int)zero[g] : 0));
+        }
+    }
+    xfree(zero);
+    return fits;
+}
+
+/* Where the first row's codes are, and how far it is to the others. */
+static void find_codes(const struct checkpoint *c, struct strip *s)
+{
+    const struct packed *w = s->w;
+    size_t row = (size_t)w->t->shape[1] * 4; /* bytes, of words */
+
+    s->bytes = made_bytes(c, w->t);
+    if (w->t->type_number == ST_I8) {
+        s->next = (size_t)s->k;
+        s->bytes += s->first * s->k;
+    } else {
+        s->step = w->by_rows || w->awq ? row : 4;
+        s->next = w->by_rows ? 4 : row;
+        s->bytes += w->awq ? (size_t)s->first / 2 : (size_t)s->first * s->next;
+    }
+}
+
+bool made_straight(const struct checkpoint *c, const struct made *m, enum dtype t, int64_t first,
+                   int count, uint8_t *out)
+{
+    size_t row_bytes = dtype_row_bytes(t, m->k), block_bytes = (size_t)dtype_info(t)->bytes;
+    struct strip s = {.w = &m->code, .first = first, .k = m->k, .count = count};
+    size_t groups = (size_t)m->n_groups * WIDE;
+    uint64_t code[WIDE][OCTETS];
+    bool fits;
+
+    s.half = xmalloc(groups * sizeof *s.half);
+    s.add = xmalloc(groups * sizeof *s.add);
+    find_codes(c, &s);
+    fits = look_groups(c, m, t, &s);
+    for (int64_t i = 0; i < m->k / BLOCK; i++, out += block_bytes) {
+        if (m->code.t->type_number == ST_I8)
+            take_int8(&s, i, code);
+        else if (m->code.awq)
+            take_awq(&s, i, code);
+        else
+            take_run(&s, i, code);
+        put_blocks(&s, t, i * BLOCK / m->group, code, out, row_bytes);
+    }
+    xfree(s.half);
+    xfree(s.add);
+    return fits;
+}
