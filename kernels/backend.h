@@ -123,7 +123,8 @@ struct backend {
      * composes it, or loading fails with its name. */
     bool (*can)(const struct device *, const struct op_case *, struct choice *);
     /* How a product of so many rows (c->m) will be multiplied by this weight, of which `w` tells
-     * what its tensor will have as q: kernel, us, bound_us and source. NULL: as `can` says. */
+     * what its tensor will have as q: kernel, us, bound_us and source. Asked once for each matrix
+     * at load, too: what rounds activations is then known to `check`. NULL: as `can` says. */
     void (*many)(const struct device *, const struct op_case *c, const struct quant *w,
                  struct choice *);
     /* Packs n host tensors [N_i, K] of one dtype (LAYOUT_ROWS, e.g. in a mapped file), stacked
@@ -143,8 +144,9 @@ struct backend {
     /* The largest case of an op that steps will have: what it needs beside the regions is taken
      * now, so that nothing is when it runs. Told of each op of a step before READY. May be NULL. */
     void (*reserve)(struct device *, enum op, const void *args);
-    /* Before READY, after every `can`: kernels that will run against their definitions, on tiny
-     * shapes. A wrong one is replaced with a log line, or ERR_DEVICE names it. May be NULL. */
+    /* Before READY, after every `can` and `many`: kernels that will run against their definitions,
+     * on tiny shapes. A wrong one is replaced with a log line, or ERR_DEVICE names it. May be
+     * NULL. */
     enum status (*check)(struct device *);
     struct ops ops;
 };

@@ -12,6 +12,7 @@
 enum {
     ALIGN = 256,     /* of each weight in the region */
     FEW_ROWS = 1024, /* that stand for all where they mean nothing */
+    MANY = 2048,     /* rows of a prompt */
 };
 /* Of sources packed at once, for each thread: enough that they end nearly together, and little
  * enough that what is dropped after it hardly counts. */
@@ -55,6 +56,11 @@ static enum status choose(struct bound *b, struct device *dev)
         return fail(ERR_UNSUPPORTED, "tensor %s: %s has no kernel for %s [%lld, %lld]",
                     b->src[0]->name, dev->backend->name, dtype_info(b->dtype)->name,
                     (long long)b->n, (long long)b->k);
+    if (dev->backend->many && (!table || b->also)) {
+        struct choice any;
+        multiply.m = MANY;
+        dev->backend->many(dev, &multiply, &b->quant, &any);
+    }
     b->bytes = b->choice.bytes;
     return OK;
 }
@@ -447,7 +453,7 @@ static bool reported(const struct placement *p, int i)
     return false;
 }
 
-enum { MANY = 2048, WAYS_MAX = 4 };
+enum { WAYS_MAX = 4 };
 
 struct class
 { /* of weights, summed up */

@@ -20,6 +20,43 @@ enum { FILE_MOST = 4096 };
 /* What a kernel may be off by; bf16 in attention is the coarsest. */
 #define ALLOWED 2e-2f
 
+/* What takes the place of a case: for products that round x, the path that a prompt's rows get. */
+static const char *instead_of(struct cuda_queue *q, int i, enum dtype t, bool row_scaled)
+{
+    const struct quant says = {.x = x_type_of(t), .row_scale = row_scaled};
+    const struct gpu_shape prompt = {t, 2048, 4096, 4096};
+    const unsigned before = q->refused;
+    if (check_cases[i].instead || !check_cases[i].refuse)
+        return check_cases[i].instead;
+    q->refused |= check_cases[i].refuse;
+    const struct gpu_params p = gpu_plan_get(&q->plan, &prompt, cuda_may(q, t, &says));
+    q->refused = before;
+    return gpu_path_name(p.path);
+}
+
+/* The formats that a case is tried with. */
+static uint64_t types_of(int i, const struct cuda_used *used)
+{
+    const uint64_t fp4 = (uint64_t)1 << DT_NVFP4 | (uint64_t)1 << DT_MXFP4;
+    const uint64_t fp8 = (uint64_t)1 << DT_F8_E4M3;
+    switch (check_cases[i].times) {
+    case EACH_WEIGHT:
+        return used->linear;
+    case EACH_TABLE:
+        return used->tables;
+    case EACH_FP8:
+        return used->rounded & fp8;
+    case EACH_FP8_ROWS:
+        return used->rounded & used->row_scaled & fp8;
+    case EACH_FP4:
+        return used->rounded & fp4;
+    case ONCE:
+    case EACH_HEADS:
+        break;
+    }
+    return 0;
+}
+
 static enum status try_case(struct lab *l, int i, const char *what)
 {
     lab_reset(l);
@@ -27,11 +64,12 @@ static enum status try_case(struct lab *l, int i, const char *what)
     if (l->off <= ALLOWED)
         return OK;
     const float off = l->off;
+    const char *instead = instead_of(l->q, i, l->type, l->row_scaled);
     if (l->q->strict && check_cases[i].refuse)
         return fail(ERR_DEVICE,
                     "--strict: kernel %s%s computes wrongly here (off by %.2g of its largest "
                     "result); without it %s would take its place",
-                    check_cases[i].name, what, (double)off, check_cases[i].instead);
+                    check_cases[i].name, what, (double)off, instead);
     if (check_cases[i].refuse && !(l->q->refused & check_cases[i].refuse)) {
         l->q->refused |= check_cases[i].refuse;
         lab_reset(l);
@@ -39,7 +77,7 @@ static enum status try_case(struct lab *l, int i, const char *what)
         if (l->off <= ALLOWED) {
             log_warn("cuda: kernel %s%s computes wrongly here (off by %.2g of its largest result): "
                      "%s takes its place",
-                     check_cases[i].name, what, (double)off, check_cases[i].instead);
+                     check_cases[i].name, what, (double)off, instead);
             return OK;
         }
     }
@@ -53,13 +91,12 @@ static enum status try_all(struct lab *l, const struct cuda_used *used)
 {
     char what[64];
     for (int i = 0; i < n_check_cases; i++) {
-        uint64_t types = check_cases[i].times == EACH_WEIGHT ? used->linear : used->tables;
+        const uint64_t types = types_of(i, used);
         if (check_cases[i].times == ONCE)
             TRY(try_case(l, i, ""));
-        for (int t = 0;
-             t < N_DTYPE && check_cases[i].times != EACH_HEADS && check_cases[i].times != ONCE;
-             t++) {
+        for (int t = 0; t < N_DTYPE; t++) {
             l->type = (enum dtype)t;
+            l->row_scaled = used->row_scaled >> t & 1;
             snprintf(what, sizeof what, " of %s", dtype_info(l->type)->name);
             if (types >> t & 1)
                 TRY(try_case(l, i, what));
@@ -103,9 +140,10 @@ static void describe(struct buf *b, const struct cuda_used *used, const char *gp
     struct stat st = {0};
     if (stat("/proc/self/exe", &st) != 0)
         st.st_size = 0;
-    buf_printf(b, "inferd self-check 2\n%s\nprogram %lld %lld\nformats %llx %llx\n", gpu,
+    buf_printf(b, "inferd self-check 3\n%s\nprogram %lld %lld\nformats %llx %llx %llx %llx\n", gpu,
                (long long)st.st_size, (long long)st.st_mtime, (unsigned long long)used->linear,
-               (unsigned long long)used->tables);
+               (unsigned long long)used->tables, (unsigned long long)used->rounded,
+               (unsigned long long)used->row_scaled);
     for (int i = 0; i < used->n_heads; i++)
         buf_printf(b, "heads of %d over %s\n", used->heads[i].dim, kv_type_name(used->heads[i].kv));
 }
@@ -153,12 +191,18 @@ static void remember(const char *where, const char *path, struct buf *about, uns
 }
 
 /* What was found before holds, and is said at each start. */
-static void tell_again(unsigned refused)
+static void tell_again(struct cuda_queue *q, const struct cuda_used *used)
 {
-    for (int i = 0; i < n_check_cases; i++)
-        if (check_cases[i].refuse & refused)
+    for (int i = 0; i < n_check_cases; i++) {
+        const uint64_t types = types_of(i, used);
+        int t = 0;
+        while (t < N_DTYPE - 1 && !(types >> t & 1))
+            t++;
+        if (check_cases[i].refuse & q->refused)
             log_warn("cuda: kernel %s was found to compute wrongly here: %s takes its place",
-                     check_cases[i].name, check_cases[i].instead);
+                     check_cases[i].name,
+                     instead_of(q, i, (enum dtype)t, used->row_scaled >> t & 1));
+    }
 }
 
 enum status cuda_self_check(struct cuda_queue *q, const struct cuda_used *used, const char *gpu,
@@ -174,7 +218,7 @@ enum status cuda_self_check(struct cuda_queue *q, const struct cuda_used *used, 
                  (unsigned long long)hash_bytes(about.data, about.len, 0));
     bool known = where && remembered(path, &about, &q->refused);
     if (known && !q->strict)
-        tell_again(q->refused);
+        tell_again(q, used);
     if (!known || (q->strict && q->refused)) {
         q->refused = 0;
         s = run_checks(q, used);

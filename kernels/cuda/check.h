@@ -10,6 +10,8 @@ enum { CUDA_HEADS_MAX = 8 };
 
 struct cuda_used {           /* bit t: enum dtype t */
     uint64_t linear, tables; /* formats of weights, and of tables that rows are looked up in */
+    uint64_t rounded;        /* of weights whose products may round x */
+    uint64_t row_scaled;     /* and whose rows have one scale each */
     struct cuda_heads {
         enum dtype kv;
         int dim;

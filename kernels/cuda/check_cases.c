@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "kernels/cuda/lab.h"
+#include "kernels/gpu/registry.h"
 #include "kernels/kv_type.h"
 
 static enum status rmsnorm_case(struct lab *l)
@@ -75,12 +76,13 @@ static enum status embed_case(struct lab *l)
 
 struct products { /* w: the file's; mine: packed, on the device; data NULL: nothing encodes it */
     struct tensor w, mine, x, y, bias, add;
+    struct tensor seen; /* x as the definition gets it */
 };
 
 static enum status products(struct lab *l, struct products *p)
 {
     *p = (struct products){.w = lab_weight(l)};
-    p->x = lab_matrix(l, 80, LAB_WIDE, true);
+    p->x = p->seen = lab_matrix(l, 80, LAB_WIDE, true);
     p->y = lab_matrix(l, 80, LAB_OUT, false);
     p->add = lab_matrix(l, 80, LAB_OUT, true);
     p->bias = lab_matrix(l, 1, LAB_OUT, true);
@@ -92,7 +94,7 @@ static enum status products(struct lab *l, struct products *p)
 /* So many rows, with and without what is added to them. */
 static enum status product(struct lab *l, const struct products *p, int rows, bool more)
 {
-    struct op_linear a = {.x = p->x, .w = p->w, .y = p->y};
+    struct op_linear a = {.x = p->seen, .w = p->w, .y = p->y};
     if (more) {
         a.bias = p->bias;
         a.add = p->add;
@@ -101,6 +103,7 @@ static enum status product(struct lab *l, const struct products *p, int rows, bo
     a.x.shape[0] = a.y.shape[0] = rows;
     DEFINED(linear, a);
     a.w = p->mine;
+    a.x.data = p->x.data;
     MOVE(l, a.x.data), MOVE(l, a.y.data), MOVE(l, a.bias.data), MOVE(l, a.add.data);
     TRY(op_linear(&l->q->queue, &a));
     TRY(lab_down(l));
@@ -137,6 +140,84 @@ static enum status lt_case(struct lab *l)
             return s == ERR_UNSUPPORTED ? OK : s; /* then it is not taken while serving, either */
     }
     return OK;
+}
+
+/* Products that round x, whose definition gets it rounded. All blocks of a row have one scale. */
+static enum status rounded_products(struct lab *l, struct products *p)
+{
+    const size_t block = (size_t)dtype_info(l->type)->bytes;
+    TRY(products(l, p));
+    if (!p->w.data)
+        return OK;
+    for (int r = 0; r < LAB_OUT && l->type == DT_F8_E4M3; r++)
+        for (size_t at = block; at < (size_t)p->w.stride[0]; at += block)
+            memcpy((char *)tensor_row(&p->w, r) + at, tensor_row(&p->w, r), sizeof(float));
+    p->seen = lab_matrix(l, 80, LAB_WIDE, false);
+    for (int r = 0; r < 80; r++)
+        x_type_round(x_type_of(l->type), l->type, 0, tensor_row(&p->x, r), LAB_WIDE,
+                     tensor_row(&p->seen, r));
+    return lab_packed(l, OP_linear, &p->w, &p->mine);
+}
+
+/* One such way. Refused, nothing is left to try: what takes its place has a case of its own. */
+static enum status rounded(struct lab *l, const struct gpu_params *way)
+{
+    static const int rows[] = {33, 80};
+    const struct quant says = {.x = x_type_of(l->type), .row_scale = true};
+    const struct gpu_shape shape = {l->type, rows[0], LAB_OUT, LAB_WIDE};
+    struct products p;
+    l->used = 0;
+    l->b->force(l->q->queue.dev, way);
+    const bool taken =
+        gpu_legal(l->q->cc, l->type, way) == OK &&
+        gpu_plan_get(&l->q->plan, &shape, cuda_may(l->q, l->type, &says)).path == way->path;
+    l->b->force(l->q->queue.dev, NULL);
+    if (!taken)
+        return OK;
+    TRY(rounded_products(l, &p));
+    p.mine.q = &says;
+    for (int i = 0; i < 2 && p.w.data; i++) {
+        l->b->force(l->q->queue.dev, way);
+        const enum status s = product(l, &p, rows[i], i);
+        l->b->force(l->q->queue.dev, NULL);
+        if (s != OK)
+            return s == ERR_UNSUPPORTED ? OK : s; /* then it is not taken while serving, either */
+    }
+    return OK;
+}
+
+/* Each tile of ours. */
+static enum status rounded_by_own(struct lab *l, enum gpu_path path)
+{
+    for (int i = 0; i < gpu_n_mma8_tiles(); i++) {
+        const struct gpu_params way = {.path = path,
+                                       .nt = gpu_mma8_tiles[i].nt,
+                                       .r = gpu_mma8_tiles[i].r,
+                                       .stages = GPU_MMA8_STAGES,
+                                       .splits = 1};
+        TRY(rounded(l, &way));
+    }
+    return OK;
+}
+
+static enum status w8a8_case(struct lab *l)
+{
+    return rounded_by_own(l, GPU_PATH_W8A8);
+}
+
+static enum status w4a4_case(struct lab *l)
+{
+    return rounded_by_own(l, GPU_PATH_W4A4);
+}
+
+static enum status lt_fp8_case(struct lab *l)
+{
+    return rounded(l, &(struct gpu_params){.path = GPU_PATH_LT_FP8, .splits = 1});
+}
+
+static enum status lt_fp4_case(struct lab *l)
+{
+    return rounded(l, &(struct gpu_params){.path = GPU_PATH_LT_FP4, .splits = 1});
 }
 
 /* Rows that blocks make themselves, and that are made before. */
@@ -444,6 +525,10 @@ const struct check_case check_cases[] = {
     {"linear",      linear_case,      0,                      NULL,                        EACH_WEIGHT},
     {"norm_linear", norm_linear_case, CUDA_NO_NORM_LINEAR,    "rmsnorm and linear",        EACH_WEIGHT},
     {"linear by cuBLASLt", lt_case,   CUDA_NO_LT,             "linear of our own",         EACH_WEIGHT},
+    {"w8a8",        w8a8_case,        CUDA_NO_W8A8,           NULL,                        EACH_FP8},
+    {"lt_fp8",      lt_fp8_case,      CUDA_NO_LT_FP8,         NULL,                        EACH_FP8_ROWS},
+    {"w4a4",        w4a4_case,        CUDA_NO_W4A4,           NULL,                        EACH_FP4},
+    {"lt_fp4",      lt_fp4_case,      CUDA_NO_LT_FP4,         NULL,                        EACH_FP4},
     {"rope_kv",     rope_kv_case,     CUDA_NO_ROPE_KV,        "rope and kv_write",         EACH_HEADS},
     {"attention",   attention_case,   CUDA_NO_TUNED_ATTENTION, "attention without tiles",  EACH_HEADS},
 };

@@ -438,24 +438,31 @@ static bool cuda_can(const struct device *dev, const struct op_case *c, struct c
 int cuda_may(const struct cuda_queue *q, enum dtype t, const struct quant *w)
 {
     int may = q->lt && !q->deterministic && !(q->refused & CUDA_NO_LT) ? GPU_MAY_LT : 0;
+    const unsigned own = t == DT_F8_E4M3 ? CUDA_NO_W8A8 : CUDA_NO_W4A4;
+    const unsigned lt = t == DT_F8_E4M3 ? CUDA_NO_LT_FP8 : CUDA_NO_LT_FP4;
     enum x_type x = q->deterministic ? X_EXACT : q->round_x;
     if (x == X_DECLARED)
         x = w ? w->x : X_EXACT;
     if (!x_type_goes_with(x, t))
         return may;
-    return may | GPU_MAY_ROUND | (w && w->row_scale ? GPU_MAY_ROW_SCALE : 0);
+    may |= q->refused & own ? 0 : GPU_MAY_ROUND_OWN;
+    may |= q->refused & lt ? 0 : GPU_MAY_ROUND_LT;
+    return may | (w && w->row_scale ? GPU_MAY_ROW_SCALE : 0);
 }
 
 static void cuda_many(const struct device *dev, const struct op_case *c, const struct quant *w,
                       struct choice *out)
 {
-    struct cuda_queue *q = &((struct cuda_device *)(uintptr_t)dev)->queue;
+    struct cuda_device *d = (struct cuda_device *)(uintptr_t)dev;
+    struct cuda_queue *q = &d->queue;
     const struct gpu_config *config = q->plan.config;
     struct gpu_shape s = {c->w, c->m, c->n, c->k};
     int may = cuda_may(q, c->w, w);
     struct gpu_params p = gpu_plan_get(&q->plan, &s, may);
     bool measured =
         gpu_exception_of(config, &s, may & GPU_MAY_ROUND ? x_type_of(s.w) : X_EXACT) != NULL;
+    d->used.rounded |= (uint64_t)((may & GPU_MAY_ROUND) != 0) << c->w;
+    d->used.row_scaled |= (uint64_t)((may & GPU_MAY_ROW_SCALE) != 0) << c->w;
     *out = (struct choice){.kernel = gpu_path_name(p.path),
                            .us = gpu_cost(config, &s, &p),
                            .bound_us = gpu_bound(config, &s),

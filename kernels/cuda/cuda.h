@@ -31,7 +31,11 @@ enum {
     CUDA_NO_ROPE_KV = 2,
     CUDA_NO_TUNED_ATTENTION = 4,
     CUDA_NO_LT = 8,
-    CUDA_NO_ALL = 15
+    CUDA_NO_W8A8 = 16,
+    CUDA_NO_LT_FP8 = 32,
+    CUDA_NO_W4A4 = 64,
+    CUDA_NO_LT_FP4 = 128,
+    CUDA_NO_ALL = 255
 };
 
 struct lt;

@@ -21,6 +21,7 @@ struct lab {
     size_t used;
     uint32_t seed;
     enum dtype type; /* of the weight at hand */
+    bool row_scaled; /* its rows have one scale each, in the model */
     enum dtype kv;   /* of the pages at hand */
     int dim;         /* head size at hand */
     float off;       /* worst |a - b| / max|b| of the case */
@@ -54,9 +55,9 @@ void lab_compare(struct lab *l, const void *want, int64_t n, enum dtype t);
 struct check_case {
     const char *name;
     enum status (*run)(struct lab *);
-    unsigned refuse; /* CUDA_NO_...; 0: nothing takes its place */
-    const char *instead;
-    enum { ONCE, EACH_WEIGHT, EACH_TABLE, EACH_HEADS } times;
+    unsigned refuse;     /* CUDA_NO_...; 0: nothing takes its place */
+    const char *instead; /* NULL: a path that the GPU's configuration prefers then */
+    enum { ONCE, EACH_WEIGHT, EACH_TABLE, EACH_HEADS, EACH_FP8, EACH_FP8_ROWS, EACH_FP4 } times;
 };
 extern const struct check_case check_cases[];
 extern const int n_check_cases;

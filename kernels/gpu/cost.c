@@ -271,8 +271,10 @@ static enum gpu_path path_of(const struct gpu_config *c, const struct gpu_shape 
 /* Whether a product that may do this can be computed so. */
 static bool allows(int may, enum gpu_path path)
 {
-    int needs = gpu_path_own(path) || path == GPU_PATH_PLAIN ? 0 : GPU_MAY_LT;
-    needs |= gpu_path_x(path) != X_EXACT ? GPU_MAY_ROUND : 0;
+    const bool own = gpu_path_own(path) || path == GPU_PATH_PLAIN;
+    int needs = own ? 0 : GPU_MAY_LT;
+    if (gpu_path_x(path) != X_EXACT)
+        needs |= own ? GPU_MAY_ROUND_OWN : GPU_MAY_ROUND_LT;
     needs |= path == GPU_PATH_LT_FP8 ? GPU_MAY_ROW_SCALE : 0;
     return (may & needs) == needs;
 }

@@ -24,9 +24,11 @@ struct gpu_shape {
 /* What a product may use: a set. */
 enum gpu_may {
     GPU_MAY_LT = 1,        /* cuBLASLt is there */
-    GPU_MAY_ROUND = 2,     /* x may be rounded to what goes with W (kernels/x_type.h) */
+    GPU_MAY_ROUND_OWN = 2, /* our own kernels may round x to what goes with W (kernels/x_type.h) */
     GPU_MAY_ROW_SCALE = 4, /* no liberty of the caller's, but of W: its rows have one scale each */
-    N_GPU_MAY = 8
+    GPU_MAY_ROUND_LT = 8,  /* products by cuBLASLt may round x likewise */
+    GPU_MAY_ROUND = GPU_MAY_ROUND_OWN | GPU_MAY_ROUND_LT,
+    N_GPU_MAY = 16
 };
 
 /* Microseconds. */

@@ -246,6 +246,9 @@ static void test_fp8(void **state)
     c.eff[GPU_W8A8].fl = 1;
     assert_int_equal(gpu_choose(&c, &s, any).path, GPU_PATH_W8A8);
     assert_int_equal(gpu_choose(&c, &s, GPU_MAY_ROUND).path, GPU_PATH_W8A8);
+    assert_int_equal(gpu_choose(&c, &s, any & ~GPU_MAY_ROUND_OWN).path, GPU_PATH_LT_FP8);
+    assert_int_equal(gpu_choose(&c, &s, any & ~GPU_MAY_ROUND_LT).path, GPU_PATH_W8A8);
+    assert_int_equal(gpu_choose(&c, &s, GPU_MAY_ROUND_LT).path, GPU_PATH_SKINNY);
     c.match.cc[0] = 86;
     assert_int_equal(gpu_choose(&c, &s, any).path, GPU_PATH_DEQUANT_LT);
     c.match.cc[0] = 89;

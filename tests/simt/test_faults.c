@@ -480,18 +480,19 @@ static void the_driver_is_asked(void **state)
 
 static int64_t replaced; /* kernels, as a service shows it */
 
-static struct engine_progress load(const char *idle, const char *cache)
+static struct engine_progress load_as(const struct random_model *model,
+                                      const struct simt_faults *faults,
+                                      const struct device_options *device)
 {
-    static const struct random_model mini = {"mini", "q8_0", 1}; /* heads of 64 */
     struct worker_options o = {.backend = &backend_cuda,
-                               .random = &mini,
-                               .device = {.gpu_cache = cache},
+                               .random = model,
+                               .device = *device,
                                .task = &task_generate,
                                .limits = {.max_seqs = 2, .kv_dtype = DT_BF16},
                                .queue_limit = 4};
     struct engine_progress p;
     struct worker *w;
-    simt_faults(&(struct simt_faults){.idle = idle});
+    simt_faults(faults);
     logged[0] = '\0';
     log_set_sink(keep_log, NULL, LOG_INFO);
     assert_int_equal(worker_start(&o, &w), OK);
@@ -501,6 +502,13 @@ static struct engine_progress load(const char *idle, const char *cache)
     worker_stop(w);
     log_set_sink(NULL, NULL, LOG_INFO);
     return p;
+}
+
+static struct engine_progress load(const char *idle, const char *cache)
+{
+    static const struct random_model mini = {"mini", "q8_0", 1}; /* heads of 64 */
+    return load_as(&mini, &(struct simt_faults){.idle = idle},
+                   &(struct device_options){.gpu_cache = cache});
 }
 
 /* The whole start: a log line, or the reason why not. */
@@ -597,6 +605,91 @@ static void every_kernel_is_checked(void **state)
             assert_int_equal(check_one(l, true), ERR_DEVICE);
             assert_non_null(strstr(fail_text(), "--strict: kernel "));
         }
+    }
+}
+
+struct rounding {
+    const char *idle;
+    int cc;
+    enum dtype w;
+    bool rows, declared; /* its rows have one scale each; its checkpoint rounds activations */
+    const char *says, *instead; /* NULL: nothing is said */
+};
+
+/* A model of one weight, whose products of a prompt take `after` when it was checked. */
+static enum status check_rounding(const struct rounding *r, bool strict, struct choice *after)
+{
+    const struct op_case prompt = {OP_linear, DT_F32, r->w, 2048, 4096, 4096};
+    const struct quant says = {.x = r->declared ? x_type_of(r->w) : X_EXACT, .row_scale = r->rows};
+    struct device_options o = {.round_x = X_DECLARED};
+    struct device *dev;
+    simt_faults(&(struct simt_faults){.cc = r->cc});
+    assert_int_equal(backend_cuda.open(&o, &dev), OK);
+    ((struct cuda_queue *)backend_cuda.queue(dev))->strict = strict;
+    assert_true(backend_cuda.can(dev, &prompt, after));
+    backend_cuda.many(dev, &prompt, &says, after);
+    logged[0] = '\0';
+    log_set_sink(keep_log, NULL, LOG_INFO);
+    simt_faults(&(struct simt_faults){.cc = r->cc, .idle = r->idle});
+    enum status s = backend_cuda.check(dev);
+    log_set_sink(NULL, NULL, LOG_INFO);
+    simt_faults(&(struct simt_faults){0});
+    backend_cuda.many(dev, &prompt, &says, after);
+    backend_cuda.close(dev);
+    return s;
+}
+
+/* Products that round activations: one that is wrong is not taken any more, and the path that is
+ * taken then is named. Where no weight declares it, none is looked at. */
+static void what_rounds_is_checked(void **state)
+{
+    (void)state;
+    /* clang-format off */
+    static const struct rounding liars[] = {
+        {"w8a8",        89,  DT_F8_E4M3, false, true,  "kernel w8a8 of f8_e4m3",   "dequant_lt"},
+        {"fp8_weights", 90,  DT_F8_E4M3, true,  true,  "kernel lt_fp8 of f8_e4m3", "dequant_lt"},
+        {"fp8_finish",  89,  DT_F8_E4M3, true,  true,  "kernel lt_fp8 of f8_e4m3", "w8a8"},
+        {"w4a4",        120, DT_NVFP4,   false, true,  "kernel w4a4 of nvfp4",     "lt_fp4"},
+        {"w4a4",        120, DT_MXFP4,   false, true,  "kernel w4a4 of mxfp4",     "lt_fp4"},
+        {"fp4_weights", 100, DT_NVFP4,   false, true,  "kernel lt_fp4 of nvfp4",   "dequant_lt"},
+        {NULL,          120, DT_F8_E4M3, true,  true,  NULL, NULL},
+        {NULL,          120, DT_NVFP4,   false, true,  NULL, NULL},
+        {"w8a8",        89,  DT_F8_E4M3, true,  false, NULL, NULL},
+        {"fp8_weights", 86,  DT_F8_E4M3, true,  true,  NULL, NULL},
+    };
+    /* clang-format on */
+    simt_cublaslt.mxfp4 = true;
+    for (size_t i = 0; i < sizeof liars / sizeof *liars; i++) {
+        const struct rounding *r = &liars[i];
+        struct choice after;
+        char says[96];
+        assert_int_equal(check_rounding(r, false, &after), OK);
+        if (!r->says) {
+            assert_null(strstr(logged, "takes its place"));
+            continue;
+        }
+        snprintf(says, sizeof says, ": %s takes its place", r->instead);
+        if (!strstr(logged, r->says) || !strstr(logged, says))
+            fail_msg("\"%s\" does not say %s%s", logged, r->says, says);
+        assert_string_equal(after.kernel, r->instead);
+        assert_int_equal(check_rounding(r, true, &after), ERR_DEVICE);
+        assert_non_null(strstr(fail_text(), "--strict: kernel "));
+    }
+    simt_cublaslt.mxfp4 = false;
+}
+
+/* The whole start of a model in fp8: what its weights may round is found while it is placed. */
+static void a_model_that_rounds_is_checked(void **state)
+{
+    (void)state;
+    static const struct random_model mini = {"mini", "f8_e4m3", 1};
+    for (int i = 0; i < 2; i++) {
+        const struct simt_faults lies = {.cc = 89, .idle = "w8a8"};
+        const struct device_options how = {.round_x = i ? X_FP8 : X_EXACT};
+        struct engine_progress p = load_as(&mini, &lies, &how);
+        assert_int_equal(p.state, ENGINE_READY);
+        assert_int_equal(strstr(logged, "kernel w8a8 of f8_e4m3 computes") != NULL, i);
+        assert_int_equal(replaced, i);
     }
 }
 
@@ -764,6 +857,8 @@ int main(void)
         cmocka_unit_test_teardown(as_many_layers_as_fit, all_well),
         cmocka_unit_test_teardown(the_driver_is_asked, all_well),
         cmocka_unit_test_teardown(a_liar_is_refused, all_well),
+        cmocka_unit_test_teardown(what_rounds_is_checked, all_well),
+        cmocka_unit_test_teardown(a_model_that_rounds_is_checked, all_well),
         cmocka_unit_test_teardown(a_wrong_cublaslt_is_replaced, all_well),
         cmocka_unit_test_teardown(what_was_found_is_remembered, all_well),
         cmocka_unit_test_teardown(a_broken_gpu_ends_every_request, all_well),
