@@ -3,8 +3,9 @@
  *
  * fp8: e4m3 with one scale a row, top / 448, so that the largest of the row becomes 448; or with
  * the scale that the weight comes with (struct quant), beyond whose range numbers end at 448.
- * fp4: e2m1 in blocks as the weight's are, NVFP4 or MXFP4 (kernels/quant/fp4_rows.h). Who rounds,
- * and for which products, is the backend's choice; that it may is said by the weight. */
+ * fp4: e2m1 in blocks as the weight's are, NVFP4 or MXFP4 (kernels/quant/fp4_rows.h); by cuBLASLt
+ * NVFP4 beside MXFP4 weights too, which is nearer to x. Who rounds, and for which products, is the
+ * backend's choice; that it may is said by the weight. */
 #ifndef KERNELS_X_TYPE_H
 #define KERNELS_X_TYPE_H
 

@@ -142,8 +142,9 @@ static enum status lt_case(struct lab *l)
     return OK;
 }
 
-/* Products that round x, whose definition gets it rounded. All blocks of a row have one scale. */
-static enum status rounded_products(struct lab *l, struct products *p)
+/* Products that round x, whose definition gets it rounded as beside weights of `like`. All blocks
+ * of a row have one scale. */
+static enum status rounded_products(struct lab *l, enum dtype like, struct products *p)
 {
     const size_t block = (size_t)dtype_info(l->type)->bytes;
     TRY(products(l, p));
@@ -154,7 +155,7 @@ static enum status rounded_products(struct lab *l, struct products *p)
             memcpy((char *)tensor_row(&p->w, r) + at, tensor_row(&p->w, r), sizeof(float));
     p->seen = lab_matrix(l, 80, LAB_WIDE, false);
     for (int r = 0; r < 80; r++)
-        x_type_round(x_type_of(l->type), l->type, 0, tensor_row(&p->x, r), LAB_WIDE,
+        x_type_round(x_type_of(like), like, 0, tensor_row(&p->x, r), LAB_WIDE,
                      tensor_row(&p->seen, r));
     return lab_packed(l, OP_linear, &p->w, &p->mine);
 }
@@ -174,7 +175,7 @@ static enum status rounded(struct lab *l, const struct gpu_params *way)
     l->b->force(l->q->queue.dev, NULL);
     if (!taken)
         return OK;
-    TRY(rounded_products(l, &p));
+    TRY(rounded_products(l, gpu_path_x_like(way->path, l->type), &p));
     p.mine.q = &says;
     for (int i = 0; i < 2 && p.w.data; i++) {
         l->b->force(l->q->queue.dev, way);

@@ -750,6 +750,7 @@ struct linear_sums {
     const float *from; /* `stride` floats a row; may be where they go */
     int64_t stride;
     const float *scale; /* of rows */
+    const float *by;    /* of columns, which `from` is multiplied by first, or NULL */
     int64_t first;
     int m;
     int64_t at, n;

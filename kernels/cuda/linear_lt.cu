@@ -201,13 +201,13 @@ static unpack_fn *unpack_of(enum dtype t, bool f16)
     return f16 ? nullptr : lt_unpack<linear_any, __nv_bfloat16>;
 }
 
-/* --- what f16 leaves to do: y = from * scale * factor + bias + add */
+/* --- what f16 and fp4 leave to do: y = from * by * scale * factor + bias + add */
 
 struct finish_args {
     const float *from; /* may be y */
     float *y;
     int64_t n, from_stride, stride, add_stride;
-    const float *scale, *bias, *add;
+    const float *scale, *by, *bias, *add;
     float factor;
 };
 
@@ -219,7 +219,8 @@ __global__ void __launch_bounds__(THREADS) lt_finish(finish_args a)
     gpu_wait_earlier();
     if (col >= a.n)
         return;
-    float v = a.from[row * a.from_stride + col] * a.scale[row] * a.factor;
+    float v = a.from[row * a.from_stride + col];
+    v = (a.by ? v * a.by[col] : v) * a.scale[row] * a.factor;
     v = a.bias ? v + a.bias[col] : v;
     a.y[row * a.stride + col] = a.add ? v + a.add[row * a.add_stride + col] : v;
 }
@@ -340,6 +341,7 @@ enum status linear_lt_finish(const cuda_queue *q, const linear_op *a, const line
     f.stride = a->y.stride[0] / number;
     f.add_stride = a->add.stride[0] / number;
     f.scale = s.scale;
+    f.by = s.by;
     f.bias = a->bias.data ? static_cast<const float *>(a->bias.data) + s.at : nullptr;
     f.add = a->add.data ? static_cast<const float *>(tensor_row(&a->add, s.first)) + s.at : nullptr;
     f.factor = linear_factor(&a->w);
@@ -382,7 +384,7 @@ static enum status multiply(const cuda_queue *q, const linear_op *a, const struc
     if (!p->f16)
         return OK;
     return linear_lt_finish(
-        q, a, {p->sums ? p->sums : y, p->sums ? n : y_stride, p->scale, first, m, 0, n});
+        q, a, {p->sums ? p->sums : y, p->sums ? n : y_stride, p->scale, nullptr, first, m, 0, n});
 }
 
 bool linear_wants_lt(const struct cuda_queue *q, const linear_op *a)

@@ -7,10 +7,15 @@
  * 32 rows. The library gives sums without the float that a row of x has; lt_finish has it in.
  * Bytes: 4.6 for each number of x, 1.2 for a weight (from L2 but 0.6), 12 for a number of y.
  * Expected (not measured): 2.5 times the rate of bf16 from 1024 rows on, on B200.
- * The library says whether it multiplies such operands: MXFP4 it did not when this was written.
  *
- * Numbers: kernels/quant/fp4_rows.h's; products are exact, sums in the precision of the tensor
- * cores. */
+ * The trick: the library multiplies e2m1 with an e4m3 for 16 numbers, but not with a power of two
+ * for 32. So the block of MXFP4 is two blocks whose e4m3 is that power over a float of the row of
+ * W, with which the largest of the row becomes 2^8; lt_finish has the float in. e4m3 has 18 powers
+ * of two, 2^-9 ... 2^8: scales down to 2^-17 of the row's largest are exact. Blocks with smaller
+ * ones are zeros: their weights were at most 6 times 2^-18 of that scale.
+ *
+ * Numbers: kernels/quant/fp4_rows.h's NVFP4 for x, whatever W is; products are exact, sums in the
+ * precision of the tensor cores. */
 #include "kernels/cuda/linear_fp4.cuh"
 
 extern "C" {
@@ -18,17 +23,49 @@ extern "C" {
 #include "kernels/cuda/lt_abi.h"
 }
 
-enum { THREADS = 256 };
+/* CODES: bytes of a panel before its scales. LEAST_TOP: so that no float of a row is subnormal. */
+enum { THREADS = 256, CODES = 512, LEAST_TOP = 9 };
 
 struct fp4_args {
-    const uint8_t *w; /* panels of 16 x 64, tile_bytes each, `per_chunk` scales a row */
+    const uint8_t *w; /* panels of 16 x 64, tile_bytes each; their scales are the last bytes */
     uint8_t *to;      /* [16 tiles, 32 wide]: two numbers a byte */
     uint8_t *scale;   /* in tiles of 128 rows by 4 */
-    int tile_bytes, per_chunk;
-    int first, tiles,
-        chunks; /* tiles [first, first + tiles) of W; zeros beyond, and beyond chunks: */
-    int wide;   /* chunks of a row of `to` */
+    float *by;        /* [16 tiles], what rows of MXFP4 are divided by; NULL: NVFP4 */
+    int tile_bytes;
+    int first, tiles; /* of W; zeros beyond, and beyond its chunks: */
+    int chunks, wide; /* of a row of W, of `to` */
 };
+
+/* `by` of 16 rows, a block. Row g + 8 t has word 2 g + t of the scales of each chunk. */
+__global__ void __launch_bounds__(THREADS) fp4_tops(fp4_args a)
+{
+    GPU_DYN_SHARED(uint32_t, part); /* [warps][16] */
+    const int word = threadIdx.x % PANEL_ROWS, lane = threadIdx.x & 31;
+    gpu_let_next();
+    gpu_wait_earlier();
+    const uint8_t *w = a.w + (a.first + static_cast<int64_t>(blockIdx.x)) * a.chunks * a.tile_bytes;
+    uint32_t top = LEAST_TOP;
+    for (int c = threadIdx.x / PANEL_ROWS; c < a.chunks; c += THREADS / PANEL_ROWS) {
+        const uint32_t v = reinterpret_cast<const uint16_t *>(w + c * a.tile_bytes + CODES)[word];
+        top = max(top, max(v & 255, v >> 8));
+    }
+    top = max(top, __shfl_xor_sync(GPU_ALL, top, 16));
+    if (lane < PANEL_ROWS)
+        part[threadIdx.x / 32 * PANEL_ROWS + lane] = top;
+    __syncthreads();
+    if (threadIdx.x >= PANEL_ROWS)
+        return;
+    for (int i = 0; i < THREADS / 32; i++)
+        top = max(top, part[i * PANEL_ROWS + word]);
+    a.by[blockIdx.x * PANEL_ROWS + word / 2 + word % 2 * 8] = __uint_as_float((top - 8) << 23);
+}
+
+/* The e4m3 of 2^(e - 127) / by, which is at most 2^8; 0 where that is below 2^-9. */
+GPU_FN uint32_t fp4_power(uint32_t e, float by)
+{
+    const int p = static_cast<int>(e) - static_cast<int>(__float_as_uint(by) >> 23);
+    return p >= -6 ? (p + 7) << 3 : p >= -9 ? 1u << (p + 9) : 0;
+}
 
 /* A warp makes 16 x 64. As in linear_w4a4.cu, lane 4 g + t takes columns 8 t ... 8 t + 7 and 32 on
  * of rows g and g + 8 from the words of two lanes. */
@@ -53,26 +90,27 @@ __global__ void __launch_bounds__(THREADS) fp4_weights(fp4_args a)
     }
     if (t > 1)
         return;
-    uint8_t *s = a.scale + fp4_scale_at(tile * 16 + g + 8 * t, chunk * a.per_chunk,
-                                        static_cast<int64_t>(a.wide) * a.per_chunk);
-    if (a.per_chunk == 4)
-        *reinterpret_cast<uint32_t *>(s) =
-            there ? reinterpret_cast<const uint32_t *>(from + 512)[2 * g + t] : 0;
-    else
-        *reinterpret_cast<uint16_t *>(s) =
-            there ? reinterpret_cast<const uint16_t *>(from + 512)[2 * g + t] : 0;
+    const int64_t row = tile * PANEL_ROWS + g + 8 * t;
+    uint32_t scales = 0;
+    if (there && a.by) {
+        const uint32_t v = reinterpret_cast<const uint16_t *>(from + CODES)[2 * g + t];
+        scales = (fp4_power(v & 255, a.by[row]) | fp4_power(v >> 8, a.by[row]) << 16) * 0x101;
+    } else if (there) {
+        scales = reinterpret_cast<const uint32_t *>(from + CODES)[2 * g + t];
+    }
+    *reinterpret_cast<uint32_t *>(a.scale + fp4_scale_at(row, chunk * 4, a.wide * INT64_C(4))) =
+        scales;
 }
 
 /* --- host */
 
 struct fp4_plan {
-    bool nv;
     int64_t width, blocks; /* numbers and scales of a row */
     int64_t rows, cols;    /* of x, of W that go through at once; cols a multiple of 128 */
     int64_t padded;        /* rows of x as the library sees them, a multiple of 32 */
     char *workspace;
     uint8_t *w, *w_scale, *x, *x_scale;
-    float *row, *sums, *normed; /* normed: NULL where there is no norm */
+    float *row, *by, *sums, *normed; /* by: of rows of MXFP4, or NULL; normed: NULL without norm */
 };
 
 static int64_t fp4_up(int64_t n, int64_t to)
@@ -85,16 +123,16 @@ static bool fp4_make_plan(const cuda_queue *q, const linear_op *a, fp4_plan *p)
 {
     const struct lt_limits *l = q->limits;
     const int64_t m = a->x.shape[0], n = a->w.shape[0], k = a->x.shape[1], number = sizeof(float);
-    p->nv = a->w.dtype == DT_NVFP4;
     p->width = fp4_up(k, 128);
-    p->blocks = p->width / (p->nv ? 16 : 32);
+    p->blocks = p->width / 16;
     const int64_t line = p->width / 2 + p->blocks; /* bytes of a row */
     const int64_t fit = static_cast<int64_t>(l->tile) / line / FP4_TILE_ROWS * FP4_TILE_ROWS;
     if (fit == 0)
         return false;
     const int64_t passes = (n + fit - 1) / fit;
     p->cols = fp4_up((n + passes - 1) / passes, FP4_TILE_ROWS);
-    const int64_t fixed = l->workspace + l->tile + 1024;
+    const int64_t by = a->w.dtype == DT_MXFP4 ? p->cols : 0;
+    const int64_t fixed = l->workspace + l->tile + by * number + 1024;
     const int64_t row = line + (a->norm ? k : 0) * number + (p->cols + 1) * number;
     const int64_t left = static_cast<int64_t>(q->scratch_bytes) - fixed;
     const int64_t most = left < 0 ? 0 : left / row / FP4_TILE_ROWS * FP4_TILE_ROWS;
@@ -109,7 +147,8 @@ static bool fp4_make_plan(const cuda_queue *q, const linear_op *a, fp4_plan *p)
     p->x = p->w + l->tile;
     p->x_scale = p->x + room * p->width / 2;
     p->row = reinterpret_cast<float *>(p->x_scale + room * p->blocks);
-    p->sums = p->row + room;
+    p->by = by ? p->row + room : nullptr;
+    p->sums = p->row + room + by;
     p->normed = a->norm ? p->sums + room * p->cols : nullptr;
     return true;
 }
@@ -119,7 +158,7 @@ static lt_product fp4_product(const fp4_plan *p)
 {
     lt_product o = {};
     o.type = CUDA_R_4F_E2M1;
-    o.scale_mode = p->nv ? LT_SCALE_VEC16_UE4M3 : LT_SCALE_VEC32_UE8M0;
+    o.scale_mode = LT_SCALE_VEC16_UE4M3;
     o.w_scale = p->w_scale;
     o.x_scale = p->x_scale;
     o.m = p->padded;
@@ -137,7 +176,7 @@ static enum status fp4_inputs(cuda_queue *q, const linear_op *a, const fp4_plan 
                               int m)
 {
     quant_rows r = {};
-    r.kind = p->nv ? QUANT_NVFP4 : QUANT_MXFP4;
+    r.kind = QUANT_NVFP4;
     r.width = p->width;
     r.q = p->x;
     r.blocks = p->x_scale;
@@ -158,18 +197,22 @@ static enum status fp4_part(cuda_queue *q, const linear_op *a, const fp4_plan *p
     w.to = p->w;
     w.scale = p->w_scale;
     w.tile_bytes = cuda_panel_format(static_cast<enum dtype>(a->w.dtype))->tile_bytes;
-    w.per_chunk = p->nv ? 4 : 2;
+    w.by = p->by;
     w.first = static_cast<int>(at / PANEL_ROWS);
     w.tiles = static_cast<int>((n + PANEL_ROWS - 1) / PANEL_ROWS);
     w.chunks = static_cast<int>(cuda_panel_chunks(a->w.shape[1]));
     w.wide = static_cast<int>(p->width / PANEL_COLS);
+    if (p->by)
+        TRY(cuda_check(gpu_launch_early({q->stream, q->early}, fp4_tops, w.tiles, THREADS,
+                                        THREADS / 32 * PANEL_ROWS * sizeof(uint32_t), w),
+                       "linear"));
     const int64_t warps = p->cols / PANEL_ROWS * w.wide;
     TRY(cuda_check(
         gpu_launch_early({q->stream, q->early}, fp4_weights, warps * 32 / THREADS, THREADS, 0, w),
         "linear"));
     const lt_product o = fp4_product(p);
     TRY(lt_multiply(q->lt, &o, p->workspace, q->limits->workspace, q->stream));
-    return linear_lt_finish(q, a, {p->sums, p->cols, p->row, first, m, at, n});
+    return linear_lt_finish(q, a, {p->sums, p->cols, p->row, p->by, first, m, at, n});
 }
 
 enum status linear_by_lt_fp4(cuda_queue *q, const linear_op *a)

@@ -39,14 +39,9 @@ enum {
     LT_DESC_A_SCALE_MODE = 31,   /* int32_t */
     LT_DESC_B_SCALE_MODE = 32
 };
-/* cublasLtMatmulMatrixScale_t: one float for the matrix; along K an e4m3 for 16 numbers, a power of
- * two for 32; a float for each row of w, and of x */
-enum {
-    LT_SCALE_SCALAR = 0,
-    LT_SCALE_VEC16_UE4M3 = 1,
-    LT_SCALE_VEC32_UE8M0 = 2,
-    LT_SCALE_OUTER_VEC = 3
-};
+/* cublasLtMatmulMatrixScale_t: one float for the matrix; along K an e4m3 for 16 numbers; a float
+ * for each row of w, and of x */
+enum { LT_SCALE_SCALAR = 0, LT_SCALE_VEC16_UE4M3 = 1, LT_SCALE_OUTER_VEC = 3 };
 enum { LT_EPILOGUE_DEFAULT = 1, LT_EPILOGUE_BIAS = 4 };
 
 /* cublasLtMatmulPreferenceAttributes_t; alignments are uint32_t, bytes */

@@ -42,7 +42,7 @@ const char *lt_type_name(const struct lt_key *k)
     case CUDA_R_8I:
         return "int8";
     case CUDA_R_4F_E2M1:
-        return k->scale_mode == LT_SCALE_VEC16_UE4M3 ? "nvfp4" : "mxfp4";
+        return "nvfp4";
     default:
         return "bf16";
     }

@@ -66,6 +66,11 @@ static inline enum x_type gpu_path_x(enum gpu_path p)
         return X_FP4;
     return p == GPU_PATH_W8A8 || p == GPU_PATH_LT_FP8 ? X_FP8 : X_EXACT;
 }
+/* And as beside weights of which format: x_type_round's `w`. */
+static inline enum dtype gpu_path_x_like(enum gpu_path p, enum dtype w)
+{
+    return p == GPU_PATH_LT_FP4 ? DT_NVFP4 : w;
+}
 enum gpu_kind { GPU_DERIVED, GPU_HAND, GPU_MEASURED, N_GPU_KIND };
 
 struct gpu_match {

@@ -124,7 +124,7 @@ static double cost_rounded(const struct gpu_config *c, const struct gpu_shape *s
                   (4 + each) * (double)s->m * (double)s->k + 8 * (double)s->m * (double)s->n;
     double flops = (fp4 ? c->ceil.fp4_tflops : c->ceil.fp8_tflops) * TERA_US * e->fl;
     return fmax((each * numbers + io_bytes(s)) / (rate * e->bw), 2 * rows * numbers / flops) +
-           e->t0_us + made / (rate * d->bw) + 3 * d->t0_us;
+           e->t0_us + made / (rate * d->bw) + (s->w == DT_MXFP4 ? 4 : 3) * d->t0_us;
 }
 
 static double cost_plain(const struct gpu_config *c, const struct gpu_shape *s)

@@ -153,16 +153,13 @@ struct Problem {
 /* The scale of number `k` of a row of K. cuBLAS, "1D Block Scaling Factors Layout": the scales of
  * 128 rows by 4 blocks are 512 bytes, in which row r, block b is at r % 32 * 16 + r / 32 * 4 + b;
  * such tiles follow each other along K, then along the rows. */
-float block_scale(const uint8_t *scales, int mode, uint64_t row, uint64_t k, uint64_t all)
+float block_scale(const uint8_t *scales, uint64_t row, uint64_t k, uint64_t all)
 {
-    const uint64_t block = mode == LT_SCALE_VEC16_UE4M3 ? 16 : 32, b = k / block;
+    const uint64_t block = 16, b = k / block;
     const uint64_t tiles = (all + 4 * block - 1) / (4 * block), r = row % 128;
     const uint8_t *tile = scales + (row / 128 * tiles + b / 4) * 512;
-    const uint8_t byte = tile[r % 32 * 16 + r / 32 * 4 + b % 4];
-    if (mode == LT_SCALE_VEC32_UE8M0)
-        return std::ldexp(1.0f, byte - 127);
     __nv_fp8_e4m3 v;
-    v.__x = byte;
+    v.__x = tile[r % 32 * 16 + r / 32 * 4 + b % 4];
     return float(v);
 }
 
@@ -173,8 +170,7 @@ int judge_fp4(const Problem &p)
     if (p.b->type != CUDA_R_4F_E2M1 || !d.ta || d.tb || p.m() % 32 || p.n() % 32 || p.k() % 32 ||
         p.a->ld % 32 || p.b->ld % 32 || d.a_mode != d.b_mode)
         return LT_NOT_SUPPORTED;
-    if (d.a_mode != LT_SCALE_VEC16_UE4M3 &&
-        !(d.a_mode == LT_SCALE_VEC32_UE8M0 && simt_cublaslt.mxfp4))
+    if (d.a_mode != LT_SCALE_VEC16_UE4M3) /* no library of today has powers of two for 32 */
         return LT_NOT_SUPPORTED;
     return d.a_blocks && d.b_blocks && reinterpret_cast<uintptr_t>(d.a_blocks) % 16 == 0 &&
                    reinterpret_cast<uintptr_t>(d.b_blocks) % 16 == 0
@@ -260,9 +256,9 @@ void gemm(const Desc &d, const Layout &la, const Layout &lb, const Layout &lo, c
     const float *cols = reinterpret_cast<const float *>(d.b_blocks);
     for (uint64_t c = 0; d.a_mode && !outer && c < k; c++) {
         for (uint64_t i = 0; i < m; i++)
-            a[i * k + c] *= block_scale(d.a_blocks, d.a_mode, i, c, k);
+            a[i * k + c] *= block_scale(d.a_blocks, i, c, k);
         for (uint64_t j = 0; j < n; j++)
-            b[j * k + c] *= block_scale(d.b_blocks, d.b_mode, j, c, k);
+            b[j * k + c] *= block_scale(d.b_blocks, j, c, k);
     }
     const float alpha = x.alpha * (d.a_scale ? *d.a_scale : 1.0f) * (d.b_scale ? *d.b_scale : 1.0f);
     for (uint64_t j = 0; j < n; j++)

@@ -27,7 +27,6 @@ struct simt_cublaslt {
     bool lies;          /* they leave the last columns of K out */
     bool refuse_algo;   /* one that was made from a configuration does not check */
     bool outer;         /* fp8 with a scale for each row of both, as Hopper's has it */
-    bool mxfp4;         /* e2m1 with powers of two for 32: no library of today multiplies it */
     uint64_t workspace; /* bytes that the algorithms want, and spoil */
     int version;        /* of the library; 0: 130100 */
     /* counted */

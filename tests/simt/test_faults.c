@@ -652,13 +652,14 @@ static void what_rounds_is_checked(void **state)
         {"w4a4",        120, DT_NVFP4,   false, true,  "kernel w4a4 of nvfp4",     "lt_fp4"},
         {"w4a4",        120, DT_MXFP4,   false, true,  "kernel w4a4 of mxfp4",     "lt_fp4"},
         {"fp4_weights", 100, DT_NVFP4,   false, true,  "kernel lt_fp4 of nvfp4",   "dequant_lt"},
+        {"fp4_tops",    100, DT_MXFP4,   false, true,  "kernel lt_fp4 of mxfp4",   "dequant_lt"},
         {NULL,          120, DT_F8_E4M3, true,  true,  NULL, NULL},
         {NULL,          120, DT_NVFP4,   false, true,  NULL, NULL},
+        {NULL,          100, DT_MXFP4,   false, true,  NULL, NULL},
         {"w8a8",        89,  DT_F8_E4M3, true,  false, NULL, NULL},
         {"fp8_weights", 86,  DT_F8_E4M3, true,  true,  NULL, NULL},
     };
     /* clang-format on */
-    simt_cublaslt.mxfp4 = true;
     for (size_t i = 0; i < sizeof liars / sizeof *liars; i++) {
         const struct rounding *r = &liars[i];
         struct choice after;
@@ -675,7 +676,6 @@ static void what_rounds_is_checked(void **state)
         assert_int_equal(check_rounding(r, true, &after), ERR_DEVICE);
         assert_non_null(strstr(fail_text(), "--strict: kernel "));
     }
-    simt_cublaslt.mxfp4 = false;
 }
 
 /* The whole start of a model in fp8: what its weights may round is found while it is placed. */

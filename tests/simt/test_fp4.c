@@ -1,6 +1,6 @@
 /* test_fp4.c - activations in fp4, on the emulator: rows as NVFP4 and MXFP4 against ml_dtypes
  * (tests/tools/gen_fp4.py) in both layouts, and the product of such rows with such weights by
- * block-scaled mma, bit for bit what its definition says. */
+ * block-scaled mma and by cuBLASLt, bit for bit what its definition says. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -8,11 +8,14 @@
 #include "kernels/base/mem.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/lt.h"
+#include "kernels/cuda/panel.h"
 #include "kernels/gpu/registry.h"
 #include "kernels/quant/f8_e4m3.h"
 #include "kernels/quant/fp4_rows.h"
+#include "kernels/quant/mxfp4.h"
 #include "tests/simt/cublaslt.h"
 #include "tests/simt/gpu.h"
+#include "tests/simt/host_panel.h"
 #include "tests/simt/mode.h"
 #include "tests/simt/product.h"
 #include "tests/support/fixture.h"
@@ -165,21 +168,47 @@ static void weights_of(const struct product *o, int c, float *w)
     dtype_decode((enum dtype)o->naive.w.dtype, tensor_row(&o->naive.w, c), w, o->s.k);
 }
 
-/* By definition: exact sums of 64 columns and of those before, rounded; times the row's float. */
-static float defined(const struct product *o, int r, int c, const float *x, const float *w,
-                     float row)
+/* A row of x as codes times scales of blocks; its float, which is not in them. */
+static float codes_of(enum fp4_kind kind, const float *x, int k, float *out)
+{
+    uint8_t *code = xmalloc((size_t)k), *scale = xmalloc((size_t)k);
+    const float row = fp4_row_encode(kind, x, k, code, scale);
+    for (int i = 0; i < k; i++) {
+        const int e = scale[i / fp4_block(kind)];
+        out[i] = (float)fp4_value(code[i]) / 2 *
+                 (kind == FP4_NVFP4 ? f8_e4m3_value(e) : ldexpf(1, e - 127));
+    }
+    xfree(code);
+    xfree(scale);
+    return row;
+}
+
+/* By definition: exact sums of `step` columns and of those before, rounded; times what is left out
+ * of W and of x. */
+static float defined(const struct product *o, int step, const float by[2], const float *x,
+                     const float *w, int r, int c)
 {
     float acc = 0;
-    for (int from = 0; from < o->s.k; from += 64) {
+    for (int from = 0; from < o->s.k; from += step) {
         double sum = (double)acc;
-        for (int k = from; k < from + 64 && k < o->s.k; k++)
+        for (int k = from; k < from + step && k < o->s.k; k++)
             sum += (double)x[k] * (double)w[k];
         acc = (float)sum;
     }
-    acc *= row;
+    acc *= by[0];
+    acc *= by[1];
     acc *= o->naive.w.q && o->naive.w.q->global != 0 ? o->naive.w.q->global : 1.0f;
     acc += o->bias[c];
     return o->naive.add.data ? acc + o->add[r * o->s.n + c] : acc;
+}
+
+static void same(const struct product *o, int r, int c, float want)
+{
+    const float got = o->got[r * o->s.n + c];
+    if (memcmp(&got, &want, 4) != 0)
+        fail_msg("%s %d x %d x %d: y[%d][%d] is %.9g, not %.9g",
+                 dtype_info((enum dtype)o->naive.w.dtype)->name, o->s.m, o->s.n, o->s.k, r, c,
+                 (double)got, (double)want);
 }
 
 /* Whether x was rounded is what `rounded` says; else it is the naive op's product. */
@@ -188,28 +217,17 @@ static void check_product(struct product *o, bool rounded)
     const enum fp4_kind kind = o->naive.w.dtype == DT_NVFP4 ? FP4_NVFP4 : FP4_MXFP4;
     const int k = o->s.k, live = o->s.live ? o->s.live : o->s.m;
     float *x = xmalloc((size_t)k * 4), *w = xmalloc((size_t)k * 4);
-    uint8_t *code = xmalloc((size_t)k), *scale = xmalloc((size_t)k);
     if (!rounded)
         product_compare(o, 0, "as it is");
     for (int r = 0; r < live && rounded; r++) {
-        const float row = fp4_row_encode(kind, o->x + r * k, k, code, scale);
-        for (int i = 0; i < k; i++) {
-            const int e = scale[i / fp4_block(kind)];
-            x[i] = (float)fp4_value(code[i]) / 2 *
-                   (kind == FP4_NVFP4 ? f8_e4m3_value(e) : ldexpf(1, e - 127));
-        }
+        const float row = codes_of(kind, o->x + r * k, k, x);
         for (int c = 0; c < o->s.n; c++) {
             weights_of(o, c, w);
-            const float want = defined(o, r, c, x, w, row), got = o->got[r * o->s.n + c];
-            if (memcmp(&got, &want, 4) != 0)
-                fail_msg("%s %d x %d x %d: y[%d][%d] is %.9g, not %.9g", names[kind], o->s.m,
-                         o->s.n, k, r, c, (double)got, (double)want);
+            same(o, r, c, defined(o, 64, (float[]){1, row}, x, w, r, c));
         }
     }
     xfree(x);
     xfree(w);
-    xfree(code);
-    xfree(scale);
 }
 
 static void test_product(void **state)
@@ -237,40 +255,58 @@ static void test_product(void **state)
     }
 }
 
-/* y of rows that are rounded already, in double; |x w| times 1e-5 may be lost. */
-static void naive_as_floats(const struct product *o, int live)
+/* By cuBLASLt: x is NVFP4 whatever W is, and a block of W 18 powers of two below the largest scale
+ * of its row is zeros. The library's sums are those of the emulator: one number after the other. */
+static void lt_weights(const struct product *o, int c, float *w, float *by)
 {
-    const int n = o->s.n, k = o->s.k;
-    float *w = xmalloc((size_t)k * 4);
-    for (int c = 0; c < n; c++) {
-        weights_of(o, c, w);
-        for (int r = 0; r < live; r++) {
-            double sum = 0, size = 0;
-            for (int i = 0; i < k; i++) {
-                sum += (double)o->x[r * k + i] * (double)w[i];
-                size += fabs((double)o->x[r * k + i] * (double)w[i]);
-            }
-            const double by = o->naive.w.q ? (double)o->naive.w.q->global : 1;
-            const double more = o->naive.add.data ? (double)o->add[r * n + c] : 0;
-            const double want = sum * by + (double)o->bias[c] + more;
-            const double got = (double)o->got[r * n + c];
-            if (!(fabs(got - want) <= 1e-5 * (size * by + fabs(want))))
-                fail_msg("%d x %d x %d: y[%d][%d] is %.9g, not %.9g", o->s.m, n, k, r, c, got,
-                         want);
-        }
-    }
-    xfree(w);
+    const uint8_t *b = tensor_row(&o->naive.w, c);
+    int top = 0;
+    weights_of(o, c, w);
+    *by = 1;
+    if (o->naive.w.dtype != DT_MXFP4)
+        return;
+    for (int i = 0; i < o->s.k; i += MXFP4_BLOCK)
+        top = b[i / MXFP4_BLOCK * MXFP4_BYTES] > top ? b[i / MXFP4_BLOCK * MXFP4_BYTES] : top;
+    *by = ldexpf(1, top - 127);
+    for (int i = 0; i < o->s.k; i++)
+        w[i] = b[i / MXFP4_BLOCK * MXFP4_BYTES] > top - 18 ? ldexpf(w[i], 127 - top) : 0;
 }
 
-/* By cuBLASLt: the same numbers, in f32 sums of another order; in pieces, and where the library
- * does not multiply such operands, not at all. */
-static void near_product(struct product *o)
+static void check_lt(struct product *o)
 {
-    const enum fp4_kind kind = o->naive.w.dtype == DT_NVFP4 ? FP4_NVFP4 : FP4_MXFP4;
-    const int live = o->s.live ? o->s.live : o->s.m;
+    const int k = o->s.k, live = o->s.live ? o->s.live : o->s.m;
+    float *x = xmalloc((size_t)(live * k) * 4), *w = xmalloc((size_t)k * 4);
+    float *row = xmalloc((size_t)live * 4), by;
     for (int r = 0; r < live; r++)
-        fp4_row_round(kind, o->x + r * o->s.k, o->s.k, o->x + r * o->s.k);
-    naive_as_floats(o, live);
+        row[r] = codes_of(FP4_NVFP4, o->x + r * k, k, x + r * k);
+    for (int c = 0; c < o->s.n; c++) {
+        lt_weights(o, c, w, &by);
+        for (int r = 0; r < live; r++)
+            same(o, r, c, defined(o, 1, (float[]){by, row[r]}, x + r * k, w, r, c));
+    }
+    xfree(x);
+    xfree(w);
+    xfree(row);
+}
+
+/* Scales of MXFP4 from here on: rows in which they are 30 powers of two apart, rows of the least
+ * that there are, and the others as they are. y is these products alone: no bias. */
+static void spread(struct product *o)
+{
+    const int64_t tiles = (o->s.n + PANEL_ROWS - 1) / PANEL_ROWS, blocks = o->s.k / MXFP4_BLOCK;
+    const size_t bytes = cuda_panel_bytes(DT_MXFP4, o->s.n, o->s.k);
+    uint8_t *packed = xmalloc(bytes);
+    for (int64_t i = 0; i < o->s.n * blocks; i++) {
+        const int64_t row = i / blocks, at = i % blocks;
+        if (row % 3 != 2)
+            o->w[i * MXFP4_BYTES] =
+                (uint8_t)(row % 3 == 0 ? 126 - (at * 3 + row / 3) % 31 : (at + row) % 10);
+    }
+    host_panel_pack(&o->naive.w, 1, 0, tiles, packed);
+    cudaMemcpy(o->cuda.w.data, packed, bytes, cudaMemcpyHostToDevice);
+    memset(o->bias, 0, (size_t)o->s.n * 4);
+    cudaMemset(o->cuda.bias.data, 0, (size_t)o->s.n * 4);
+    xfree(packed);
 }
 
 static void test_lt(void **state)
@@ -281,7 +317,7 @@ static void test_lt(void **state)
     (void)state;
     if (simt_real()) /* what the library there has is its own affair */
         return;
-    simt_cublaslt = (struct simt_cublaslt){.workspace = small.workspace, .mxfp4 = true};
+    simt_cublaslt = (struct simt_cublaslt){.workspace = small.workspace};
     assert_int_equal(lt_open(NULL, &lt), OK);
     prefer(100, GPU_PATH_LT_FP4);
     q.limits = &small;
@@ -296,7 +332,7 @@ static void test_lt(void **state)
         product_run(&q, &o);
         assert_int_equal(simt_cublaslt.type, CUDA_R_4F_E2M1);
         assert_int_equal(simt_cublaslt.products, i / 2 + 1); /* of rows of x, of W */
-        near_product(&o);
+        check_lt(&o);
         product_close(&o);
         q.scratch_bytes = 1 << 20;
         if (simt_slow() && i / 2 == 1)
@@ -305,21 +341,43 @@ static void test_lt(void **state)
         product_norm(&q, t, shapes[i / 2]);
     }
     lt_close(lt);
-    simt_cublaslt = (struct simt_cublaslt){.workspace = small.workspace};
-    assert_int_equal(lt_open(NULL, &lt), OK); /* one that has no MXFP4 */
+    simt_cublaslt = (struct simt_cublaslt){.workspace = small.workspace, .refuse = true};
+    assert_int_equal(lt_open(NULL, &lt), OK); /* one that has no fp4 */
     q.lt = lt;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 2; i++) {
         struct product o = {0};
-        prefer(i == 2 ? 120 : 100, GPU_PATH_LT_FP4);
-        product_open(&o, i ? DT_MXFP4 : DT_NVFP4, shapes[1]);
+        prefer(i ? 120 : 100, GPU_PATH_LT_FP4);
+        product_open(&o, DT_MXFP4, shapes[1]);
         simt_cublaslt.type = -1;
         product_run(&q, &o);
-        assert_int_equal(simt_cublaslt.type, i ? -1 : CUDA_R_4F_E2M1);
-        if (i)
-            check_product(&o, i == 2); /* our own kernel has it */
+        assert_int_equal(simt_cublaslt.type, -1);
+        check_product(&o, i); /* our own kernel has it */
         product_close(&o);
     }
     lt_close(lt);
+}
+
+/* MXFP4 by cuBLASLt, on both GPUs that may: what e4m3 has no room for is zeros, nothing else. */
+static void test_spread(void **state)
+{
+    static const struct lt_limits small = {0, 64 << 10, 64 << 10, 1 << 20};
+    (void)state;
+    if (simt_real())
+        return;
+    simt_cublaslt = (struct simt_cublaslt){.workspace = small.workspace};
+    assert_int_equal(lt_open(NULL, &q.lt), OK);
+    q.limits = &small;
+    for (int i = 0; i < 2; i++) {
+        struct product o = {0};
+        prefer(i ? 120 : 100, GPU_PATH_LT_FP4);
+        product_open(&o, DT_MXFP4, (struct shape){39, 150, 352, 0});
+        spread(&o);
+        product_run(&q, &o);
+        assert_int_equal(simt_cublaslt.products, i + 1);
+        check_lt(&o);
+        product_close(&o);
+    }
+    lt_close(q.lt);
 }
 
 /* Where it is not allowed, not there, not worth it, or for too few rows, x stays in int8; where the
@@ -393,6 +451,7 @@ int main(void)
     const struct CMUnitTest products[] = {
         cmocka_unit_test_setup_teardown(test_product, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_lt, open_queue, close_queue),
+        cmocka_unit_test_setup_teardown(test_spread, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_declines, open_queue, close_queue),
         cmocka_unit_test(test_legal),
     };
