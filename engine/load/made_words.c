@@ -19,15 +19,25 @@ enum { WIDE = MADE_WIDE, BLOCK = 32, OCTETS = BLOCK / 8, COLUMNS = WIDE / 8 };
 
 static const uint8_t awq_column[8] = {0, 2, 4, 6, 1, 3, 5, 7}; /* of each nibble */
 
-/* Some rows of the result. */
+/* Blocks that are made together: of WIDE rows the same block, or, where a row's codes lie together,
+ * up to WIDE blocks of a row. */
 struct strip {
     const struct packed *w;
-    const unsigned char *bytes;
-    int64_t first, k; /* the first row; columns */
+    const unsigned char *bytes; /* of the first block */
+    int count;                  /* blocks */
+    size_t step, next;          /* bytes from a word to the next, and from a block to the next */
+    const uint16_t *half;       /* [count]: scales */
+    const uint64_t *add;        /* [count]: what makes of eight codes what the blocks hold */
+    uint8_t *out;
+    size_t out_next; /* bytes from a block to the next */
+};
+
+/* Scales and zero points of some rows, as strips take them. */
+struct lots {
+    int64_t first;
     int count;
-    size_t step, next; /* bytes from a word to the next along K, and from a row to the next */
-    uint16_t *half;    /* [n_groups, WIDE]: scales */
-    uint64_t *add;     /* [n_groups, WIDE]: what makes of eight codes what the blocks hold */
+    uint16_t *half; /* [n_groups, WIDE] */
+    uint64_t *add;
 };
 
 bool made_is_straight(const struct made *m, enum dtype t)
@@ -76,10 +86,10 @@ static uint64_t eight_codes(const unsigned char *p, size_t step, int bits, int a
     return x;
 }
 
-static void take_run(const struct strip *s, int64_t block, uint64_t code[WIDE][OCTETS])
+static void take_run(const struct strip *s, uint64_t code[WIDE][OCTETS])
 {
     int bits = s->w->bits;
-    const unsigned char *p = s->bytes + (size_t)block * (size_t)bits * s->step;
+    const unsigned char *p = s->bytes;
 
     for (int n = 0; n < s->count; n++, p += s->next) {
         for (int i = 0; i < OCTETS; i++) {
@@ -117,15 +127,19 @@ static void turn(uint32_t word[8][COLUMNS])
         exchange(word[2 * i], word[2 * i + 1], 4, 0x0f0f0f0f);
 }
 
-static void take_awq(const struct strip *s, int64_t block, uint64_t code[WIDE][OCTETS])
+static void take_awq(const struct strip *s, uint64_t code[WIDE][OCTETS])
 {
     size_t bytes = (size_t)s->count / 2; /* of a k; rows are a multiple of eight */
-    const unsigned char *p = s->bytes + (size_t)block * BLOCK * s->step;
+    const unsigned char *p = s->bytes;
     uint32_t word[8][COLUMNS] = {0};
 
     for (int i = 0; i < OCTETS; i++) {
-        for (int k = 0; k < 8; k++, p += s->step)
-            memcpy(word[k], p, bytes);
+        for (int k = 0; k < 8; k++, p += s->step) {
+            if (s->count == WIDE)
+                memcpy(word[k], p, sizeof word[k]);
+            else
+                memcpy(word[k], p, bytes);
+        }
         turn(word);
         for (int nibble = 0; nibble < 8; nibble++) {
             for (int n = 0; n < s->count / 8; n++)
@@ -134,10 +148,10 @@ static void take_awq(const struct strip *s, int64_t block, uint64_t code[WIDE][O
     }
 }
 
-static void take_int8(const struct strip *s, int64_t block, uint64_t code[WIDE][OCTETS])
+static void take_int8(const struct strip *s, uint64_t code[WIDE][OCTETS])
 {
     for (int n = 0; n < s->count; n++) {
-        memcpy(code[n], s->bytes + (size_t)n * s->next + (size_t)block * BLOCK, BLOCK);
+        memcpy(code[n], s->bytes + (size_t)n * BLOCK, BLOCK);
         for (int i = 0; i < OCTETS; i++)
             code[n][i] ^= EACH * 128;
     }
@@ -159,98 +173,152 @@ static void put_nibbles(const uint64_t *x, uint8_t *out)
     memcpy(out, pair, sizeof pair);
 }
 
-static void put_blocks(const struct strip *s, enum dtype t, int64_t group,
-                       uint64_t code[WIDE][OCTETS], uint8_t *out, size_t row_bytes)
+static void put_block(enum dtype t, uint16_t half, const uint64_t *x, uint8_t *out)
 {
-    const uint16_t *half = s->half + group * WIDE;
-    const uint64_t *add = s->add + group * WIDE;
+    memcpy(out, &half, sizeof half);
+    if (t == DT_Q4_0) {
+        put_nibbles(x, out + 2);
+    } else if (t == DT_Q5_0) {
+        uint32_t high = fifth_bits(x[0]) | fifth_bits(x[1]) << 8 | fifth_bits(x[2]) << 16 |
+                        fifth_bits(x[3]) << 24;
 
-    for (int n = 0; n < s->count; n++, out += row_bytes) {
-        uint64_t *x = code[n];
+        memcpy(out + 2, &high, sizeof high);
+        put_nibbles(x, out + 6);
+    } else {
+        uint64_t sign[OCTETS];
 
         for (int i = 0; i < OCTETS; i++)
-            x[i] += add[n];
-        memcpy(out, &half[n], sizeof *half);
-        if (t == DT_Q4_0) {
-            put_nibbles(x, out + 2);
-        } else if (t == DT_Q5_0) {
-            uint32_t high = fifth_bits(x[0]) | fifth_bits(x[1]) << 8 | fifth_bits(x[2]) << 16 |
-                            fifth_bits(x[3]) << 24;
+            sign[i] = x[i] ^ EACH * 128;
+        memcpy(out + 2, sign, sizeof sign);
+    }
+}
 
-            memcpy(out + 2, &high, sizeof high);
-            put_nibbles(x, out + 6);
-        } else {
-            for (int i = 0; i < OCTETS; i++)
-                x[i] ^= EACH * 128;
-            memcpy(out + 2, x, BLOCK);
+static void put_strip(const struct strip *s, enum dtype t)
+{
+    uint64_t code[WIDE][OCTETS];
+    uint8_t *out = s->out;
+
+    if (s->w->t->type_number == ST_I8)
+        take_int8(s, code);
+    else if (s->w->awq)
+        take_awq(s, code);
+    else
+        take_run(s, code);
+    for (int n = 0; n < s->count; n++, out += s->out_next) {
+        for (int i = 0; i < OCTETS; i++)
+            code[n][i] += s->add[n];
+        put_block(t, s->half[n], code[n], out);
+    }
+}
+
+/* ---- strips ---------------------------------------------------------------------------------- */
+
+/* The scales of one group for all rows, or of one row for all groups: so they lie in the file. */
+static void look_scales(const struct checkpoint *c, const struct made *m, struct lots *l)
+{
+    const struct ckpt_tensor *t = m->scale;
+    bool plain = t && t->type_number == ST_F16 && m->scale_by == 1 && m->up == 1 && m->scale_n == 1;
+    int64_t row = m->scale_k_rows ? 1 : m->scale_step, column = m->scale_k_rows ? m->n : 1;
+
+    for (int64_t g = 0; g < m->n_groups; g++) {
+        for (int n = 0; n < l->count; n++) {
+            uint16_t *half = &l->half[g * WIDE + n];
+
+            if (plain)
+                memcpy(half, made_bytes(c, t) + 2 * ((l->first + n) * row + g * column), 2);
+            else
+                *half = half_to_f16(made_scale(c, m, l->first + n, g));
         }
     }
 }
 
 /* Scales, and the format's zero less the weight's; false: a scale is no number of f16. */
 static bool look_groups(const struct checkpoint *c, const struct made *m, enum dtype t,
-                        struct strip *s)
+                        struct lots *l)
 {
     float *zero = xmalloc((size_t)m->n_groups * sizeof *zero);
     int middle = t == DT_Q4_0 ? 8 : t == DT_Q5_0 ? 16 : 128;
     bool fits = true;
 
-    middle -= m->bias + (s->w->t->type_number == ST_I8 ? 128 : 0);
-    for (int n = 0; n < s->count; n++) {
+    look_scales(c, m, l);
+    middle -= m->bias + (m->code.t->type_number == ST_I8 ? 128 : 0);
+    for (int n = 0; n < l->count; n++) {
         if (m->zero.t)
-            made_codes(c, &m->zero, s->first + n, m->n_groups, zero);
+            made_codes(c, &m->zero, l->first + n, m->n_groups, zero);
         for (int64_t g = 0; g < m->n_groups; g++) {
-            uint16_t half = half_to_f16(made_scale(c, m, s->first + n, g));
-
-            fits = fits && (half & 0x7c00) != 0x7c00;
-            s->half[g * WIDE + n] = half;
-            s->add[g * WIDE + n] = EACH * (uint64_t)(middle - (m->zero.t ? (int)zero[g] : 0));
+            fits = fits && (l->half[g * WIDE + n] & 0x7c00) != 0x7c00;
+            l->add[g * WIDE + n] = EACH * (uint64_t)(middle - (m->zero.t ? (int)zero[g] : 0));
         }
     }
     xfree(zero);
     return fits;
 }
 
-/* Where the first row's codes are, and how far it is to the others. */
-static void find_codes(const struct checkpoint *c, struct strip *s)
+/* Codes of several rows lie together: block after block of all rows. */
+static void fill_across(const struct made *m, const struct lots *l, enum dtype t, struct strip s)
 {
-    const struct packed *w = s->w;
-    size_t row = (size_t)w->t->shape[1] * 4; /* bytes, of words */
+    size_t row = (size_t)m->code.t->shape[1] * 4; /* bytes, of words */
 
-    s->bytes = made_bytes(c, w->t);
-    if (w->t->type_number == ST_I8) {
-        s->next = (size_t)s->k;
-        s->bytes += s->first * s->k;
-    } else {
-        s->step = w->by_rows || w->awq ? row : 4;
-        s->next = w->by_rows ? 4 : row;
-        s->bytes += w->awq ? (size_t)s->first / 2 : (size_t)s->first * s->next;
+    s.step = row;
+    s.next = 4;
+    s.bytes += m->code.awq ? (size_t)l->first / 2 : (size_t)l->first * 4;
+    s.out_next = dtype_row_bytes(t, m->k);
+    s.count = l->count;
+    for (int64_t k = 0; k < m->k; k += BLOCK) {
+        s.half = l->half + k / m->group * WIDE;
+        s.add = l->add + k / m->group * WIDE;
+        put_strip(&s, t);
+        s.out += dtype_info(t)->bytes;
+        s.bytes += (size_t)(m->code.awq ? BLOCK : m->code.bits) * row;
+    }
+}
+
+/* Codes of a row lie together: row after row. */
+static void fill_along(const struct made *m, const struct lots *l, enum dtype t, struct strip s)
+{
+    size_t block = (size_t)m->code.bits * 4;
+    int64_t blocks = m->k / BLOCK;
+    uint16_t half[WIDE];
+    uint64_t add[WIDE];
+
+    s.step = 4;
+    s.next = block;
+    s.bytes += (size_t)(l->first * blocks) * block;
+    s.out_next = (size_t)dtype_info(t)->bytes;
+    s.half = half;
+    s.add = add;
+    for (int n = 0; n < l->count; n++) {
+        for (int64_t i = 0; i < blocks; i += s.count) {
+            s.count = blocks - i < WIDE ? (int)(blocks - i) : WIDE;
+            for (int b = 0; b < s.count; b++) {
+                int64_t group = (i + b) * BLOCK / m->group;
+
+                half[b] = l->half[group * WIDE + n];
+                add[b] = l->add[group * WIDE + n];
+            }
+            put_strip(&s, t);
+            s.out += (size_t)s.count * s.out_next;
+            s.bytes += (size_t)s.count * block;
+        }
     }
 }
 
 bool made_straight(const struct checkpoint *c, const struct made *m, enum dtype t, int64_t first,
                    int count, uint8_t *out)
 {
-    size_t row_bytes = dtype_row_bytes(t, m->k), block_bytes = (size_t)dtype_info(t)->bytes;
-    struct strip s = {.w = &m->code, .first = first, .k = m->k, .count = count};
+    struct strip s = {.w = &m->code, .bytes = made_bytes(c, m->code.t), .out = out};
+    struct lots l = {.first = first, .count = count};
     size_t groups = (size_t)m->n_groups * WIDE;
-    uint64_t code[WIDE][OCTETS];
     bool fits;
 
-    s.half = xmalloc(groups * sizeof *s.half);
-    s.add = xmalloc(groups * sizeof *s.add);
-    find_codes(c, &s);
-    fits = look_groups(c, m, t, &s);
-    for (int64_t i = 0; i < m->k / BLOCK; i++, out += block_bytes) {
-        if (m->code.t->type_number == ST_I8)
-            take_int8(&s, i, code);
-        else if (m->code.awq)
-            take_awq(&s, i, code);
-        else
-            take_run(&s, i, code);
-        put_blocks(&s, t, i * BLOCK / m->group, code, out, row_bytes);
-    }
-    xfree(s.half);
-    xfree(s.add);
+    l.half = xmalloc(groups * sizeof *l.half);
+    l.add = xmalloc(groups * sizeof *l.add);
+    fits = look_groups(c, m, t, &l);
+    if (m->code.by_rows || m->code.awq)
+        fill_across(m, &l, t, s);
+    else
+        fill_along(m, &l, t, s);
+    xfree(l.half);
+    xfree(l.add);
     return fits;
 }
