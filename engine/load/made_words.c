@@ -2,10 +2,10 @@
  * of GPTQ, AWQ or compressed-tensors is loaded, where made.c's way over floats writes four bytes
  * for each half byte that it reads.
  *
- * A block's 32 codes are `bits` whole words, and are held as four words of eight bytes, one code a
- * byte. A zero point is taken off all eight by one addition: codes less their zero points fit the
- * format (finish, in made_ints.c, chose it so), so no byte borrows from the next. AWQ's words hold
- * eight columns of one k; eight of them turned over are eight k of one column, as GPTQ has them. */
+ * A block's 32 codes are `bits` whole words. They become a byte each; zero points are taken off
+ * modulo 256, which is exact: codes less their zero points fit the format (finish, in made_ints.c,
+ * chose it so). AWQ's words hold eight columns of one k; eight of them turned over are eight k of
+ * one column, as GPTQ has them. Inner loops have fixed lengths, so that compilers use vectors. */
 #include "engine/load/made.h"
 
 #include <string.h>
@@ -13,9 +13,7 @@
 #include "engine/load/safetensors.h"
 #include "kernels/half.h"
 
-enum { WIDE = MADE_WIDE, BLOCK = 32, OCTETS = BLOCK / 8, COLUMNS = WIDE / 8 };
-
-#define EACH 0x0101010101010101u /* times a byte: that byte in all eight */
+enum { WIDE = MADE_WIDE, BLOCK = 32, COLUMNS = WIDE / 8 };
 
 static const uint8_t awq_column[8] = {0, 2, 4, 6, 1, 3, 5, 7}; /* of each nibble */
 
@@ -27,7 +25,7 @@ struct strip {
     int count;                  /* blocks */
     size_t step, next;          /* bytes from a word to the next, and from a block to the next */
     const uint16_t *half;       /* [count]: scales */
-    const uint64_t *add;        /* [count]: what makes of eight codes what the blocks hold */
+    const uint8_t *add;         /* [count]: what makes of a code what the block holds */
     uint8_t *out;
     size_t out_next; /* bytes from a block to the next */
 };
@@ -37,7 +35,7 @@ struct lots {
     int64_t first;
     int count;
     uint16_t *half; /* [n_groups, WIDE] */
-    uint64_t *add;
+    uint8_t *add;
 };
 
 bool made_is_straight(const struct made *m, enum dtype t)
@@ -60,48 +58,46 @@ static uint32_t word_at(const unsigned char *p)
 }
 
 /* Each nibble in a byte. */
-static uint64_t spread(uint32_t v)
+static void spread(const uint8_t *restrict nibbles, uint8_t *restrict out)
 {
-    uint64_t x = v;
-
-    x = (x | x << 16) & 0x0000ffff0000ffffu;
-    x = (x | x << 8) & 0x00ff00ff00ff00ffu;
-    return (x | x << 4) & 0x0f0f0f0f0f0f0f0fu;
-}
-
-/* Eight codes of any width, from code `at` of a block on. */
-static uint64_t eight_codes(const unsigned char *p, size_t step, int bits, int at)
-{
-    uint64_t x = 0;
-
-    for (int i = 0; i < 8; i++) {
-        int bit = (at + i) * bits, shift = bit % 32;
-        const unsigned char *word = p + (size_t)(bit / 32) * step;
-        uint64_t v = word_at(word) >> shift;
-
-        if (shift + bits > 32)
-            v |= word_at(word + step) << (32 - shift);
-        x |= (v & ((1u << bits) - 1)) << 8 * i;
+    for (int i = 0; i < BLOCK / 2; i++) {
+        out[2 * i] = nibbles[i] & 15;
+        out[2 * i + 1] = nibbles[i] >> 4;
     }
-    return x;
 }
 
-static void take_run(const struct strip *s, uint64_t code[WIDE][OCTETS])
+/* A block's codes of any width. */
+static void take_any(const unsigned char *p, size_t step, int bits, uint8_t *out)
 {
-    int bits = s->w->bits;
-    const unsigned char *p = s->bytes;
+    uint64_t have = 0;
 
-    for (int n = 0; n < s->count; n++, p += s->next) {
-        for (int i = 0; i < OCTETS; i++) {
-            if (bits == 4)
-                code[n][i] = spread(word_at(p + (size_t)i * s->step));
-            else if (bits == 8)
-                code[n][i] = word_at(p + (size_t)(2 * i) * s->step) |
-                             (uint64_t)word_at(p + (size_t)(2 * i + 1) * s->step) << 32;
-            else
-                code[n][i] = eight_codes(p, s->step, bits, 8 * i);
+    for (int i = 0, left = 0; i < BLOCK; i++, left -= bits, have >>= bits) {
+        if (left < bits) {
+            have |= (uint64_t)word_at(p) << left;
+            left += 32;
+            p += step;
         }
+        out[i] = (uint8_t)(have & ((1u << bits) - 1));
     }
+}
+
+static void take_run(const struct strip *s, uint8_t code[WIDE][BLOCK])
+{
+    const unsigned char *p = s->bytes;
+    uint32_t word[WIDE][4];
+
+    for (int i = 0; i < 4 && s->w->bits == 4; i++) {
+        for (int n = 0; n < s->count; n++)
+            word[n][i] = word_at(p + (size_t)i * s->step + (size_t)n * s->next);
+    }
+    for (int n = 0; n < s->count && s->w->bits == 4; n++)
+        spread((const uint8_t *)word[n], code[n]);
+    for (int i = 0; i < 8 && s->w->bits == 8; i++) {
+        for (int n = 0; n < s->count; n++)
+            memcpy(code[n] + 4 * i, p + (size_t)i * s->step + (size_t)n * s->next, 4);
+    }
+    for (int n = 0; n < s->count && s->w->bits != 4 && s->w->bits != 8; n++)
+        take_any(p + (size_t)n * s->next, s->step, s->w->bits, code[n]);
 }
 
 /* Of each pair of words: the low field of every two (as mask says) of both into a, the high into
@@ -127,86 +123,77 @@ static void turn(uint32_t word[8][COLUMNS])
         exchange(word[2 * i], word[2 * i + 1], 4, 0x0f0f0f0f);
 }
 
-static void take_awq(const struct strip *s, uint64_t code[WIDE][OCTETS])
+static void take_awq(const struct strip *s, uint8_t code[WIDE][BLOCK])
 {
     size_t bytes = (size_t)s->count / 2; /* of a k; rows are a multiple of eight */
     const unsigned char *p = s->bytes;
-    uint32_t word[8][COLUMNS] = {0};
+    uint32_t turned[8][COLUMNS] = {0}, word[WIDE][4];
 
-    for (int i = 0; i < OCTETS; i++) {
+    for (int i = 0; i < 4; i++) {
         for (int k = 0; k < 8; k++, p += s->step) {
             if (s->count == WIDE)
-                memcpy(word[k], p, sizeof word[k]);
+                memcpy(turned[k], p, sizeof turned[k]);
             else
-                memcpy(word[k], p, bytes);
+                memcpy(turned[k], p, bytes);
         }
-        turn(word);
+        turn(turned);
         for (int nibble = 0; nibble < 8; nibble++) {
-            for (int n = 0; n < s->count / 8; n++)
-                code[n * 8 + awq_column[nibble]][i] = spread(word[nibble][n]);
+            for (int n = 0; n < COLUMNS; n++)
+                word[n * 8 + awq_column[nibble]][i] = turned[nibble][n];
         }
     }
-}
-
-static void take_int8(const struct strip *s, uint64_t code[WIDE][OCTETS])
-{
-    for (int n = 0; n < s->count; n++) {
-        memcpy(code[n], s->bytes + (size_t)n * BLOCK, BLOCK);
-        for (int i = 0; i < OCTETS; i++)
-            code[n][i] ^= EACH * 128;
-    }
+    for (int n = 0; n < s->count; n++)
+        spread((const uint8_t *)word[n], code[n]);
 }
 
 /* ---- blocks ---------------------------------------------------------------------------------- */
 
-/* The fifth bit of eight bytes. */
-static uint32_t fifth_bits(uint64_t x)
+/* The fifth bits of eight bytes. */
+static uint32_t fifth_bits(const uint8_t *p)
 {
-    return (uint32_t)((x >> 4 & EACH) * 0x0102040810204080u >> 56);
+    uint64_t x;
+
+    memcpy(&x, p, sizeof x);
+    return (uint32_t)((x >> 4 & 0x0101010101010101u) * 0x0102040810204080u >> 56);
 }
 
-static void put_nibbles(const uint64_t *x, uint8_t *out)
+static void put_nibbles(const uint8_t *restrict x, uint8_t *restrict out)
 {
-    uint64_t low = EACH * 15;
-    uint64_t pair[2] = {(x[0] & low) | (x[2] & low) << 4, (x[1] & low) | (x[3] & low) << 4};
-
-    memcpy(out, pair, sizeof pair);
+    for (int i = 0; i < BLOCK / 2; i++)
+        out[i] = (uint8_t)((x[i] & 15) | x[i + BLOCK / 2] << 4);
 }
 
-static void put_block(enum dtype t, uint16_t half, const uint64_t *x, uint8_t *out)
+static void put_block(enum dtype t, uint16_t half, const uint8_t *x, uint8_t *out)
 {
     memcpy(out, &half, sizeof half);
     if (t == DT_Q4_0) {
         put_nibbles(x, out + 2);
     } else if (t == DT_Q5_0) {
-        uint32_t high = fifth_bits(x[0]) | fifth_bits(x[1]) << 8 | fifth_bits(x[2]) << 16 |
-                        fifth_bits(x[3]) << 24;
+        uint32_t high = fifth_bits(x) | fifth_bits(x + 8) << 8 | fifth_bits(x + 16) << 16 |
+                        fifth_bits(x + 24) << 24;
 
         memcpy(out + 2, &high, sizeof high);
         put_nibbles(x, out + 6);
     } else {
-        uint64_t sign[OCTETS];
-
-        for (int i = 0; i < OCTETS; i++)
-            sign[i] = x[i] ^ EACH * 128;
-        memcpy(out + 2, sign, sizeof sign);
+        memcpy(out + 2, x, BLOCK);
     }
 }
 
 static void put_strip(const struct strip *s, enum dtype t)
 {
-    uint64_t code[WIDE][OCTETS];
-    uint8_t *out = s->out;
+    uint8_t code[WIDE][BLOCK], *out = s->out;
 
     if (s->w->t->type_number == ST_I8)
-        take_int8(s, code);
+        memcpy(code, s->bytes, (size_t)s->count * BLOCK);
     else if (s->w->awq)
         take_awq(s, code);
     else
         take_run(s, code);
     for (int n = 0; n < s->count; n++, out += s->out_next) {
-        for (int i = 0; i < OCTETS; i++)
-            code[n][i] += s->add[n];
+        uint8_t add = s->add[n];
+
+        for (int i = 0; i < BLOCK; i++)
+            code[n][i] = (uint8_t)(code[n][i] + add);
         put_block(t, s->half[n], code[n], out);
     }
 }
@@ -232,22 +219,23 @@ static void look_scales(const struct checkpoint *c, const struct made *m, struct
     }
 }
 
-/* Scales, and the format's zero less the weight's; false: a scale is no number of f16. */
+/* Scales, and the format's zero less the weight's (q8_0 and int8 have signs: theirs is 0); false: a
+ * scale is no number of f16. */
 static bool look_groups(const struct checkpoint *c, const struct made *m, enum dtype t,
                         struct lots *l)
 {
     float *zero = xmalloc((size_t)m->n_groups * sizeof *zero);
-    int middle = t == DT_Q4_0 ? 8 : t == DT_Q5_0 ? 16 : 128;
+    int middle = t == DT_Q4_0 ? 8 : t == DT_Q5_0 ? 16 : 0;
     bool fits = true;
 
     look_scales(c, m, l);
-    middle -= m->bias + (m->code.t->type_number == ST_I8 ? 128 : 0);
+    middle -= m->bias;
     for (int n = 0; n < l->count; n++) {
         if (m->zero.t)
             made_codes(c, &m->zero, l->first + n, m->n_groups, zero);
         for (int64_t g = 0; g < m->n_groups; g++) {
             fits = fits && (l->half[g * WIDE + n] & 0x7c00) != 0x7c00;
-            l->add[g * WIDE + n] = EACH * (uint64_t)(middle - (m->zero.t ? (int)zero[g] : 0));
+            l->add[g * WIDE + n] = (uint8_t)(middle - (m->zero.t ? (int)zero[g] : 0));
         }
     }
     xfree(zero);
@@ -279,7 +267,7 @@ static void fill_along(const struct made *m, const struct lots *l, enum dtype t,
     size_t block = (size_t)m->code.bits * 4;
     int64_t blocks = m->k / BLOCK;
     uint16_t half[WIDE];
-    uint64_t add[WIDE];
+    uint8_t add[WIDE];
 
     s.step = 4;
     s.next = block;
