@@ -335,11 +335,11 @@ enum status made_fill(const struct checkpoint *c, const struct ckpt_tensor *t, v
     int most = thread_cpus(), n = 0;
     pthread_t thread[MAX_THREADS];
 
-    f.straight = made_is_straight(m, f.dtype);
-    f.tile = f.straight ? MADE_WIDE : TILE;
-    tiles = (m->n + f.tile - 1) / f.tile;
     f.row_bytes = dtype_row_bytes(f.dtype, m->k);
     most = most > MAX_THREADS ? MAX_THREADS : most;
+    f.straight = made_is_straight(m, f.dtype);
+    f.tile = f.straight ? made_straight_rows(m, most) : TILE;
+    tiles = (m->n + f.tile - 1) / f.tile;
     for (; n + 1 < most && n + 1 < tiles; n++) {
         if (thread_start(&thread[n], "unpack", fill_tiles, &f) != OK)
             break; /* fewer then */

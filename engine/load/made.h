@@ -27,7 +27,6 @@
 #include "engine/load/checkpoint.h"
 
 enum { MADE_PARTS = 8, MADE_GROUPS = 16 /* config_groups.group_<i> that are looked at */ };
-enum { MADE_WIDE = 64 /* rows that made_straight takes at most */ };
 
 /* Small codes in words of 32 bits, dense from the lowest bit, along one dimension of a matrix. */
 struct packed {
@@ -117,8 +116,10 @@ float made_scale(const struct checkpoint *c, const struct made *m, int64_t row, 
 void made_read_scales(const struct checkpoint *c, const struct made *m, int64_t row, float *out);
 /* Can made_straight make it? It gives what codes and scales would, many times faster. */
 bool made_is_straight(const struct made *m, enum dtype t);
-/* Rows first (a multiple of MADE_WIDE) .. first + count as blocks of t; false: a scale is out of
- * range. */
+/* How many rows it is best given at a time by so many threads; a multiple of 8. */
+int made_straight_rows(const struct made *m, int threads);
+/* Rows first .. first + count, both multiples of 8 but at the end, as blocks of t; false: a scale
+ * is out of range. */
 bool made_straight(const struct checkpoint *c, const struct made *m, enum dtype t, int64_t first,
                    int count, uint8_t *out);
 enum status made_fill(const struct checkpoint *c, const struct ckpt_tensor *t, void *out);

@@ -13,7 +13,7 @@
 #include "engine/load/safetensors.h"
 #include "kernels/half.h"
 
-enum { WIDE = MADE_WIDE, BLOCK = 32, COLUMNS = WIDE / 8 };
+enum { WIDE = 128, BLOCK = 32, COLUMNS = WIDE / 8, FEW = 4 };
 
 static const uint8_t awq_column[8] = {0, 2, 4, 6, 1, 3, 5, 7}; /* of each nibble */
 
@@ -34,7 +34,7 @@ struct strip {
 struct lots {
     int64_t first;
     int count;
-    uint16_t *half; /* [n_groups, WIDE] */
+    uint16_t *half; /* [n_groups, count] */
     uint8_t *add;
 };
 
@@ -92,8 +92,8 @@ static void take_run(const struct strip *s, uint8_t code[WIDE][BLOCK])
     }
     for (int n = 0; n < s->count && s->w->bits == 4; n++)
         spread((const uint8_t *)word[n], code[n]);
-    for (int i = 0; i < 8 && s->w->bits == 8; i++) {
-        for (int n = 0; n < s->count; n++)
+    for (int n = 0; n < s->count && s->w->bits == 8; n++) {
+        for (int i = 0; i < 8; i++)
             memcpy(code[n] + 4 * i, p + (size_t)i * s->step + (size_t)n * s->next, 4);
     }
     for (int n = 0; n < s->count && s->w->bits != 4 && s->w->bits != 8; n++)
@@ -163,8 +163,13 @@ static void put_nibbles(const uint8_t *restrict x, uint8_t *restrict out)
         out[i] = (uint8_t)((x[i] & 15) | x[i + BLOCK / 2] << 4);
 }
 
-static void put_block(enum dtype t, uint16_t half, const uint8_t *x, uint8_t *out)
+static void put_block(enum dtype t, uint16_t half, uint8_t add, const uint8_t *restrict code,
+                      uint8_t *restrict out)
 {
+    uint8_t x[BLOCK];
+
+    for (int i = 0; i < BLOCK; i++)
+        x[i] = (uint8_t)(code[i] + add);
     memcpy(out, &half, sizeof half);
     if (t == DT_Q4_0) {
         put_nibbles(x, out + 2);
@@ -181,40 +186,40 @@ static void put_block(enum dtype t, uint16_t half, const uint8_t *x, uint8_t *ou
 
 static void put_strip(const struct strip *s, enum dtype t)
 {
-    uint8_t code[WIDE][BLOCK], *out = s->out;
+    uint8_t taken[WIDE][BLOCK], *out = s->out;
+    const uint8_t *code = taken[0];
 
-    if (s->w->t->type_number == ST_I8)
-        memcpy(code, s->bytes, (size_t)s->count * BLOCK);
-    else if (s->w->awq)
-        take_awq(s, code);
+    if (s->w->awq)
+        take_awq(s, taken);
+    else if (s->w->bits == 8 && s->step == 4)
+        code = s->bytes; /* they are bytes as they lie */
     else
-        take_run(s, code);
-    for (int n = 0; n < s->count; n++, out += s->out_next) {
-        uint8_t add = s->add[n];
-
-        for (int i = 0; i < BLOCK; i++)
-            code[n][i] = (uint8_t)(code[n][i] + add);
-        put_block(t, s->half[n], code[n], out);
-    }
+        take_run(s, taken);
+    for (int n = 0; n < s->count; n++, out += s->out_next, code += BLOCK)
+        put_block(t, s->half[n], s->add[n], code, out);
 }
 
 /* ---- strips ---------------------------------------------------------------------------------- */
 
-/* The scales of one group for all rows, or of one row for all groups: so they lie in the file. */
+/* made_scale, without asking for the type each time where there are many. */
 static void look_scales(const struct checkpoint *c, const struct made *m, struct lots *l)
 {
-    const struct ckpt_tensor *t = m->scale;
-    bool plain = t && t->type_number == ST_F16 && m->scale_by == 1 && m->up == 1 && m->scale_n == 1;
+    uint32_t type = m->scale ? m->scale->type_number : ST_F32;
+    bool f16 = type == ST_F16, plain = (f16 || type == ST_BF16) && m->scale_n == 1;
     int64_t row = m->scale_k_rows ? 1 : m->scale_step, column = m->scale_k_rows ? m->n : 1;
 
     for (int64_t g = 0; g < m->n_groups; g++) {
         for (int n = 0; n < l->count; n++) {
-            uint16_t *half = &l->half[g * WIDE + n];
+            uint16_t *half = &l->half[g * l->count + n];
 
-            if (plain)
-                memcpy(half, made_bytes(c, t) + 2 * ((l->first + n) * row + g * column), 2);
-            else
+            if (plain) {
+                memcpy(half, made_bytes(c, m->scale) + 2 * ((l->first + n) * row + g * column), 2);
+                if (!f16 || m->scale_by != 1 || m->up != 1)
+                    *half = half_to_f16((f16 ? half_f16(*half) : half_bf16(*half)) * m->scale_by *
+                                        m->up);
+            } else {
                 *half = half_to_f16(made_scale(c, m, l->first + n, g));
+            }
         }
     }
 }
@@ -234,8 +239,8 @@ static bool look_groups(const struct checkpoint *c, const struct made *m, enum d
         if (m->zero.t)
             made_codes(c, &m->zero, l->first + n, m->n_groups, zero);
         for (int64_t g = 0; g < m->n_groups; g++) {
-            fits = fits && (l->half[g * WIDE + n] & 0x7c00) != 0x7c00;
-            l->add[g * WIDE + n] = (uint8_t)(middle - (m->zero.t ? (int)zero[g] : 0));
+            fits = fits && (l->half[g * l->count + n] & 0x7c00) != 0x7c00;
+            l->add[g * l->count + n] = (uint8_t)(middle - (m->zero.t ? (int)zero[g] : 0));
         }
     }
     xfree(zero);
@@ -245,19 +250,27 @@ static bool look_groups(const struct checkpoint *c, const struct made *m, enum d
 /* Codes of several rows lie together: block after block of all rows. */
 static void fill_across(const struct made *m, const struct lots *l, enum dtype t, struct strip s)
 {
-    size_t row = (size_t)m->code.t->shape[1] * 4; /* bytes, of words */
+    size_t row = (size_t)m->code.t->shape[1] * 4;                            /* bytes, of words */
+    size_t row_bytes = dtype_row_bytes(t, m->k), lies = m->code.awq ? 1 : 8; /* nibbles */
+    const unsigned char *bytes = s.bytes + (size_t)l->first * lies / 2;
+    uint8_t *out = s.out;
 
     s.step = row;
     s.next = 4;
-    s.bytes += m->code.awq ? (size_t)l->first / 2 : (size_t)l->first * 4;
-    s.out_next = dtype_row_bytes(t, m->k);
-    s.count = l->count;
+    s.out_next = row_bytes;
     for (int64_t k = 0; k < m->k; k += BLOCK) {
-        s.half = l->half + k / m->group * WIDE;
-        s.add = l->add + k / m->group * WIDE;
-        put_strip(&s, t);
-        s.out += dtype_info(t)->bytes;
-        s.bytes += (size_t)(m->code.awq ? BLOCK : m->code.bits) * row;
+        for (int n = 0; n < l->count; n += WIDE) {
+            int64_t lot = k / m->group * l->count + n;
+
+            s.count = l->count - n < WIDE ? l->count - n : WIDE;
+            s.bytes = bytes + (size_t)n * lies / 2;
+            s.out = out + (size_t)n * row_bytes;
+            s.half = l->half + lot;
+            s.add = l->add + lot;
+            put_strip(&s, t);
+        }
+        out += dtype_info(t)->bytes;
+        bytes += (size_t)(m->code.awq ? BLOCK : m->code.bits) * row;
     }
 }
 
@@ -279,10 +292,10 @@ static void fill_along(const struct made *m, const struct lots *l, enum dtype t,
         for (int64_t i = 0; i < blocks; i += s.count) {
             s.count = blocks - i < WIDE ? (int)(blocks - i) : WIDE;
             for (int b = 0; b < s.count; b++) {
-                int64_t group = (i + b) * BLOCK / m->group;
+                int64_t lot = (i + b) * BLOCK / m->group * l->count + n;
 
-                half[b] = l->half[group * WIDE + n];
-                add[b] = l->add[group * WIDE + n];
+                half[b] = l->half[lot];
+                add[b] = l->add[lot];
             }
             put_strip(&s, t);
             s.out += (size_t)s.count * s.out_next;
@@ -291,12 +304,18 @@ static void fill_along(const struct made *m, const struct lots *l, enum dtype t,
     }
 }
 
+/* AWQ has half a byte a row in each page: more rows at a time, where that leaves some for all. */
+int made_straight_rows(const struct made *m, int threads)
+{
+    return m->code.awq && m->n >= (int64_t)FEW * WIDE * threads ? FEW * WIDE : WIDE;
+}
+
 bool made_straight(const struct checkpoint *c, const struct made *m, enum dtype t, int64_t first,
                    int count, uint8_t *out)
 {
     struct strip s = {.w = &m->code, .bytes = made_bytes(c, m->code.t), .out = out};
     struct lots l = {.first = first, .count = count};
-    size_t groups = (size_t)m->n_groups * WIDE;
+    size_t groups = (size_t)m->n_groups * (size_t)count;
     bool fits;
 
     l.half = xmalloc(groups * sizeof *l.half);

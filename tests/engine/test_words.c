@@ -10,7 +10,7 @@
 #include "kernels/dtype.h"
 #include "kernels/half.h"
 
-enum { N = 200, K = 160, MAX_GROUPS = 5, MAX_BYTES = N * K + N * MAX_GROUPS * 6 + 4096 };
+enum { N = 1096, K = 160, MAX_GROUPS = 5, MAX_BYTES = N * K + N * MAX_GROUPS * 6 + 4096 };
 enum way { GPTQ, AWQ, AWQ_GEMV, PACKED, INT8 };
 
 /* clang-format off */
