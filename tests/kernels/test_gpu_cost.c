@@ -264,6 +264,26 @@ static void test_fp8(void **state)
     assert_int_equal(gpu_choose(&c, &s, GPU_MAY_ROUND | GPU_MAY_ROW_SCALE).path, GPU_PATH_SKINNY);
 }
 
+/* Prompts of a model in either format take fp4 tensor cores on every GPU that has them, sm_100 by
+ * cuBLASLt; but for sm_110, whose memory is slow beside its bf16. */
+static void test_fp4(void **state)
+{
+    static const enum dtype types[] = {DT_NVFP4, DT_MXFP4};
+    int n = 0;
+    (void)state;
+    for (int i = 0; i < n_all; i++)
+        for (int t = 0; t < 2 && !all[i].unsupported && all[i].match.n_cc; t++) {
+            const struct gpu_shape s = {types[t], 2048, 4096, 4096};
+            const int cc = all[i].match.cc[0];
+            const enum gpu_path path = gpu_choose(&all[i], &s, GPU_MAY_LT | GPU_MAY_ROUND).path;
+            if (cc != 110 && (gpu_path_x(path) == X_FP4) != (cc >= 100))
+                fail_msg("%s: %s takes %s", all[i].id, dtype_info(types[t])->name,
+                         gpu_path_name(path));
+            n += cc == 100 && path == GPU_PATH_LT_FP4;
+        }
+    assert_true(n > 0);
+}
+
 /* A plan answers as the model does, also when shapes share a row of it, and after a change. */
 static void test_plan(void **state)
 {
@@ -298,8 +318,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_by_hand), cmocka_unit_test(test_every_choice),
         cmocka_unit_test(test_paths),   cmocka_unit_test(test_exceptions),
-        cmocka_unit_test(test_fp8),     cmocka_unit_test(test_plan),
-        cmocka_unit_test(test_mma8),
+        cmocka_unit_test(test_fp8),     cmocka_unit_test(test_fp4),
+        cmocka_unit_test(test_plan),    cmocka_unit_test(test_mma8),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);
 }
