@@ -32,13 +32,14 @@ struct tuner {
 
 enum x_type tune_x(const struct tune_options *o, enum dtype w)
 {
-    return o->x == X_FP8 && x_type_goes_with(o->x, w) ? o->x : X_EXACT; /* fp4 is not measured */
+    return x_type_goes_with(o->x, w) ? o->x : X_EXACT;
 }
 
 int tune_may(const struct tune_options *o, enum dtype w)
 {
-    return (o->lt ? GPU_MAY_LT : 0) |
-           (tune_x(o, w) == X_FP8 ? GPU_MAY_ROUND | GPU_MAY_ROW_SCALE : 0);
+    const enum x_type x = tune_x(o, w);
+    return (o->lt ? GPU_MAY_LT : 0) | (x != X_EXACT ? GPU_MAY_ROUND : 0) |
+           (x == X_FP8 ? GPU_MAY_ROW_SCALE : 0);
 }
 
 /* ---- deciding -------------------------------------------------------------------------------- */

@@ -76,16 +76,18 @@ static enum status by_lt(struct tune_bench *b, int cc, struct tune_field *f)
     return OK;
 }
 
-/* With x in e4m3 too: our kernel's tiles, and cuBLASLt's first suggestion. */
-static enum status by_fp8(struct tune_bench *b, int cc, int may, struct tune_field *f)
+/* With x in e4m3 or e2m1 too: our kernel's tiles, and cuBLASLt's first suggestion. */
+static enum status by_rounding(struct tune_bench *b, int cc, int may, struct tune_field *f)
 {
-    struct gpu_params lt = {.path = GPU_PATH_LT_FP8, .splits = 1};
+    const bool fp4 = x_type_of(f->shape.w) == X_FP4;
+    const enum gpu_path own = fp4 ? GPU_PATH_W4A4 : GPU_PATH_W8A8;
+    struct gpu_params lt = {.path = fp4 ? GPU_PATH_LT_FP4 : GPU_PATH_LT_FP8, .splits = 1};
     for (int i = 0; i < gpu_n_mma8_tiles() && f->shape.m > GPU_MMA8_MIN_M; i++) {
-        struct gpu_params p = {
-            GPU_PATH_W8A8, gpu_mma8_tiles[i].nt, gpu_mma8_tiles[i].r, GPU_MMA8_STAGES, 1, NULL};
+        struct gpu_params p = {own, gpu_mma8_tiles[i].nt, gpu_mma8_tiles[i].r, GPU_MMA8_STAGES, 1,
+                               NULL};
         TRY(consider(b, cc, f, &p));
     }
-    return may & GPU_MAY_LT ? consider(b, cc, f, &lt) : OK;
+    return may & GPU_MAY_LT && (!fp4 || f->shape.m > GPU_MMA8_MIN_M) ? consider(b, cc, f, &lt) : OK;
 }
 
 /* The present choice, which is kept where nothing is faster. One that is wrong is replaced whatever
@@ -125,7 +127,7 @@ static enum status candidates(struct tune_bench *b, const struct gpu_config *c, 
     if (may & GPU_MAY_LT)
         TRY(by_lt(b, cc, f));
     if (may & GPU_MAY_ROUND)
-        TRY(by_fp8(b, cc, may, f));
+        TRY(by_rounding(b, cc, may, f));
     bool there = false;
     for (int i = 0; i < f->n; i++)
         there |= tune_same(&f->cand[i].p, &f->base);

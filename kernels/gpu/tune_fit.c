@@ -27,6 +27,10 @@ static enum gpu_kernel kernel_of(const struct tune_point *p)
         return GPU_LT_FP8;
     if (p->params.path == GPU_PATH_W8A8)
         return GPU_W8A8;
+    if (p->params.path == GPU_PATH_LT_FP4)
+        return GPU_LT_FP4;
+    if (p->params.path == GPU_PATH_W4A4)
+        return GPU_W4A4;
     if (p->params.path == GPU_PATH_MMA8)
         return gpu_mma8_of(p->shape.w);
     return p->params.path == GPU_PATH_DEQUANT_LT ? GPU_DEQUANT : gpu_skinny_of(p->shape.w);

@@ -115,15 +115,15 @@ enum { N_ROWS = 5, N_WEIGHTS = 8 };
 static const struct tune_options all = {
     .weights = weights, .n_weights = N_WEIGHTS, .rows = rows, .n_rows = N_ROWS, .lt = true};
 
-/* An H200 as it is configured, and one whose kernels are otherwise. */
-static struct gpu_config open_sim(bool other)
+/* A GPU as it is configured, and one whose kernels are otherwise. */
+static struct gpu_config open_gpu(const char *id, bool other)
 {
     struct gpu_config *builtin, c = {0};
     int n;
     buf_reset(&timings);
     assert_int_equal(gpu_builtins(&arena, &builtin, &n), OK);
     for (int i = 0; i < n; i++)
-        if (strcmp(builtin[i].id, "h200") == 0)
+        if (strcmp(builtin[i].id, id) == 0)
             c = builtin[i];
     assert_non_null(c.id);
     sim = (struct sim){.truth = c, .noise = 0.01};
@@ -138,6 +138,11 @@ static struct gpu_config open_sim(bool other)
     }
     tune_log_begin(&timings, "sim", "1", 130100);
     return c;
+}
+
+static struct gpu_config open_sim(bool other)
+{
+    return open_gpu("h200", other);
 }
 
 /* log of the best that one number of splits for the weight allows, summed over rows. */
@@ -543,6 +548,40 @@ static void test_fp8(void **state)
     }
 }
 
+/* The same in fp4, of both formats, on a GPU whose own kernels have it too. */
+static void test_fp4(void **state)
+{
+    static const struct tune_weight fp4[] = {{DT_NVFP4, 4096, 4096}, {DT_MXFP4, 4096, 4096}};
+    static const int many[] = {16, 256, 2048};
+    struct tune_options o = all;
+    struct tune_result r;
+    (void)state;
+    for (int own = 0; own < 2; own++) {
+        struct gpu_config c = open_gpu("family-blackwell-rtx", false);
+        sim.truth.eff[GPU_W4A4].fl = own ? 1.4 : 0.01; /* as nothing says yet */
+        sim.truth.eff[GPU_LT_FP4].fl = own ? 0.01 : 1;
+        c.eff[GPU_W4A4].fl = own ? 0.01 : 1.4;
+        o.weights = fp4;
+        o.n_weights = 2;
+        o.rows = many;
+        o.n_rows = 3;
+        o.x = X_FP4;
+        assert_int_equal(tune_run(&device, &o, &arena, &c, &timings, &r), OK);
+        assert_true(r.complete);
+        for (int i = 0; i < 2; i++) {
+            struct gpu_shape s = {fp4[i].w, 2048, 4096, 4096};
+            const int may = GPU_MAY_LT | GPU_MAY_ROUND;
+            assert_int_equal(gpu_choose(&c, &s, may).path, own ? GPU_PATH_W4A4 : GPU_PATH_LT_FP4);
+            assert_int_not_equal(gpu_path_x(gpu_choose(&c, &s, GPU_MAY_LT).path), X_FP4);
+            s.m = 16; /* too few */
+            assert_int_equal(gpu_path_x(gpu_choose(&c, &s, may).path), X_EXACT);
+        }
+        for (int i = 0; i < c.n_gemm; i++)
+            assert_int_equal(c.gemm[i].x, X_FP4);
+        assert_true(c.n_gemm > 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -556,6 +595,7 @@ int main(void)
         cmocka_unit_test(test_crossovers),
         cmocka_unit_test(test_verify),
         cmocka_unit_test(test_fp8),
+        cmocka_unit_test(test_fp4),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -298,6 +298,50 @@ static void test_check(void **state)
     dev->backend = &backend_cuda;
 }
 
+/* Launches that round x to fp4 are right, though they differ from those that do not; of a kernel
+ * that does nothing they are not. */
+static void test_fp4(void **state)
+{
+    static const struct tune_weight fp4[] = {{DT_NVFP4, 48, 256}, {DT_MXFP4, 48, 256}};
+    static const int many[] = {48};
+    static const struct gpu_params ways[] = {
+        {.path = GPU_PATH_W4A4, .nt = GPU_W4A4_NT, .r = 2, .stages = GPU_MMA8_STAGES, .splits = 1},
+        {.path = GPU_PATH_LT_FP4, .splits = 1}};
+    static const char *const kernels[] = {"w4a4", "fp4_weights"};
+    const struct tune_options o = {.weights = fp4,
+                                   .n_weights = 2,
+                                   .rows = many,
+                                   .n_rows = 1,
+                                   .lt = true,
+                                   .x = X_FP4,
+                                   .quick = true};
+    struct device_options how = {.round_x = X_FP4};
+    struct gpu_params plain = {GPU_PATH_SKINNY, 2, 1, gpu_stages(120), 1, NULL};
+    (void)state;
+    if (simt_real()) /* which need not have them */
+        return;
+    simt_cublaslt = (struct simt_cublaslt){0};
+    simt_faults(&(struct simt_faults){.cc = 120});
+    assert_int_equal(backend_cuda.open(&how, &dev), OK);
+    assert_int_equal(tune_backend_open(dev, &o, &bench), OK);
+    struct tune_device d = tune_backend_device(bench);
+    for (int i = 0; i < 2; i++) {
+        const struct gpu_shape s = {fp4[i].w, many[0], fp4[i].n, fp4[i].k};
+        bool right;
+        assert_int_equal(d.begin(d.ctx, &s), OK);
+        assert_int_equal(d.check(d.ctx, &plain, &right), OK);
+        assert_true(right);
+        for (int j = 0; j < 2; j++)
+            for (int idle = 1; idle >= 0; idle--) { /* first: scratch is kept */
+                simt_faults(&(struct simt_faults){.cc = 120, .idle = idle ? kernels[j] : NULL});
+                assert_int_equal(d.check(d.ctx, &ways[j], &right), OK);
+                assert_int_equal(right, !idle);
+            }
+    }
+    simt_faults(&(struct simt_faults){0});
+    tear_down(state);
+}
+
 static const char path[] = "build/test_tune.json",
                   log_path[] = "build/test_tune.json.timings.jsonl";
 static const char folder[] = "build/test_tune_cache";
@@ -451,6 +495,7 @@ int main(void)
         cmocka_unit_test(test_cache_is_rebuilt),
         cmocka_unit_test_setup_teardown(test_run, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_check, set_up, tear_down),
+        cmocka_unit_test(test_fp4),
         cmocka_unit_test_setup_teardown(test_algorithms, set_up_lt, tear_down),
         cmocka_unit_test_setup_teardown(test_ceilings, set_up_lt, tear_down),
         cmocka_unit_test(test_known_ceilings),
