@@ -680,19 +680,43 @@ static void what_rounds_is_checked(void **state)
     }
 }
 
-/* The whole start of a model in fp8: what its weights may round is found while it is placed. */
+static void find_file(const char *folder, char *path, size_t size)
+{
+    DIR *d = opendir(folder);
+    for (struct dirent *e; (e = readdir(d));)
+        if (e->d_name[0] != '.')
+            snprintf(path, size, "%s/%s", folder, e->d_name);
+    closedir(d);
+}
+
+/* The whole start of a model in fp8: what its weights may round is found while it is placed, and
+ * remembered apart from what was found for one that rounds nothing. */
 static void a_model_that_rounds_is_checked(void **state)
 {
     (void)state;
+    char folder[] = "build/test_faults-XXXXXX", path[512] = "";
+    assert_non_null(mkdtemp(folder));
     static const struct random_model mini = {"mini", "f8_e4m3", 1};
     for (int i = 0; i < 2; i++) {
         const struct simt_faults lies = {.cc = 89, .idle = "w8a8"};
-        const struct device_options how = {.round_x = i ? X_FP8 : X_EXACT};
+        const struct device_options how = {.round_x = i ? X_FP8 : X_EXACT, .gpu_cache = folder};
         struct engine_progress p = load_as(&mini, &lies, &how);
         assert_int_equal(p.state, ENGINE_READY);
         assert_int_equal(strstr(logged, "kernel w8a8 of f8_e4m3 computes") != NULL, i);
         assert_int_equal(replaced, i);
+        if (i == 1) {
+            load_as(&mini, &(struct simt_faults){.cc = 89}, &how);
+            assert_null(strstr(logged, "kernels checked"));
+            assert_non_null(strstr(logged, "kernel w8a8 was found to compute wrongly here: "));
+            assert_null(strstr(logged, "here: w8a8"));
+            assert_int_equal(replaced, 1);
+        }
     }
+    for (int i = 0; i < 2; i++) {
+        find_file(folder, path, sizeof path);
+        assert_int_equal(remove(path), 0);
+    }
+    rmdir(folder);
 }
 
 /* A library that computes wrongly costs speed, not the start. */
@@ -726,11 +750,7 @@ static void what_was_found_is_remembered(void **state)
     assert_null(strstr(logged, "kernels checked"));
     assert_non_null(strstr(logged, "kernel attention was found to compute wrongly"));
     assert_int_equal(replaced, 1);
-    DIR *d = opendir(folder);
-    for (struct dirent *e; (e = readdir(d));)
-        if (e->d_name[0] != '.')
-            snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
-    closedir(d);
+    find_file(folder, path, sizeof path);
     FILE *f = fopen(path, "r+b");
     assert_non_null(f);
     fseek(f, -20, SEEK_END);
