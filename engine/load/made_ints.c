@@ -185,12 +185,22 @@ static enum status look_index(struct checkpoint *c, struct made *m, const struct
         if (g != -1 && (g < 0 || g >= (double)m->n_groups))
             return fail(ERR_FORMAT, "tensor %s: k %lld is in group %g of %lld", t->name,
                         (long long)k, g, (long long)m->n_groups);
-        plain = plain && (g == -1 || (int64_t)g == k / m->group);
+        plain = plain && (g == -1 || (m->group > 0 && (int64_t)g == k / m->group));
     }
     if (none != 0 && none != m->k)
         return fail(ERR_FORMAT, "tensor %s: some numbers are -1, some are groups", t->name);
     m->g_idx = plain ? NULL : t;
     return plain ? OK : made_sort(c, m);
+}
+
+/* Where k / group is to name the group, it must name one that there is: a g_idx that says nothing
+ * was no reason to take any number of scales. */
+static enum status expect_groups(const struct made *m)
+{
+    if (m->g_idx || (m->group > 0 && (m->k + m->group - 1) / m->group == m->n_groups))
+        return OK;
+    return fail(ERR_FORMAT, "tensor %s: %lld weights in groups of %lld cannot share %lld scales",
+                m->part[0]->name, (long long)m->k, (long long)m->group, (long long)m->n_groups);
 }
 
 /* Least and greatest zero point. */
@@ -299,6 +309,7 @@ static enum status look_gptq(struct checkpoint *c, struct made *m, struct ckpt_t
     TRY(expect_shape(zero, m->n_groups, words(m->n, bits)));
     m->g_idx = NULL;
     TRY(look_index(c, m, m->part[PART_INDEX]));
+    TRY(expect_groups(m));
     finish(c, m, t);
     return OK;
 }
@@ -436,6 +447,7 @@ static enum status look_packed(struct checkpoint *c, struct made *m, struct ckpt
     m->g_idx = NULL;
     TRY(look_zero(m, m->part[CT_ZERO], (int)bits));
     TRY(look_index(c, m, m->part[CT_INDEX]));
+    TRY(expect_groups(m));
     finish(c, m, t);
     return OK;
 }
