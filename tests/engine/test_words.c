@@ -104,8 +104,11 @@ static void *add(struct file *f, const char *suffix, const char *type, int rows,
     assert_true(n <= MAX_BYTES);
     buf_printf(&f->header, "%c\"model.layers.0.self_attn.q_proj.%s\":{\"dtype\":\"%s\",",
                f->header.len ? ',' : '{', suffix, type);
-    buf_printf(&f->header, "\"shape\":[%d,%d],\"data_offsets\":[%zu,%zu]}", rows, columns, at,
-               at + n);
+    if (rows > 1 || strcmp(suffix, "g_idx") != 0)
+        buf_printf(&f->header, "\"shape\":[%d,%d],", rows, columns);
+    else
+        buf_printf(&f->header, "\"shape\":[%d],", columns);
+    buf_printf(&f->header, "\"data_offsets\":[%zu,%zu]}", at, at + n);
     buf_append(&f->data, none, n);
     return f->data.data + at;
 }
@@ -252,50 +255,89 @@ static void compare(const struct packing *p, const struct drawn *d, const struct
     }
 }
 
+/* A directory of two files, in memory. */
+struct folder {
+    struct file f;
+    struct buf config, whole;
+    struct checkpoint *c;
+};
+
+static enum status open_folder(struct folder *d)
+{
+    struct ckpt_lent lent[2] = {{"d/config.json", {0}}, {"d/model.safetensors", {0}}};
+    uint64_t n;
+
+    buf_putc(&d->f.header, '}');
+    n = d->f.header.len;
+    buf_append(&d->whole, &n, sizeof n);
+    buf_append(&d->whole, d->f.header.data, d->f.header.len);
+    buf_append(&d->whole, d->f.data.data, d->f.data.len);
+    lent[0].bytes = (struct bytes){d->config.data, d->config.len};
+    lent[1].bytes = (struct bytes){d->whole.data, d->whole.len};
+    return checkpoint_borrow(lent, 2, &d->c);
+}
+
+static void clear_folder(struct folder *d)
+{
+    if (d->c)
+        checkpoint_close(d->c);
+    buf_clear(&d->config);
+    buf_clear(&d->whole);
+    buf_clear(&d->f.header);
+    buf_clear(&d->f.data);
+}
+
 static void test_packings(void **state)
 {
     struct drawn *d = xmalloc(sizeof *d);
 
     (void)state;
     for (const struct packing *p = packing; p < packing + N_PACKINGS; p++) {
-        struct ckpt_lent lent[2] = {{"d/config.json", {0}}, {"d/model.safetensors", {0}}};
-        struct buf config = {0}, whole = {0};
-        struct file f = {0};
+        struct folder at = {0};
+        const struct checkpoint *c;
         const struct ckpt_tensor *t;
-        struct checkpoint *c;
         uint8_t *made;
-        uint64_t n;
 
         draw_all(p, d);
-        add_all(&f, p, d);
-        configure(p, &config);
-        buf_putc(&f.header, '}');
-        n = f.header.len;
-        buf_append(&whole, &n, sizeof n);
-        buf_append(&whole, f.header.data, f.header.len);
-        buf_append(&whole, f.data.data, f.data.len);
-        lent[0].bytes = (struct bytes){config.data, config.len};
-        lent[1].bytes = (struct bytes){whole.data, whole.len};
-        assert_int_equal(checkpoint_borrow(lent, 2, &c), OK);
+        add_all(&at.f, p, d);
+        configure(p, &at.config);
+        assert_int_equal(open_folder(&at), OK);
+        c = at.c;
         t = checkpoint_tensor(c, "model.layers.0.self_attn.q_proj.weight");
         assert_non_null(t);
         assert_string_equal(checkpoint_type_name(c, t), p->format);
         made = xmalloc(t->bytes);
-        assert_int_equal(c->format->fill(c, t, made), OK);
+        assert_int_equal(c->format->fill(at.c, t, made), OK);
         compare(p, d, t, made);
         xfree(made);
-        checkpoint_close(c);
-        buf_clear(&config);
-        buf_clear(&whole);
-        buf_clear(&f.header);
-        buf_clear(&f.data);
+        clear_folder(&at);
     }
+    xfree(d);
+}
+
+/* Four groups of scales where the configuration speaks of five, and a g_idx that says nothing. */
+static void test_too_few_scales(void **state)
+{
+    static const struct packing four = {GPTQ, 4, 40, true, false, NULL}, *like = packing;
+    struct drawn *d = xmalloc(sizeof *d);
+    struct folder at = {0};
+
+    (void)state;
+    memset(d, 0, sizeof *d);
+    add_all(&at.f, &four, d);
+    memset(add(&at.f, "g_idx", "I32", 1, K, 4), 0xff, K * 4);
+    configure(like, &at.config);
+    assert_int_equal(open_folder(&at), OK);
+    assert_null(checkpoint_tensor(at.c, "model.layers.0.self_attn.q_proj.weight"));
+    assert_non_null(strstr(at.c->refusal, "160 weights in groups of 32 cannot share 4 scales"));
+    clear_folder(&at);
     xfree(d);
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_packings)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_packings),
+                                       cmocka_unit_test(test_too_few_scales)};
 
     return cmocka_run_group_tests_name("words", tests, NULL, NULL);
 }
