@@ -24,6 +24,8 @@
 #ifndef ENGINE_LOAD_MADE_H
 #define ENGINE_LOAD_MADE_H
 
+#include <string.h>
+
 #include "engine/load/checkpoint.h"
 
 enum { MADE_PARTS = 8, MADE_GROUPS = 16 /* config_groups.group_<i> that are looked at */ };
@@ -95,6 +97,14 @@ double made_config(const struct checkpoint *c, const char *key, double absent);
 const char *made_config_text(const struct checkpoint *c, const char *key, char *out, size_t size);
 /* AutoRound's packing_format, which older versions call backend; their default where neither is. */
 const char *made_auto_round(const struct checkpoint *c, char *out, size_t size);
+/* 32 bits of packed numbers, at any address. */
+static inline uint32_t made_word(const unsigned char *p)
+{
+    uint32_t v;
+
+    memcpy(&v, p, sizeof v);
+    return v;
+}
 const unsigned char *made_bytes(const struct checkpoint *c, const struct ckpt_tensor *t);
 /* Element i, of the float types, E4M3, E8M0 and whole numbers. */
 float made_number(const struct checkpoint *c, const struct ckpt_tensor *t, int64_t i);

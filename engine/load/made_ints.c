@@ -22,21 +22,13 @@ static const int awq_nibble[8] = {0, 4, 1, 5, 2, 6, 3, 7};
 
 /* ---- codes ----------------------------------------------------------------------------------- */
 
-static uint32_t word_at(const unsigned char *p)
-{
-    uint32_t v;
-
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-
 void made_run(const unsigned char *p, size_t step, int bits, int64_t count, float *out)
 {
     uint32_t mask = (1u << bits) - 1;
     int64_t per = 32 / bits, k = 0;
 
     for (; 32 % bits == 0 && k + per <= count; k += per, p += step) {
-        uint32_t v = word_at(p);
+        uint32_t v = made_word(p);
 
         for (int i = 0; i < per; i++, v >>= bits)
             out[k + i] = (float)(int)(v & mask);
@@ -45,10 +37,10 @@ void made_run(const unsigned char *p, size_t step, int bits, int64_t count, floa
     for (; k < count; k++) {
         const unsigned char *at = p + (size_t)(k * bits / 32) * step;
         int shift = (int)(k * bits % 32);
-        uint32_t v = word_at(at) >> shift;
+        uint32_t v = made_word(at) >> shift;
 
         if (shift + bits > 32)
-            v |= word_at(at + step) << (32 - shift);
+            v |= made_word(at + step) << (32 - shift);
         out[k] = (float)(int)(v & mask);
     }
 }
@@ -66,10 +58,10 @@ static void unpack_column(const unsigned char *p, size_t step, const struct pack
     size_t next = w->by_rows ? (size_t)w->t->shape[1] * 4 : 4;
 
     for (int64_t k = 0; k < count; k++, p += step) {
-        uint32_t v = (word_at(p) + word_more) >> shift;
+        uint32_t v = (made_word(p) + word_more) >> shift;
 
         if (shift + w->bits > 32)
-            v |= word_at(p + next) << (32 - shift);
+            v |= made_word(p + next) << (32 - shift);
         out[k] = (float)(int)((v + code_more) & mask);
     }
 }

@@ -49,14 +49,6 @@ bool made_is_straight(const struct made *m, enum dtype t)
 
 /* ---- codes ----------------------------------------------------------------------------------- */
 
-static uint32_t word_at(const unsigned char *p)
-{
-    uint32_t v;
-
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-
 /* Each nibble in a byte. */
 static void spread(const uint8_t *restrict nibbles, uint8_t *restrict out)
 {
@@ -73,7 +65,7 @@ static void take_any(const unsigned char *p, size_t step, int bits, uint8_t *out
 
     for (int i = 0, left = 0; i < BLOCK; i++, left -= bits, have >>= bits) {
         if (left < bits) {
-            have |= (uint64_t)word_at(p) << left;
+            have |= (uint64_t)made_word(p) << left;
             left += 32;
             p += step;
         }
@@ -88,7 +80,7 @@ static void take_run(const struct strip *s, uint8_t code[WIDE][BLOCK])
 
     for (int i = 0; i < 4 && s->w->bits == 4; i++) {
         for (int n = 0; n < s->count; n++)
-            word[n][i] = word_at(p + (size_t)i * s->step + (size_t)n * s->next);
+            word[n][i] = made_word(p + (size_t)i * s->step + (size_t)n * s->next);
     }
     for (int n = 0; n < s->count && s->w->bits == 4; n++)
         spread((const uint8_t *)word[n], code[n]);

@@ -722,10 +722,14 @@ cudaError_t linear_row_scale(const cuda_queue *q, const linear_op *a, int64_t fi
 /* r.m rows of x from r.first on as r.kind, to where r says; `normed` [m, K]: room, where x is
  * normed first. */
 enum status linear_round_x(cuda_queue *q, const linear_op *a, quant_rows r, float *normed);
+static inline int64_t linear_up(int64_t n, int64_t to)
+{
+    return (n + to - 1) / to * to;
+}
 /* Up to where arrays in the scratch begin. */
 static inline size_t linear_align(size_t n)
 {
-    return (n + 255) / 256 * 256;
+    return linear_up(n, 256);
 }
 /* What the weight's companion multiplies the sums by. */
 float linear_factor(const struct tensor *w);

@@ -56,28 +56,6 @@ __global__ void __launch_bounds__(FP8_THREADS) fp8_weights(fp8_args a)
     a.scale[tile * 16 + g + 8] = d.y;
 }
 
-struct fp8_end {
-    const float *sums, *row, *col; /* [m, sums_stride]; scales of x, of W */
-    const float *bias, *add;       /* or NULL */
-    float *y;
-    int64_t n, sums_stride, stride, add_stride;
-    float factor;
-};
-
-/* Grid: rows, columns. */
-__global__ void __launch_bounds__(FP8_THREADS) fp8_finish(fp8_end a)
-{
-    const int64_t row = blockIdx.x;
-    const int64_t col = static_cast<int64_t>(blockIdx.y) * FP8_THREADS + threadIdx.x;
-    gpu_let_next();
-    gpu_wait_earlier();
-    if (col >= a.n)
-        return;
-    float v = a.sums[row * a.sums_stride + col] * a.row[row] * a.col[col] * a.factor;
-    v = a.bias ? v + a.bias[col] : v;
-    a.y[row * a.stride + col] = a.add ? v + a.add[row * a.add_stride + col] : v;
-}
-
 /* --- host */
 
 struct fp8_plan {
@@ -88,17 +66,12 @@ struct fp8_plan {
     bool direct;                              /* the library may write y, scaled by rows */
 };
 
-static int64_t fp8_up(int64_t n, int64_t to)
-{
-    return (n + to - 1) / to * to;
-}
-
 /* False: the scratch holds too little of so wide a matrix. */
 static bool fp8_make_plan(const cuda_queue *q, const linear_op *a, fp8_plan *p)
 {
     const struct lt_limits *l = q->limits;
     const int64_t m = a->x.shape[0], k = a->x.shape[1];
-    const int64_t tiles = fp8_up(a->w.shape[0], PANEL_ROWS) / PANEL_ROWS;
+    const int64_t tiles = linear_up(a->w.shape[0], PANEL_ROWS) / PANEL_ROWS;
     p->width = cuda_panel_chunks(k) * PANEL_COLS;
     const int64_t fit = static_cast<int64_t>(l->tile) / (p->width * PANEL_ROWS);
     if (fit == 0)
@@ -106,18 +79,18 @@ static bool fp8_make_plan(const cuda_queue *q, const linear_op *a, fp8_plan *p)
     const int64_t passes = (tiles + fit - 1) / fit;
     p->tiles = (tiles + passes - 1) / passes;
     const int64_t cols = p->tiles * PANEL_ROWS, number = sizeof(float);
-    const int64_t fixed = l->workspace + l->tile + fp8_up(cols * number, 256) + 1024;
+    const int64_t fixed = l->workspace + l->tile + linear_up(cols * number, 256) + 1024;
     const int64_t row = p->width + (a->norm ? k : 0) * number + (cols + 1) * number;
     const int64_t left = static_cast<int64_t>(q->scratch_bytes) - fixed;
     const int64_t most = left < 0 ? 0 : left / row / 64 * 64;
-    p->rows = fp8_up(m, 64) <= most ? m : most;
+    p->rows = linear_up(m, 64) <= most ? m : most;
     if (p->rows == 0)
         return false;
-    const int64_t padded = fp8_up(p->rows, 64);
+    const int64_t padded = linear_up(p->rows, 64);
     p->workspace = static_cast<char *>(q->scratch);
     p->w = reinterpret_cast<uint8_t *>(p->workspace + l->workspace);
     p->w_scale = reinterpret_cast<float *>(p->w + l->tile);
-    p->x = reinterpret_cast<uint8_t *>(p->w_scale) + fp8_up(cols * number, 256);
+    p->x = reinterpret_cast<uint8_t *>(p->w_scale) + linear_up(cols * number, 256);
     p->x_scale = reinterpret_cast<float *>(p->x + padded * p->width);
     p->sums = p->x_scale + padded;
     p->normed = a->norm ? p->sums + padded * cols : nullptr;
@@ -140,7 +113,7 @@ static enum status fp8_inputs(cuda_queue *q, const linear_op *a, const fp8_plan 
     r.scale = p->x_scale;
     r.first = static_cast<int>(first);
     r.m = m;
-    r.pad = static_cast<int>(fp8_up(p->rows, FP8_PAD) - m);
+    r.pad = static_cast<int>(linear_up(p->rows, FP8_PAD) - m);
     return linear_round_x(q, a, r, p->normed);
 }
 
@@ -164,9 +137,9 @@ static enum status fp8_direct(cuda_queue *q, const linear_op *a, const fp8_plan 
 static enum status fp8_part(cuda_queue *q, const linear_op *a, const fp8_plan *p, int64_t first,
                             int m, int64_t at)
 {
-    const int64_t left = a->w.shape[0] - at, number = sizeof(float);
+    const int64_t left = a->w.shape[0] - at;
     const int64_t n = left < p->tiles * PANEL_ROWS ? left : p->tiles * PANEL_ROWS;
-    const int tiles = static_cast<int>(fp8_up(n, PANEL_ROWS) / PANEL_ROWS);
+    const int tiles = static_cast<int>(linear_up(n, PANEL_ROWS) / PANEL_ROWS);
     const int chunks = static_cast<int>(p->width / PANEL_COLS);
     const fp8_args w = {static_cast<const uint8_t *>(a->w.data), p->w, p->w_scale, chunks,
                         static_cast<int>(at / PANEL_ROWS),       tiles};
@@ -178,7 +151,7 @@ static enum status fp8_part(cuda_queue *q, const linear_op *a, const fp8_plan *p
     lt_product o = {};
     o.type = CUDA_R_8F_E4M3;
     /* The same size each time: the library refuses all or none, and then nothing is in y yet. */
-    o.m = fp8_up(p->rows, FP8_PAD);
+    o.m = linear_up(p->rows, FP8_PAD);
     o.n = p->tiles * PANEL_ROWS;
     o.k = o.w_stride = o.x_stride = p->width;
     o.w = p->w;
@@ -192,21 +165,7 @@ static enum status fp8_part(cuda_queue *q, const linear_op *a, const fp8_plan *p
             return s;
     }
     TRY(lt_multiply(q->lt, &o, p->workspace, q->limits->workspace, q->stream));
-    fp8_end e = {};
-    e.sums = p->sums;
-    e.row = p->x_scale;
-    e.col = p->w_scale;
-    e.bias = a->bias.data ? static_cast<const float *>(a->bias.data) + at : nullptr;
-    e.add = a->add.data ? static_cast<const float *>(tensor_row(&a->add, first)) + at : nullptr;
-    e.y = static_cast<float *>(tensor_row(&a->y, first)) + at;
-    e.n = n;
-    e.sums_stride = o.n;
-    e.stride = a->y.stride[0] / number;
-    e.add_stride = a->add.stride[0] / number;
-    e.factor = linear_factor(&a->w);
-    const dim3 grid(m, (n + FP8_THREADS - 1) / FP8_THREADS);
-    return cuda_check(gpu_launch_early({q->stream, q->early}, fp8_finish, grid, FP8_THREADS, 0, e),
-                      "linear");
+    return linear_lt_finish(q, a, {p->sums, o.n, p->x_scale, p->w_scale, first, m, at, n});
 }
 
 enum status linear_by_fp8(cuda_queue *q, const linear_op *a)

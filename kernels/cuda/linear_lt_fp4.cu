@@ -113,34 +113,29 @@ struct fp4_plan {
     float *row, *by, *sums, *normed; /* by: of rows of MXFP4, or NULL; normed: NULL without norm */
 };
 
-static int64_t fp4_up(int64_t n, int64_t to)
-{
-    return (n + to - 1) / to * to;
-}
-
 /* False: the scratch holds too little of so wide a matrix. */
 static bool fp4_make_plan(const cuda_queue *q, const linear_op *a, fp4_plan *p)
 {
     const struct lt_limits *l = q->limits;
     const int64_t m = a->x.shape[0], n = a->w.shape[0], k = a->x.shape[1], number = sizeof(float);
-    p->width = fp4_up(k, 128);
+    p->width = linear_up(k, 128);
     p->blocks = p->width / 16;
     const int64_t line = p->width / 2 + p->blocks; /* bytes of a row */
     const int64_t fit = static_cast<int64_t>(l->tile) / line / FP4_TILE_ROWS * FP4_TILE_ROWS;
     if (fit == 0)
         return false;
     const int64_t passes = (n + fit - 1) / fit;
-    p->cols = fp4_up((n + passes - 1) / passes, FP4_TILE_ROWS);
+    p->cols = linear_up((n + passes - 1) / passes, FP4_TILE_ROWS);
     const int64_t by = a->w.dtype == DT_MXFP4 ? p->cols : 0;
     const int64_t fixed = l->workspace + l->tile + by * number + 1024;
     const int64_t row = line + (a->norm ? k : 0) * number + (p->cols + 1) * number;
     const int64_t left = static_cast<int64_t>(q->scratch_bytes) - fixed;
     const int64_t most = left < 0 ? 0 : left / row / FP4_TILE_ROWS * FP4_TILE_ROWS;
-    p->rows = fp4_up(m, FP4_TILE_ROWS) <= most ? m : most;
+    p->rows = linear_up(m, FP4_TILE_ROWS) <= most ? m : most;
     if (p->rows == 0)
         return false;
-    const int64_t room = fp4_up(p->rows, FP4_TILE_ROWS);
-    p->padded = fp4_up(p->rows, 32);
+    const int64_t room = linear_up(p->rows, FP4_TILE_ROWS);
+    p->padded = linear_up(p->rows, 32);
     p->workspace = static_cast<char *>(q->scratch);
     p->w = reinterpret_cast<uint8_t *>(p->workspace + l->workspace);
     p->w_scale = p->w + p->cols * p->width / 2;
@@ -183,7 +178,7 @@ static enum status fp4_inputs(cuda_queue *q, const linear_op *a, const fp4_plan 
     r.scale = p->row;
     r.first = static_cast<int>(first);
     r.m = m;
-    r.pad = static_cast<int>(fp4_up(p->rows, FP4_TILE_ROWS) - m);
+    r.pad = static_cast<int>(linear_up(p->rows, FP4_TILE_ROWS) - m);
     return linear_round_x(q, a, r, p->normed);
 }
 

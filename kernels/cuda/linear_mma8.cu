@@ -112,9 +112,7 @@ struct mma8_ints : linear_ints<BITS, SIGN, SCALES> {
     GPU_FN void x_load(const linear_args &a, uint8_t *to, int chunk, int m_tile, int pieces,
                        int threads)
     {
-        const uint8_t *from = a.x + (static_cast<int64_t>(chunk) * a.m_tiles + m_tile) * F::X;
-        for (int i = threadIdx.x; i < pieces * (F::X / 16); i += threads)
-            gpu_cp_async16(to + i * 16, from + i * 16);
+        wide_pieces<F::X>(a, to, chunk, m_tile, pieces, threads);
     }
 
     GPU_FN void multiply(const uint8_t *tiles, const uint8_t *x, float (&acc)[WIDE_R][WIDE_NT][4])

@@ -30,9 +30,7 @@ template <panel_scales SCALES> struct w4a4 : linear_ints<4, false, SCALES> {
     GPU_FN void x_load(const linear_args &a, uint8_t *to, int chunk, int m_tile, int pieces,
                        int threads)
     {
-        const uint8_t *from = a.x + (static_cast<int64_t>(chunk) * a.m_tiles + m_tile) * X;
-        for (int i = threadIdx.x; i < pieces * (X / 16); i += threads)
-            gpu_cp_async16(to + i * 16, from + i * 16);
+        wide_pieces<X>(a, to, chunk, m_tile, pieces, threads);
     }
 
     /* The fragment of a tile, and the scales of row g in lanes 4 g, of g + 8 in the next. */

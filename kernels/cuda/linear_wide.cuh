@@ -15,6 +15,16 @@
 enum { WIDE_NT = 8, WIDE_R = 2, WIDE_STAGES = 2 };
 enum { WIDE_TILES = LINEAR_WARPS * WIDE_R }; /* of W in a block */
 
+/* An x_load of pieces of X bytes that lie as linear_x.cuh has them, [chunks, m_tiles]. */
+template <int X>
+GPU_FN void wide_pieces(const linear_args &a, uint8_t *to, int chunk, int m_tile, int pieces,
+                        int threads)
+{
+    const uint8_t *from = a.x + (static_cast<int64_t>(chunk) * a.m_tiles + m_tile) * X;
+    for (int i = threadIdx.x; i < pieces * (X / 16); i += threads)
+        gpu_cp_async16(to + i * 16, from + i * 16);
+}
+
 /* The copies of one stage, by all warps. */
 template <class G, int WM>
 GPU_FN void wide_load(const linear_args &a, uint8_t *stage, int chunk, int n_tile, int m_tile)

@@ -39,13 +39,6 @@ static bool is_half(enum dtype w)
     return gpu_skinny_of(w) == GPU_SKINNY_16 || gpu_is_floats(w);
 }
 
-static enum gpu_kernel kernel_of(enum dtype w, enum gpu_path path)
-{
-    if (path == GPU_PATH_W8A8 || path == GPU_PATH_W4A4)
-        return path == GPU_PATH_W8A8 ? GPU_W8A8 : GPU_W4A4;
-    return path == GPU_PATH_MMA8 ? gpu_mma8_of(w) : gpu_skinny_of(w);
-}
-
 static double mma_rate(const struct gpu_config *c, enum dtype w, enum gpu_path path)
 {
     if (gpu_path_x(path) != X_EXACT) /* by mma.sync, as the others */
@@ -73,7 +66,7 @@ static double cost_tiled(const struct gpu_config *c, const struct gpu_shape *s,
                          const struct gpu_params *p)
 {
     bool mma8 = p->path != GPU_PATH_SKINNY;
-    const struct gpu_eff *e = &c->eff[kernel_of(s->w, p->path)];
+    const struct gpu_eff *e = &c->eff[gpu_kernel_of(s->w, p->path)];
     /* One block adds its splits up itself. */
     bool fold = p->splits > 1 && (mma8 || s->m > GPU_LARGE_M);
     int64_t passes = up(up(s->m, 8), p->nt), lines = up(up(s->n, 16), GPU_WARPS * p->r);

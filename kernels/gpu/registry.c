@@ -119,6 +119,19 @@ enum gpu_kernel gpu_mma8_of(enum dtype w)
     return gpu_is_floats(w) ? N_GPU_KERNEL : gpu_mma8_kernel(gpu_skinny_of(w));
 }
 
+enum gpu_kernel gpu_kernel_of(enum dtype w, enum gpu_path path)
+{
+    static const enum gpu_kernel of[N_GPU_PATH] = {
+        [GPU_PATH_LT] = GPU_LT_BF16, [GPU_PATH_DEQUANT_LT] = GPU_DEQUANT,
+        [GPU_PATH_W8A8] = GPU_W8A8,  [GPU_PATH_LT_FP8] = GPU_LT_FP8,
+        [GPU_PATH_W4A4] = GPU_W4A4,  [GPU_PATH_LT_FP4] = GPU_LT_FP4,
+    };
+
+    if (path == GPU_PATH_MMA8)
+        return gpu_mma8_of(w);
+    return path == GPU_PATH_SKINNY || path == GPU_PATH_PLAIN ? gpu_skinny_of(w) : of[path];
+}
+
 int gpu_tile_bytes(enum dtype w)
 {
     for (int i = 0; i < N_FORMATS; i++)

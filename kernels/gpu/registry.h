@@ -35,6 +35,8 @@ enum gpu_kernel gpu_skinny_of(enum dtype w);
 /* That for many rows in int8, of weights with this skinny kernel; N_GPU_KERNEL: there is none. */
 enum gpu_kernel gpu_mma8_kernel(enum gpu_kernel skinny);
 enum gpu_kernel gpu_mma8_of(enum dtype w);
+/* The kernel whose efficiencies a launch by this path is about. */
+enum gpu_kernel gpu_kernel_of(enum dtype w, enum gpu_path path);
 int gpu_tile_bytes(enum dtype w);
 int gpu_piece_bytes(enum dtype w);
 bool gpu_is_floats(enum dtype w); /* its codes stand for floats and are multiplied as f16 */

@@ -18,24 +18,6 @@ struct view { /* the points of one kernel */
     int n;
 };
 
-/* The kernel whose efficiencies a launch is about. */
-static enum gpu_kernel kernel_of(const struct tune_point *p)
-{
-    if (p->params.path == GPU_PATH_LT)
-        return GPU_LT_BF16;
-    if (p->params.path == GPU_PATH_LT_FP8)
-        return GPU_LT_FP8;
-    if (p->params.path == GPU_PATH_W8A8)
-        return GPU_W8A8;
-    if (p->params.path == GPU_PATH_LT_FP4)
-        return GPU_LT_FP4;
-    if (p->params.path == GPU_PATH_W4A4)
-        return GPU_W4A4;
-    if (p->params.path == GPU_PATH_MMA8)
-        return gpu_mma8_of(p->shape.w);
-    return p->params.path == GPU_PATH_DEQUANT_LT ? GPU_DEQUANT : gpu_skinny_of(p->shape.w);
-}
-
 static double loss(const struct gpu_config *c, const struct view *v)
 {
     double sum = 0;
@@ -99,7 +81,8 @@ static int select_points(const struct tune_point *p, int n, enum gpu_kernel k, i
 {
     out->n = 0;
     for (int i = 0; i < n; i++)
-        if (kernel_of(&p[i]) == k && p[i].shape.m != but && p[i].us > 0)
+        if (gpu_kernel_of(p[i].shape.w, p[i].params.path) == k && p[i].shape.m != but &&
+            p[i].us > 0)
             out->p[out->n++] = &p[i];
     return out->n;
 }

@@ -308,6 +308,44 @@ static void test_leaves_good_alone(void **state)
     assert_true(r.gain > 0.99 && r.gain < 1.05);
 }
 
+struct shown {
+    int n;
+    struct tune_progress at[N_WEIGHTS + 2];
+};
+
+static void keep_shown(void *ctx, const struct tune_progress *p)
+{
+    struct shown *s = ctx;
+    assert_in_range(s->n, 0, N_WEIGHTS + 1);
+    s->at[s->n++] = *p;
+}
+
+/* Each weight is announced, and from the second on how long the rest will take: within half of the
+ * whole run while its largest weight is ahead, then within a tenth. */
+static void test_progress(void **state)
+{
+    enum { LARGEST = 6 }; /* weights, with the largest */
+    struct gpu_config c = open_sim(false);
+    struct shown shown = {0};
+    struct tune_options o = all;
+    struct tune_result r;
+    (void)state;
+    o.progress = keep_shown;
+    o.ctx = &shown;
+    assert_int_equal(tune_run(&device, &o, &arena, &c, &timings, &r), OK);
+    assert_in_range(shown.n, N_WEIGHTS, N_WEIGHTS + 1);
+    for (int i = 0; i < N_WEIGHTS; i++) {
+        const struct tune_progress *p = &shown.at[i];
+        assert_int_equal(p->done, i);
+        assert_int_equal(p->total, N_WEIGHTS);
+        assert_ptr_equal(p->weight, &weights[i]);
+        if (i == 0)
+            assert_true(p->left < 0);
+        else if (fabs(p->elapsed + p->left - sim.clock) > sim.clock * (i < LARGEST ? 0.5 : 0.1))
+            fail_msg("weight %d: %g + %g s, it were %g", i, p->elapsed, p->left, sim.clock);
+    }
+}
+
 /* A budget ends a run between two weights; the next one goes on, and measures nothing twice. */
 static void test_resume(void **state)
 {
@@ -589,6 +627,7 @@ int main(void)
         cmocka_unit_test(test_never_slower),
         cmocka_unit_test(test_wrong_is_not_timed),
         cmocka_unit_test(test_leaves_good_alone),
+        cmocka_unit_test(test_progress),
         cmocka_unit_test(test_resume),
         cmocka_unit_test(test_resume_from_any_byte),
         cmocka_unit_test(test_fit),

@@ -648,7 +648,7 @@ static void what_rounds_is_checked(void **state)
     static const struct rounding liars[] = {
         {"w8a8",        89,  DT_F8_E4M3, false, true,  "kernel w8a8 of f8_e4m3",   "dequant_lt"},
         {"fp8_weights", 90,  DT_F8_E4M3, true,  true,  "kernel lt_fp8 of f8_e4m3", "dequant_lt"},
-        {"fp8_finish",  89,  DT_F8_E4M3, true,  true,  "kernel lt_fp8 of f8_e4m3", "w8a8"},
+        {"lt_finish",   89,  DT_F8_E4M3, true,  true,  "kernel lt_fp8 of f8_e4m3", "w8a8"},
         {"w4a4",        120, DT_NVFP4,   false, true,  "kernel w4a4 of nvfp4",     "lt_fp4"},
         {"w4a4",        120, DT_MXFP4,   false, true,  "kernel w4a4 of mxfp4",     "lt_fp4"},
         {"fp4_weights", 100, DT_NVFP4,   false, true,  "kernel lt_fp4 of nvfp4",   "dequant_lt"},

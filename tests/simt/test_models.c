@@ -292,6 +292,24 @@ static void test_against_cpu(void **state)
     }
 }
 
+/* The line of a class of weights at start: its kernel, the source of that choice, the share of the
+ * roofline, and the same of many rows. */
+static void reports(const char *kernels, const char *format)
+{
+    char kernel[64], source[64], many[64];
+    int n, matrices, share, same, much;
+    float mib;
+    const char *line = strstr(kernels, format);
+    assert_non_null(line);
+    n = sscanf(
+        line + strlen(format),
+        " %d matrices %f MiB %63[^,], %63[^,], %d %% of the roofline expected; of 2048 rows: "
+        "%63s (%d), %d %%",
+        &matrices, &mib, kernel, source, &share, many, &same, &much);
+    if (n != 8 || matrices < same || share <= 0 || share > 100 || much <= 0 || much > 100)
+        fail_msg("%s: %d of 8: %s", format, n, kernels);
+}
+
 /* One row: a layer is six launches. Beside them: the table, two gathers, a norm, the head. */
 static void test_launches(void **state)
 {
@@ -307,6 +325,7 @@ static void test_launches(void **state)
         const int32_t token[] = {5, 6};
         struct setup u = {.name = formats[i]};
         open_model(&u, &o, &backend_cuda);
+        reports(model_info(u.s.m)->kernels, formats[i]);
         u.got = xmalloc(sizeof(float) * (size_t)u.n_vocab);
         for (int pos = 0; pos < 2; pos++) {
             struct step_seq one = {.pos = pos, .n = 1, .token = token + pos, .want = 1};
