@@ -735,6 +735,7 @@ static void a_wrong_cublaslt_is_replaced(void **state)
     assert_int_equal(p.state, ENGINE_READY);
     assert_true(simt_cublaslt.products > before);
     assert_non_null(strstr(logged, "linear of our own takes its place"));
+    assert_non_null(strstr(logged, "GPU configuration: like-rtx4060ti (derived from rtx4060ti), "));
     simt_cublaslt.lies = false;
 }
 

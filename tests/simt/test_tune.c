@@ -2,6 +2,7 @@
  * are found, and `inferd tune` writes what can be loaded. Its speeds mean nothing. */
 #include "kernels/gpu/tune_backend.h"
 
+#include <fcntl.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
@@ -372,6 +373,28 @@ static const char *const fresh[] = {"--output", path, NULL},
                          *const verify[] = {"--verify", NULL},
                          *const to_cache[] = {"--resume", NULL};
 
+/* The same, and what it says. */
+static char *told(const char *budget, const char *const *more)
+{
+    static const char to[] = "build/test_tune.said";
+    char *text;
+    size_t n;
+    fflush(NULL);
+    int was[2] = {dup(1), dup(2)}, file = open(to, O_CREAT | O_TRUNC | O_WRONLY | O_APPEND, 0666);
+    assert_true(file >= 0 && dup2(file, 1) == 1 && dup2(file, 2) == 2);
+    int code = tune(budget, more);
+    fflush(NULL);
+    dup2(was[0], 1);
+    dup2(was[1], 2);
+    close(was[0]);
+    close(was[1]);
+    close(file);
+    assert_int_equal(code, 0);
+    assert_int_equal(file_read(to, 1 << 20, &text, &n), OK);
+    remove(to);
+    return text;
+}
+
 /* Weights that are done, by the timings on the disk. */
 static int done_lines(void)
 {
@@ -408,7 +431,11 @@ static void test_killed(void **state)
     assert_int_equal(access(path, F_OK), -1); /* a configuration is written whole or not at all */
     assert_int_equal(file_read(log_path, 1 << 24, &first, &n_first), OK);
     int done = done_lines();
-    assert_int_equal(tune("0.01", resume), 0);
+    char *said = told("0.01", resume);
+    assert_non_null(strstr(said, "1 of 5: q4_0 [269, 32], "));
+    assert_non_null(strstr(said, " s left, speed x "));
+    assert_non_null(strstr(said, "speed after / before: "));
+    xfree(said);
     assert_int_equal(file_read(log_path, 1 << 24, &second, &n_second), OK);
     assert_true(n_second > n_first && memcmp(first, second, n_first) == 0);
     assert_int_equal(done_lines(), done + 1);
