@@ -1,5 +1,6 @@
 /* test_hf.c - Hugging Face directories against the logits that Transformers computes in float32
- * from the same files (tests/tools/make_hf.py); how a directory may be named; what is refused. */
+ * from the same files (tests/tools/make_hf.py), and each packing's weights against what it stands
+ * for; how a directory may be named. test_hf_files.c has the files beside the weights. */
 #include "tests/support/test.h"
 
 #include <math.h>
@@ -9,6 +10,7 @@
 
 #include "engine/load/checkpoint.h"
 #include "kernels/base/mem.h"
+#include "tests/support/file.h"
 #include "tests/support/fixture.h"
 #include "tests/support/refuse.h"
 #include "tests/support/step.h"
@@ -342,121 +344,6 @@ static void test_auto_round_spellings(void **state)
     }
 }
 
-/* Tokenizer, template and the tokens that end a turn, as Transformers has them. */
-static void test_text(void **state)
-{
-    static const char *const said[2][2] = {{"user", "ab 12?"}, {"assistant", "ba"}};
-    const struct json *vars;
-    struct token_list t;
-    struct fixture f;
-    struct arena a;
-    struct buf text = {0}, json = {0};
-    struct model *m;
-    size_t n;
-
-    (void)state;
-    fixture_load(&f, FOLDER "llama/logits.bin");
-    assert_int_equal(model_open(FOLDER "llama", NULL, &m), OK);
-    assert_string_equal(model_info(m)->id, "llama");
-    assert_string_equal(model_info(m)->eos, "</s>");
-    assert_int_equal(model_info(m)->n_vocab, 64); /* 50 tokens: the others stand for nothing */
-    buf_puts(&json, "{\"add_generation_prompt\":true,\"messages\":[");
-    for (int i = 0; i < 2; i++)
-        buf_printf(&json, "%s{\"role\":\"%s\",\"content\":\"%s\"}", i ? "," : "", said[i][0],
-                   said[i][1]);
-    buf_puts(&json, "]}");
-    arena_init(&a, 0);
-    assert_int_equal(json_parse(&a, json.data, json.len, &vars), OK);
-    assert_int_equal(model_render(m, vars, &text), OK);
-    n = fixture_count(fixture_get(&f, "text", "u1"));
-    assert_int_equal(text.len, n);
-    assert_memory_equal(text.data, fixture_get(&f, "text", "u1")->data, n);
-    assert_int_equal(
-        model_tokenize(m, &a, (struct bytes){text.data, text.len}, true, AROUND_NOTHING, &t), OK);
-    n = fixture_count(fixture_get(&f, "ids", "i4"));
-    assert_int_equal(t.n, n);
-    assert_memory_equal(t.id, fixture_i32(&f, "ids"), n * sizeof *t.id);
-    assert_true(tokenizer_is_end(m->tok, 2) && !tokenizer_is_end(m->tok, 1));
-    assert_true(tokenizer_is_end(m->tok, tokenizer_find(m->tok, "<end>")));
-    assert_int_equal(model_piece(m, 60).n, 0);
-    arena_clear(&a);
-    buf_clear(&text);
-    buf_clear(&json);
-    fixture_clear(&f);
-    model_close(m);
-}
-
-static void copy(const char *from, const char *to, const char *in_place_of, const char *this)
-{
-    size_t n;
-    char *data, *at = NULL;
-    FILE *f = fopen(to, "wb");
-
-    assert_non_null(f);
-    assert_int_equal(file_read(from, 1 << 20, &data, &n), OK);
-    if (in_place_of)
-        assert_non_null(at = strstr(data, in_place_of));
-    fwrite(data, 1, at ? (size_t)(at - data) : n, f);
-    if (at)
-        fprintf(f, "%s%s", this, at + strlen(in_place_of));
-    fclose(f);
-    xfree(data);
-}
-
-static void renders(const char *vars, const char *want)
-{
-    struct buf text = {0};
-    const struct json *v;
-    struct model *m;
-    struct arena a;
-
-    arena_init(&a, 0);
-    assert_int_equal(json_parse(&a, vars, strlen(vars), &v), OK);
-    assert_int_equal(model_open_text("build/hf-named", &m), OK);
-    assert_int_equal(model_render(m, v, &text), OK);
-    buf_putc(&text, 0);
-    assert_string_equal(text.data, want);
-    model_close_text(m);
-    buf_clear(&text);
-    arena_clear(&a);
-}
-
-static void write_text(const char *path, const char *text)
-{
-    FILE *f = fopen(path, "w");
-
-    assert_non_null(f);
-    fputs(text, f);
-    fclose(f);
-}
-
-/* Some directories have a template of its own for conversations with tools (Command R, Hermes); as
- * Transformers picks it: when there are tools, were it none. And so says the GGUF file. */
-static void test_named_templates(void **state)
-{
-    (void)state;
-    mkdir("build/hf-named", 0777);
-    mkdir("build/hf-named/additional_chat_templates", 0777);
-    unlink("build/hf-named/chat_template.jinja");
-    unlink("build/hf-named/additional_chat_templates/tool_use.jinja");
-    copy(FOLDER "mistral/model.safetensors", "build/hf-named/model.safetensors", NULL, NULL);
-    copy(FOLDER "mistral/config.json", "build/hf-named/config.json", NULL, NULL);
-    copy(FOLDER "llama/tokenizer.json", "build/hf-named/tokenizer.json", NULL, NULL);
-    write_text("build/hf-named/tokenizer_config.json",
-               "{\"chat_template\":[{\"name\":\"rag\",\"template\":\"r\"},"
-               "{\"name\":\"tool_use\",\"template\":\"t{{ tools | length }}\"},"
-               "{\"name\":\"default\",\"template\":\"d\"}]}");
-    renders("{}", "d");
-    renders("{\"tools\":null}", "d");
-    renders("{\"tools\":[]}", "t0");
-    renders("{\"tools\":[1,2]}", "t2");
-    write_text("build/hf-named/chat_template.jinja", "D");
-    renders("{\"tools\":[1]}", "D"); /* files come before the list */
-    write_text("build/hf-named/additional_chat_templates/tool_use.jinja", "T{{ tools | length }}");
-    renders("{\"tools\":[1]}", "T1");
-    renders("{}", "D");
-}
-
 /* The same through any of its files. */
 static void test_named(void **state)
 {
@@ -485,10 +372,11 @@ static void test_odd_directories(void **state)
     for (int i = 0; i < 3; i++) {
         snprintf(from, sizeof from, FOLDER "llama/%s", shard[i]);
         snprintf(to, sizeof to, "%s%s", d, shard[i]);
-        copy(from, to, NULL, NULL);
+        file_copy(from, to, NULL, NULL);
     }
-    copy(FOLDER "llama/config.json", "build/hf-odd/config.json", "{",
-         "{\"a\": NaN, \"b\": [0.0, -Infinity], \"c\": \"\\\"NaN\\\"\", \"d\": {\"e\": Infinity},");
+    file_copy(
+        FOLDER "llama/config.json", "build/hf-odd/config.json", "{",
+        "{\"a\": NaN, \"b\": [0.0, -Infinity], \"c\": \"\\\"NaN\\\"\", \"d\": {\"e\": Infinity},");
     run(d, "llama", 1e-4f);
     run("build/hf-odd/model-00002-of-00003.safetensors", "llama", 1e-4f);
     assert_int_equal(checkpoint_open(d, &c), OK);
@@ -501,212 +389,24 @@ static void test_odd_directories(void **state)
     assert_non_null(strstr(fail_text(), "model-00003-of-00003.safetensors"));
 
     mkdir("build/hf-dynamic", 0777);
-    copy(FOLDER "qwen2/model.safetensors", "build/hf-dynamic/model.safetensors", NULL, NULL);
-    copy(FOLDER "qwen2/config.json", "build/hf-dynamic/config.json", "\"rope_type\": \"default\"",
-         "\"rope_type\": \"dynamic\", \"factor\": 4.0");
+    file_copy(FOLDER "qwen2/model.safetensors", "build/hf-dynamic/model.safetensors", NULL, NULL);
+    file_copy(FOLDER "qwen2/config.json", "build/hf-dynamic/config.json",
+              "\"rope_type\": \"default\"", "\"rope_type\": \"dynamic\", \"factor\": 4.0");
     run("build/hf-dynamic", "qwen2", 2e-2f);
 
     /* An embedding model: a head that is neither there nor the table. */
-    copy(FOLDER "qwen2/config.json", "build/hf-dynamic/config.json",
-         "\"tie_word_embeddings\": true", "\"tie_word_embeddings\": false");
+    file_copy(FOLDER "qwen2/config.json", "build/hf-dynamic/config.json",
+              "\"tie_word_embeddings\": true", "\"tie_word_embeddings\": false");
     assert_int_equal(model_open("build/hf-dynamic", NULL, &m), ERR_FORMAT);
     assert_non_null(strstr(fail_text(), "tensor lm_head.weight [64, 32] is missing"));
-}
-
-/* ---- what is refused: the files of tests/fuzz/corpus/hf (tests/tools/gen_hf.py) ---------------
- */
-
-static const char *const part_names[] = {
-    "d/config.json",
-    "d/model.safetensors",
-    "d/model.safetensors.index.json",
-    "d/model-00001-of-00002.safetensors",
-    "d/model-00002-of-00002.safetensors",
-    "d/generation_config.json",
-    "d/tokenizer_config.json",
-    "d/quantize_config.json",
-    "d/hf_quant_config.json",
-    "d/chat_template.jinja",
-};
-enum { N_PARTS = sizeof part_names / sizeof part_names[0] };
-
-static int cut(const char *data, struct ckpt_lent *lent)
-{
-    const char *at = data + N_PARTS * sizeof(uint32_t);
-    int n = 0;
-
-    for (int i = 0; i < N_PARTS; i++) {
-        uint32_t length;
-
-        memcpy(&length, data + sizeof length * (size_t)i, sizeof length);
-        if (length)
-            lent[n++] = (struct ckpt_lent){part_names[i], {at, length}};
-        at += length;
-    }
-    return n;
-}
-
-/* clang-format off */
-static const struct { const char *file; enum status status; const char *says; } refused[] = {
-    {"cut_1",         ERR_FORMAT, "d/model.safetensors: the file of 1 bytes ends inside its header"},
-    {"cut_20",        ERR_FORMAT, "claims a header of"},
-    {"cut_400",       ERR_FORMAT, "claims a header of"},
-    {"header_long",   ERR_FORMAT, "claims a header of 1099511627776 bytes"},
-    {"lie_offset",    ERR_FORMAT, "model.norm.weight: data_offsets [1152921504606846976,"},
-    {"lie_backwards", ERR_FORMAT, "model.norm.weight: data_offsets [16, 0]"},
-    {"lie_hole",      ERR_FORMAT, "model.layers.0.input_layernorm.weight begins at byte 208 of the data"},
-    {"lie_overlap",   ERR_FORMAT, "model.norm.weight ends at 16"},
-    {"lie_shape",     ERR_FORMAT, "a dimension of 2147483648"},
-    {"lie_short",     ERR_FORMAT, "its shape needs 14 bytes, its data_offsets span 16"},
-    {"lie_dtype",     ERR_UNSUPPORTED, "dtype \"F7\" is not supported"},
-    {"lie_field",     ERR_FORMAT, "\"extra\" is not a field"},
-    {"lie_none",      ERR_FORMAT, "needs dtype, shape and data_offsets"},
-    {"lie_fraction",  ERR_FORMAT, "expected a whole number"},
-    {"lie_name",      ERR_FORMAT, "its name has 0 bytes"},
-    {"twice",         ERR_FORMAT, "model.layers.0.self_attn.k_proj.weight stands twice"},
-    {"split_absent",  ERR_NOT_FOUND, "d/model-00002-of-00002.safetensors: no such file"},
-    {"split_short",   ERR_FORMAT, "d/model-00002-of-00002.safetensors: tensor"},
-    {"split_wrong",   ERR_FORMAT, "where the index has it"},
-    {"split_path",    ERR_FORMAT, "\"../../etc/passwd\" is not the name of a file beside it"},
-};
-/* clang-format on */
-
-static void test_refused(void **state)
-{
-    (void)state;
-    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
-        struct ckpt_lent lent[N_PARTS];
-        struct checkpoint *c;
-        char path[128], *data;
-        size_t n;
-
-        snprintf(path, sizeof path, "tests/fuzz/corpus/hf/%s", refused[i].file);
-        assert_int_equal(file_read(path, 1 << 16, &data, &n), OK);
-        assert_int_equal(checkpoint_borrow(lent, cut(data, lent), &c), refused[i].status);
-        assert_null(c);
-        if (!strstr(fail_text(), refused[i].says))
-            fail_msg("%s: \"%s\" should have \"%s\"", refused[i].file, fail_text(),
-                     refused[i].says);
-        xfree(data);
-    }
-}
-
-/* What was done to the weights, in the files of their own that older tools left. */
-static void test_old_files(void **state)
-{
-    static const struct {
-        const char *file, *type;
-    } old[] = {
-        {"old_gptq", "f16"},     /* groups of 16 fit no block */
-        {"old_modelopt", "f16"}, /* 16 columns fit none either */
-    };
-
-    (void)state;
-    for (size_t i = 0; i < sizeof old / sizeof old[0]; i++) {
-        struct ckpt_lent lent[N_PARTS];
-        const struct ckpt_tensor *t;
-        struct checkpoint *c;
-        char path[128], *data;
-        size_t n;
-
-        snprintf(path, sizeof path, "tests/fuzz/corpus/hf/%s", old[i].file);
-        assert_int_equal(file_read(path, 1 << 16, &data, &n), OK);
-        assert_int_equal(checkpoint_borrow(lent, cut(data, lent), &c), OK);
-        t = checkpoint_tensor(c, "model.layers.0.self_attn.q_proj.weight");
-        assert_true(t && t->made && !c->refusal);
-        assert_string_equal(checkpoint_type_name(c, t), old[i].type);
-        assert_non_null(checkpoint_key(c, "quantization_config.quant_method"));
-        checkpoint_close(c);
-        xfree(data);
-    }
-}
-
-/* Directories that can be read and not run: inspect says why and lists them all the same. */
-static void inspected(const char *config, const char *says)
-{
-    static const char *const folder = "build/hf-inspect";
-    struct buf out = {0};
-    char path[128];
-    size_t n;
-    char *weights;
-    FILE *f;
-
-    mkdir(folder, 0777);
-    assert_int_equal(file_read(FOLDER "gptq4/model.safetensors", 1 << 20, &weights, &n), OK);
-    snprintf(path, sizeof path, "%s/model.safetensors", folder);
-    f = fopen(path, "wb");
-    assert_int_equal(fwrite(weights, 1, n, f), n);
-    fclose(f);
-    xfree(weights);
-    snprintf(path, sizeof path, "%s/config.json", folder);
-    f = fopen(path, "w");
-    fputs(config, f);
-    fclose(f);
-    assert_int_equal(engine_inspect(folder, &out), OK);
-    if (!strstr(out.data, says) || !strstr(out.data, "cannot run") ||
-        !strstr(out.data, "model.norm.weight"))
-        fail_msg("\"%s\" should say \"%s\"", out.data, says);
-    buf_clear(&out);
-}
-
-#define SIZES                                                                                      \
-    "\"num_hidden_layers\":1,\"hidden_size\":64,\"intermediate_size\":64,\"vocab_size\":32,"       \
-    "\"num_attention_heads\":4,\"num_key_value_heads\":2,\"max_position_embeddings\":256,"         \
-    "\"rms_norm_eps\":1e-5,"
-#define GPTQ "\"quantization_config\":{\"quant_method\":\"gptq\",\"bits\":4,\"group_size\":32"
-
-static void test_inspect(void **state)
-{
-    (void)state;
-    inspected("{\"model_type\":\"mamba\"}",
-              "model_type mamba is not supported (supported: llama mistral qwen2 qwen3");
-    inspected("{\"hidden_size\":64}", "key model_type is missing");
-    inspected("{\"model_type\":\"llama\"," SIZES GPTQ ",\"checkpoint_format\":\"marlin\"}}",
-              "GPTQ checkpoint_format \"marlin\" is not supported");
-    inspected("{\"model_type\":\"llama\"," SIZES GPTQ ",\"desc_act\":false},"
-              "\"hidden_act\":\"relu\"}",
-              "key hidden_act is \"relu\"");
-    inspected("{\"model_type\":\"qwen2\"," SIZES GPTQ "},\"sliding_window\":4,"
-              "\"use_sliding_window\":true,\"layer_types\":[\"full_attention\"],"
-              "\"rope_scaling\":{\"type\":\"longrope\"}}",
-              "rope_scaling.rope_type is \"longrope\"");
-    inspected("{\"model_type\":\"llama\"," SIZES "\"quantization_config\":{\"bits\":4}}",
-              "q_proj.weight [64, 64] is missing");
-    inspected("{\"model_type\":\"llama\"," SIZES
-              "\"quantization_config\":{\"quant_method\":\"aqlm\"}}",
-              "quant_method \"aqlm\" is not supported (supported: gptq marlin awq auto-round");
-    inspected("{\"model_type\":\"llama\"," SIZES
-              "\"quantization_config\":{\"quant_method\":\"auto-round\","
-              "\"packing_format\":\"mlx\"}}",
-              "packing_format \"mlx\" is not supported");
-    inspected("{\"model_type\":\"llama\"," SIZES GPTQ ",\"is_marlin_format\":true}}",
-              "is_marlin_format is said of weights named as in plain GPTQ");
-    inspected("{\"model_type\":\"llama\"," SIZES GPTQ
-              ",\"sparsity_config\":{\"format\":\"sparse-24-bitmask\"}}}",
-              "sparsity_config.format \"sparse-24-bitmask\" is not supported");
-    inspected("{\"model_type\":\"llama\"," SIZES
-              "\"quantization_config\":{\"quant_method\":\"compressed-tensors\","
-              "\"transform_config\":{\"config_groups\":{\"R4\":{\"type\":\"hadamard\"}}}}}",
-              "transform_config (rotated activations) is not supported");
-    inspected("{\"model_type\":\"llama\"," SIZES
-              "\"quantization_config\":{\"quant_method\":\"awq\",\"version\":\"gemv_fast\"}}",
-              "AWQ version \"gemv_fast\" of these tensors is not supported");
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_weights),
-        cmocka_unit_test(test_logits),
-        cmocka_unit_test(test_text),
-        cmocka_unit_test(test_fallback),
-        cmocka_unit_test(test_named),
-        cmocka_unit_test(test_named_templates),
-        cmocka_unit_test(test_odd_directories),
-        cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_inspect),
-        cmocka_unit_test(test_old_files),
-        cmocka_unit_test(test_auto_round_spellings),
+        cmocka_unit_test(test_weights),         cmocka_unit_test(test_logits),
+        cmocka_unit_test(test_fallback),        cmocka_unit_test(test_named),
+        cmocka_unit_test(test_odd_directories), cmocka_unit_test(test_auto_round_spellings),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
