@@ -311,7 +311,7 @@ test-emulated: deps-test
 G := build/gpu
 GPU_ARCH ?= $(or $(shell tests/tools/gpu_arch.sh),90a)
 GPU_PROGRAMS := $(notdir $(basename $(GPU_SRC)))
-GPU_TESTS := $(filter-out test_simt test_lt test_fp4 test_faults,$(notdir $(basename $(SIMT_TESTS))))
+GPU_TESTS := $(filter-out test_simt test_lt test_fp4 test_faults test_check test_fit,$(notdir $(basename $(SIMT_TESTS))))
 GPU_HELP := tests/gpu/measure.c tests/gpu/lt_peak.c
 GPU_LDFLAGS := -s -Wl,--disable-new-dtags,-rpath,'$$ORIGIN:$$ORIGIN/..'
 GPU_ALL := $(G)/inferd $(G)/measures $(G)/testing

@@ -40,6 +40,13 @@ int gpu_close(void **state)
     return 0;
 }
 
+int gpu_well(void **state)
+{
+    (void)state;
+    simt_faults(&(struct simt_faults){0});
+    return 0;
+}
+
 void *gpu_empty(size_t bytes)
 {
     void *p;
@@ -70,6 +77,13 @@ void gpu_free_all(void)
 {
     while (n_buffers > 0)
         assert_int_equal(cudaFree(buffers[--n_buffers]), cudaSuccess);
+}
+
+int64_t gpu_unused(void)
+{
+    size_t unused, total;
+    assert_int_equal(cudaMemGetInfo(&unused, &total), cudaSuccess);
+    return (int64_t)unused;
 }
 
 struct tensor gpu_tensor(struct tensor t)

@@ -15,6 +15,7 @@ extern struct gpu gpu; /* of the running test */
 
 int gpu_open(void **state); /* set-up of a program's tests */
 int gpu_close(void **state);
+int gpu_well(void **state); /* tear-down of a test that ordered faults: there are none any more */
 /* On the emulator: kernels that can are launched early, as on sm_90. gpu_open does it. */
 void gpu_early(struct queue *q);
 
@@ -22,6 +23,7 @@ void *gpu_empty(size_t bytes);                /* uninitialised: NaN in every flo
 void *gpu_up(const void *host, size_t bytes); /* a copy on the device; NULL for NULL */
 void gpu_down(void *host, const void *dev, size_t bytes);
 void gpu_free_all(void);
+int64_t gpu_unused(void); /* bytes of the device that nobody has */
 /* A view of a copy of everything the view spans, rows' gaps included. */
 struct tensor gpu_tensor(struct tensor t);
 struct ragged gpu_ragged(struct ragged r);

@@ -9,11 +9,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 #include "kernels/base/rng.h"
 #include "tests/simt/gpu.h"
 #include "tests/support/jobs.h"
+#include "tests/support/logged.h"
 #include "tests/support/step.h"
 #include "tests/support/test.h"
 
@@ -385,14 +385,6 @@ static void cancelling_gives_everything_back(void **state)
     worker_stop(w);
 }
 
-static char logged[512];
-static void keep_log(void *ctx, enum log_level level, const char *line)
-{
-    (void)ctx;
-    if (level == LOG_WARN)
-        strncat(logged, line, sizeof logged - strlen(logged) - 1);
-}
-
 /* One text by a worker of these options: what each of two runs launched. */
 enum { TEXT = 24 };
 static void replayed(struct worker_options *o, struct running *first)
@@ -434,18 +426,17 @@ static void not_replayed(struct worker_options *o, const struct running *with)
     struct job_spec s = greedy_spec(prompt[0], 9, TEXT);
     struct running r;
     simt_faults(&(struct simt_faults){.no_graphs = true});
-    logged[0] = '\0';
-    log_set_sink(keep_log, NULL, LOG_INFO);
+    log_hear(LOG_WARN);
     struct worker *w = worker_for_test(o);
     long before = simt_counts().graphs;
     run_job(w, &s, &r);
     assert_same(&r.answer[0], &with->answer[0]);
     assert_int_equal(simt_counts().graphs, before);
-    const char *line = strstr(logged, "kernel by kernel");
+    const char *line = strstr(log_heard(), "kernel by kernel");
     assert_non_null(line);
     assert_null(strstr(line + 1, "kernel by kernel"));
     worker_stop(w);
-    log_set_sink(NULL, NULL, LOG_INFO);
+    log_unhear();
     simt_faults(&(struct simt_faults){0});
     running_clear(&r);
 }

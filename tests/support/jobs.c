@@ -27,12 +27,18 @@ struct worker *worker_for_test(struct worker_options *o)
     if (!o->task)
         o->task = &task_generate;
     assert_int_equal(worker_start(o, &w), OK);
-    struct engine_progress p;
-    for (worker_progress(w, &p); p.state == ENGINE_LOADING; worker_progress(w, &p))
-        usleep(1000);
+    struct engine_progress p = wait_while(w, ENGINE_LOADING);
     if (p.state != ENGINE_READY)
         fail_msg("%s", p.message);
     return w;
+}
+
+struct engine_progress wait_while(struct worker *w, enum engine_state state)
+{
+    struct engine_progress p;
+    for (worker_progress(w, &p); p.state == state; worker_progress(w, &p))
+        usleep(200);
+    return p;
 }
 
 struct job_spec greedy_spec(const int32_t *prompt, int n, int max)

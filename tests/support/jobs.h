@@ -31,6 +31,8 @@ struct running { /* a submitted job and what came of it */
 /* A worker with random "tiny" weights, ready. Zero fields of `o` get defaults; o->limits.max_seqs
  * 0: 4. */
 struct worker *worker_for_test(struct worker_options *o);
+/* What it says of itself once it is in that state no more. */
+struct engine_progress wait_while(struct worker *w, enum engine_state state);
 /* A spec with greedy sampling, no end token, `max` tokens. Arrays are borrowed. */
 struct job_spec greedy_spec(const int32_t *prompt, int n, int max);
 
