@@ -1,8 +1,9 @@
 /* cuda.c - an NVIDIA GPU as a device: memory regions, one stream, fences, graphs.
  *
  * Everything goes to one stream, so ops and copies run in the order of the calls, and a fence is an
- * event behind them. Host memory is staged (ring.h). The runtime is linked statically and opens the
- * driver itself when it is first asked: on a machine without one, count is 0 and open says why. */
+ * event behind them. Host memory is staged (ring.h), kernels for weights are chosen (choose.c). The
+ * runtime is linked statically and opens the driver itself when it is first asked: on a machine
+ * without one, count is 0 and open says why. */
 #include "kernels/cuda/cuda.h"
 
 #include <stdio.h>
@@ -10,40 +11,20 @@
 
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
-#include "kernels/cuda/check.h"
+#include "kernels/cuda/device.h"
 #include "kernels/cuda/driver.h"
 #include "kernels/cuda/lt.h"
 #include "kernels/cuda/pack.h"
-#include "kernels/cuda/panel.h"
-#include "kernels/cuda/ring.h"
 #include "kernels/gpu/registry.h"
 
 enum {
     DRIVER_MIN = 13000,        /* CUDA 13 needs driver 580 or newer */
     RESERVE_BYTES = 256 << 20, /* graphs, modules, what other programs take later */
-    RESERVE_WSL = 768 << 20,   /* there Windows draws with the same memory, and pages ours out */
-    GRAPHS_MAX = 256
+    RESERVE_WSL = 768 << 20    /* there Windows draws with the same memory, and pages ours out */
 };
 
 struct graph {
     cudaGraphExec_t exec;
-};
-
-struct cuda_device {
-    struct device dev;       /* first: a struct device * is a struct cuda_device * */
-    struct cuda_queue queue; /* holds the stream */
-    struct ring ring;
-    char name[96];
-    struct arena arena; /* of the configuration */
-    struct gpu_selected gpu;
-    int64_t total_bytes, margin_bytes; /* margin: of the free memory, left alone */
-    void *region[N_REGION];
-    struct graph *graph[GRAPHS_MAX];
-    int n_graphs;
-    bool capturing;
-    struct cuda_used used; /* formats that `can` was asked for */
-    char driver[32];       /* its build */
-    char cache[1000];      /* folder of what is remembered; "": none */
 };
 
 static struct cuda_device *device_of(struct queue *q)
@@ -351,8 +332,9 @@ static enum status cuda_capture(struct queue *q, bool on, struct graph **out)
     struct cuda_device *d = device_of(q);
     if (!on)
         return end_capture(d, out);
-    if (d->n_graphs == GRAPHS_MAX)
-        return fail(ERR_NO_MEMORY, "cuda: %d graphs are made, and no more are kept", GRAPHS_MAX);
+    if (d->n_graphs == CUDA_GRAPHS_MAX)
+        return fail(ERR_NO_MEMORY, "cuda: %d graphs are made, and no more are kept",
+                    CUDA_GRAPHS_MAX);
     TRY(cuda_check(cudaStreamBeginCapture(d->queue.stream, cudaStreamCaptureModeThreadLocal),
                    "capture"));
     d->capturing = true;
@@ -384,90 +366,6 @@ static void cuda_step(struct queue *q, bool begin)
 }
 
 /* --- weights */
-
-static void note_heads(struct cuda_used *u, const struct op_case *c)
-{
-    int i = 0;
-    while (i < u->n_heads && (u->heads[i].kv != c->w || u->heads[i].dim != (int)c->k))
-        i++;
-    if (i == u->n_heads && i < CUDA_HEADS_MAX)
-        u->heads[u->n_heads++] = (struct cuda_heads){c->w, (int)c->k};
-}
-
-static bool cuda_can(const struct device *dev, const struct op_case *c, struct choice *out)
-{
-    const struct dtype_info *w = dtype_info(c->w);
-    bool weight = c->op == OP_linear || c->op == OP_embed;
-    struct choice found = {.kernel = "rows", .layout = LAYOUT_ROWS};
-    const size_t panels = weight ? cuda_panel_bytes(c->w, c->n, c->k) : 0;
-    if (c->op == OP_embed && !cuda_embeds(c->w) && panels == 0)
-        return false;
-    if (weight && c->k % w->block != 0)
-        return false;
-    if (weight)
-        found.bytes = dtype_row_bytes(c->w, c->k) * (size_t)c->n;
-    if (c->op == OP_linear && (c->w == DT_BF16 || c->w == DT_F16))
-        found = (struct choice){.kernel = "mma",
-                                .layout = LAYOUT_ROWS,
-                                .bytes = (size_t)(cuda_half_stride(c->k) * c->n)};
-    else if (c->op == OP_linear && panels != 0)
-        found = (struct choice){.kernel = "mma", .layout = LAYOUT_PANEL, .bytes = panels};
-    else if (c->op == OP_embed && !cuda_embeds(c->w))
-        found = (struct choice){.kernel = "panels", .layout = LAYOUT_PANEL, .bytes = panels};
-    else if (c->op == OP_linear && c->w != DT_F32)
-        return false;
-    if (c->op == OP_linear) {
-        struct gpu_plan *plan = &((struct cuda_device *)(uintptr_t)dev)->queue.plan;
-        struct gpu_shape one = {c->w, 1, c->n, c->k};
-        struct gpu_params p = gpu_plan_get(plan, &one, false);
-        found.us = gpu_cost(plan->config, &one, &p);
-        found.bound_us = gpu_bound(plan->config, &one);
-        found.source =
-            gpu_exception_of(plan->config, &one, X_EXACT) ? "measured" : plan->config->id;
-    }
-    struct cuda_used *used = &((struct cuda_device *)(uintptr_t)dev)->used;
-    if (c->op == OP_attention)
-        note_heads(used, c);
-    used->linear |= (uint64_t)(c->op == OP_linear) << c->w;
-    used->tables |= (uint64_t)(c->op == OP_embed) << c->w;
-    if (out)
-        *out = found;
-    return true;
-}
-
-int cuda_may(const struct cuda_queue *q, enum dtype t, const struct quant *w)
-{
-    int may = q->lt && !q->deterministic && !(q->refused & CUDA_NO_LT) ? GPU_MAY_LT : 0;
-    const unsigned own = t == DT_F8_E4M3 ? CUDA_NO_W8A8 : CUDA_NO_W4A4;
-    const unsigned lt = t == DT_F8_E4M3 ? CUDA_NO_LT_FP8 : CUDA_NO_LT_FP4;
-    enum x_type x = q->deterministic ? X_EXACT : q->round_x;
-    if (x == X_DECLARED)
-        x = w ? w->x : X_EXACT;
-    if (!x_type_goes_with(x, t))
-        return may;
-    may |= q->refused & own ? 0 : GPU_MAY_ROUND_OWN;
-    may |= q->refused & lt ? 0 : GPU_MAY_ROUND_LT;
-    return may | (w && w->row_scale ? GPU_MAY_ROW_SCALE : 0);
-}
-
-static void cuda_many(const struct device *dev, const struct op_case *c, const struct quant *w,
-                      struct choice *out)
-{
-    struct cuda_device *d = (struct cuda_device *)(uintptr_t)dev;
-    struct cuda_queue *q = &d->queue;
-    const struct gpu_config *config = q->plan.config;
-    struct gpu_shape s = {c->w, c->m, c->n, c->k};
-    int may = cuda_may(q, c->w, w);
-    struct gpu_params p = gpu_plan_get(&q->plan, &s, may);
-    bool measured =
-        gpu_exception_of(config, &s, may & GPU_MAY_ROUND ? x_type_of(s.w) : X_EXACT) != NULL;
-    d->used.rounded |= (uint64_t)((may & GPU_MAY_ROUND) != 0) << c->w;
-    d->used.row_scaled |= (uint64_t)((may & GPU_MAY_ROW_SCALE) != 0) << c->w;
-    *out = (struct choice){.kernel = gpu_path_name(p.path),
-                           .us = gpu_cost(config, &s, &p),
-                           .bound_us = gpu_bound(config, &s),
-                           .source = measured ? "measured" : config->id};
-}
 
 static enum status cuda_check_all(struct device *dev)
 {
