@@ -5,12 +5,13 @@
 set -euo pipefail
 folder=$1
 shift
-readonly MOST=$((30 << 20)) glibc='/(ld-linux[^/]*|lib(c|m|dl|rt|pthread|resolv))\.so\.[0-9]+$'
+readonly MOST=$((30 << 20)) GLIBC=2.34 glibc='/(ld-linux[^/]*|lib(c|m|dl|rt|pthread|resolv))\.so\.[0-9]+$'
 
 # needed PROGRAM: the files of its libraries, glibc's left out.
 needed() {
     env -i ldd "$1" | awk '$2 == "=>" {print $3}' | grep -Ev "$glibc"
 }
+rm -f "$folder"/*.so.* # of a bundle that was made before
 for program in "$@"; do needed "$program"; done | sort -u | while read -r file; do
     case $file in
     "$(realpath "$folder")"/* | "$folder"/*) ;;
@@ -21,6 +22,11 @@ done
 for program in "$@"; do
     strays=$(needed "$program" | xargs -rn1 realpath | grep -v "^$(realpath "$folder")/" || true)
     [ -z "$strays" ] || { echo "error: $program takes from elsewhere: $strays" >&2; exit 1; }
+done
+for file in "$@" "$folder"/*.so.*; do # that of RHEL 9; Ubuntu 22.04 has 2.35, Debian 12 has 2.36
+    newest=$(objdump -T "$file" | grep -oE 'GLIBC_[0-9.]+' | sort -uV | tail -n 1)
+    [ "$(printf '%s\n' "$newest" "GLIBC_$GLIBC" | sort -V | tail -n 1)" = "GLIBC_$GLIBC" ] ||
+        { echo "error: $file needs $newest, wanted is $GLIBC at most" >&2; exit 1; }
 done
 # small WHAT BYTES MOST
 small() {

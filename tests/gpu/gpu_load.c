@@ -100,7 +100,8 @@ static void upload(void *ctx)
 
 static void measure_bus(bool tiny)
 {
-    struct upload u = {.bytes = tiny ? PIECE : (size_t)256 << 20};
+    const size_t most = (size_t)256 << 20;
+    struct upload u = {.bytes = tiny ? PIECE : b.bytes < most ? b.bytes : most};
     const struct effort e = effort_of(0.5, tiny);
     u.stream = ((struct cuda_queue *)backend_cuda.queue(b.dev))->stream;
     must(cudaMallocHost(&u.host, u.bytes), "pinned memory");

@@ -8,7 +8,6 @@
 
 #include <cstdio>
 #include <cstring>
-#include <vector>
 
 #include "tests/gpu/measure.h"
 
@@ -410,18 +409,17 @@ int main(int, char **)
     in = static_cast<uint32_t *>(random_bytes(WORDS * sizeof *in, 42));
     must(cudaMalloc(reinterpret_cast<void **>(&out), WORDS * sizeof *out), "memory");
     for (auto &c : cases) {
-        std::vector<uint32_t> host(c.words);
+        uint32_t host[WORDS];
         if (c.cc > prop.major * 10 + prop.minor)
             continue;
         must(cudaMemset(out, 0, WORDS * sizeof *out), c.name);
         must(gpu_launch(c.kernel, 1, c.threads, 4096, nullptr, out,
                         static_cast<const uint32_t *>(in)),
              c.name);
-        must(cudaMemcpy(host.data(), out, host.size() * sizeof host[0], cudaMemcpyDeviceToHost),
-             c.name);
+        must(cudaMemcpy(host, out, c.words * sizeof *host, cudaMemcpyDeviceToHost), c.name);
         printf("%s %s", c.name, c.near ? "near" : "bits");
-        for (uint32_t w : host)
-            printf(" %x", w);
+        for (int i = 0; i < c.words; i++)
+            printf(" %x", host[i]);
         printf("\n");
     }
     return 0;
