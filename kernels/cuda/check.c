@@ -13,6 +13,7 @@
 #include "kernels/base/mem.h"
 #include "kernels/cuda/lab.h"
 #include "kernels/cuda/lt.h"
+#include "kernels/cuda/ring.h"
 #include "kernels/kv_type.h"
 
 enum { FILE_MOST = 4096 };
@@ -124,7 +125,8 @@ static enum status run_checks(struct cuda_queue *q, const struct cuda_used *used
     l.back = xmalloc(LAB_ARENA);
     enum status s = try_all(&l, used);
     backend_cpu.close(cpu);
-    cudaFree(l.dev);
+    if (!q->ring->stuck) /* it waits for all that runs */
+        cudaFree(l.dev);
     xfree(l.host);
     xfree(l.back);
     if (s == OK)

@@ -181,11 +181,13 @@ static enum status prepare(struct cuda_device *d, const struct device_options *o
     q->round_x = o->round_x;
     q->strict = o->strict;
     q->scratch_bytes = q->limits->scratch;
+    q->ring = &d->ring;
     d->margin_bytes = margin(o->os_release ? o->os_release : "/proc/sys/kernel/osrelease");
     TRY(lt_open(o->deterministic ? "none" : o->cublaslt, &q->lt));
     if (q->lt) {
         lt_prefer(q->lt, &d->gpu.config);
         lt_count(q->lt, &q->fallbacks);
+        lt_wait(q->lt, q->ring);
     }
     if (o->strict && !q->lt && !o->deterministic && !(o->cublaslt && !strcmp(o->cublaslt, "none")))
         return fail(ERR_UNSUPPORTED, "--strict: cublasLt is not found, and prefill would take "

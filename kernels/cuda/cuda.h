@@ -40,9 +40,11 @@ enum {
 
 struct lt;
 struct lt_limits;
+struct ring;
 struct cuda_queue {
     struct queue queue;  /* first: a struct queue * is a struct cuda_queue * */
     cudaStream_t stream; /* the one all work goes to */
+    struct ring *ring;   /* its tickets and staging, for those that wait */
     bool early;    /* kernels may begin before the one before them has ended: sm_90 and later */
     int cc;        /* compute capability, 90 for 9.0 */
     int sms;       /* multiprocessors */

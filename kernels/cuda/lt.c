@@ -217,6 +217,11 @@ void lt_count(struct lt *lt, struct fallbacks *f)
     lt->fallbacks = f;
 }
 
+void lt_wait(struct lt *lt, struct ring *r)
+{
+    lt->ring = r;
+}
+
 int lt_version(const struct lt *lt)
 {
     return (int)lt->f.GetVersion();

@@ -45,6 +45,9 @@ void lt_prefer(struct lt *lt, const struct gpu_config *c);
 /* Where it counts algorithms and products that it could not take; it lives longer. */
 struct fallbacks;
 void lt_count(struct lt *lt, struct fallbacks *f);
+/* Who waits for the device, with how much patience; lives longer. Without one: RING_PATIENCE. */
+struct ring;
+void lt_wait(struct lt *lt, struct ring *r);
 
 /* y[i, j] = factor * sum over c of w[j, c] x[i, c] (+ bias[j]) (+ y[i, j] with `add`). Strides
  * count elements. */

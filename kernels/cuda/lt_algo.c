@@ -12,6 +12,7 @@
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 #include "kernels/backend.h"
+#include "kernels/cuda/ring.h"
 #include "kernels/gpu/config.h"
 
 enum { SUGGESTIONS = 24, SPLIT_OF = 4, PROOF_ROWS = 3 };
@@ -223,16 +224,27 @@ int lt_run(const struct lt *lt, struct lt_shape *s, const struct lt_way *way,
                         &way->algo, workspace, way->workspace, stream);
 }
 
-/* Some rows of y, when all that was submitted is done. */
-static bool rows_of(const struct lt_product *p, cudaStream_t stream, float *out)
+/* When all that was submitted is done: memory that is not pinned is copied by the driver, which
+ * would wait for a GPU that hangs without end. */
+static bool idle(const struct lt *lt, cudaStream_t stream)
 {
+    struct ring alone = {.patience = RING_PATIENCE};
+    return ring_await(lt->ring ? lt->ring : &alone, stream) == OK;
+}
+
+/* Some rows of y. */
+static bool rows_of(const struct lt *lt, const struct lt_product *p, cudaStream_t stream,
+                    float *out)
+{
+    if (!idle(lt, stream))
+        return false;
     for (int i = 0; i < PROOF_ROWS; i++) {
         int64_t row = i * (p->m - 1) / (PROOF_ROWS - 1);
         if (cudaMemcpyAsync(out + i * p->n, p->y + row * p->y_stride, (size_t)p->n * sizeof *out,
                             cudaMemcpyDeviceToHost, stream) != cudaSuccess)
             return false;
     }
-    return cudaStreamSynchronize(stream) == cudaSuccess;
+    return idle(lt, stream);
 }
 
 static bool agree(const float *a, const float *b, int64_t n)
@@ -254,22 +266,25 @@ struct added {
     size_t n;
 };
 
-static bool keep_added(const struct lt_product *p, cudaStream_t stream, struct added *a)
+static bool keep_added(const struct lt *lt, const struct lt_product *p, cudaStream_t stream,
+                       struct added *a)
 {
     *a = (struct added){0};
     if (!p->add)
         return true;
     a->n = (size_t)((p->m - 1) * p->y_stride + p->n) * sizeof *p->y;
-    return big_alloc(a->n, &a->bytes) == OK &&
+    return idle(lt, stream) && big_alloc(a->n, &a->bytes) == OK &&
            cudaMemcpyAsync(a->bytes, p->y, a->n, cudaMemcpyDeviceToHost, stream) == cudaSuccess &&
-           cudaStreamSynchronize(stream) == cudaSuccess;
+           idle(lt, stream);
 }
 
-static bool put_added(const struct lt_product *p, cudaStream_t stream, const struct added *a)
+static bool put_added(const struct lt *lt, const struct lt_product *p, cudaStream_t stream,
+                      const struct added *a)
 {
     return !p->add ||
-           (cudaMemcpyAsync(p->y, a->bytes, a->n, cudaMemcpyHostToDevice, stream) == cudaSuccess &&
-            cudaStreamSynchronize(stream) == cudaSuccess);
+           (idle(lt, stream) &&
+            cudaMemcpyAsync(p->y, a->bytes, a->n, cudaMemcpyHostToDevice, stream) == cudaSuccess &&
+            idle(lt, stream));
 }
 
 /* Rows of the product alone. */
@@ -295,17 +310,20 @@ int lt_prove(struct lt *lt, struct lt_shape *s, const struct lt_product *p, void
 {
     size_t n = (size_t)(PROOF_ROWS * p->n);
     struct added added;
-    if (!keep_added(p, stream, &added)) /* another time */
+    if (!keep_added(lt, p, stream, &added)) { /* another time */
+        big_free(added.bytes, added.n);
         return lt_run(lt, s, &s->way, p, workspace, stream);
+    }
     float *want = xmalloc(2 * n * sizeof *want), *got = want + n;
     int e = lt_run(lt, s, &s->way, p, workspace, stream);
-    bool right = e == LT_SUCCESS && rows_of(p, stream, want) && put_added(p, stream, &added) &&
+    bool right = e == LT_SUCCESS && rows_of(lt, p, stream, want) &&
+                 put_added(lt, p, stream, &added) &&
                  lt_run(lt, s, &s->wish, p, workspace, stream) == LT_SUCCESS &&
-                 rows_of(p, stream, got) && same_rows(p, &added, want, got);
+                 rows_of(lt, p, stream, got) && same_rows(p, &added, want, got);
     s->doubted = false;
     if (right) {
         s->way = s->wish;
-    } else if (e == LT_SUCCESS) {
+    } else if (e == LT_SUCCESS && idle(lt, stream)) { /* a lost GPU is another matter */
         lt_drop(lt);
         if (!lt->told_algo)
             log_warn("cuda: the algorithm that configuration %s names for [%lld, %lld] and %lld "
@@ -314,8 +332,8 @@ int lt_prove(struct lt *lt, struct lt_shape *s, const struct lt_product *p, void
                      lt->prefer ? lt->prefer->id : "-", (long long)p->n, (long long)p->k,
                      (long long)p->m);
         lt->told_algo = true;
-        e = put_added(p, stream, &added) ? lt_run(lt, s, &s->way, p, workspace, stream)
-                                         : LT_EXECUTION_FAILED;
+        e = put_added(lt, p, stream, &added) ? lt_run(lt, s, &s->way, p, workspace, stream)
+                                             : LT_EXECUTION_FAILED;
     }
     xfree(want);
     if (added.bytes)

@@ -37,6 +37,7 @@ struct lt {
     struct lt_shape shape[LT_SHAPES];
     const struct gpu_config *prefer; /* or NULL */
     struct fallbacks *fallbacks;     /* or NULL */
+    struct ring *ring;               /* or NULL */
     struct lt_shape *first;          /* of the products since lt_begin, or NULL */
     size_t room;                     /* its workspace */
     bool told, told_algo;            /* that a shape, an algorithm was refused */

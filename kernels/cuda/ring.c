@@ -58,12 +58,17 @@ static void finish(struct ring *r, uint64_t t)
     r->tail = r->mark[t % RING_EVENTS];
 }
 
-/* Until the event has come, as the driver's own wait does it: without sleep. */
-static enum status await(struct ring *r, cudaEvent_t event)
+static cudaError_t look(cudaEvent_t event, cudaStream_t stream)
 {
-    cudaError_t e = cudaEventQuery(event);
-    for (double end = clock_now() + r->patience; e == cudaErrorNotReady;
-         e = cudaEventQuery(event)) {
+    return event ? cudaEventQuery(event) : cudaStreamQuery(stream);
+}
+
+/* Until the event has come, or without one all in the stream, as the driver's own wait does it:
+ * without sleep. */
+static enum status await(struct ring *r, cudaEvent_t event, cudaStream_t stream)
+{
+    cudaError_t e = look(event, stream);
+    for (double end = clock_now() + r->patience; e == cudaErrorNotReady; e = look(event, stream)) {
         cudaGetLastError(); /* it would be taken for the next launch's */
         if (!r->stuck && clock_now() < end) {
             sched_yield();
@@ -80,7 +85,7 @@ enum status ring_wait(struct ring *r, uint64_t ticket)
 {
     if (ticket <= r->finished)
         return OK;
-    TRY(await(r, r->event[ticket % RING_EVENTS]));
+    TRY(await(r, r->event[ticket % RING_EVENTS], NULL));
     finish(r, ticket);
     return OK;
 }
@@ -117,6 +122,11 @@ enum status ring_drain(struct ring *r)
     uint64_t last;
     TRY(ring_record(r, &last));
     return ring_wait(r, last);
+}
+
+enum status ring_await(struct ring *r, cudaStream_t stream)
+{
+    return await(r, NULL, stream);
 }
 
 /* --- memory */

@@ -61,5 +61,7 @@ enum status ring_record(struct ring *r, uint64_t *ticket);
 bool ring_done(struct ring *r, uint64_t ticket); /* true too when the stream is broken: see wait */
 enum status ring_wait(struct ring *r, uint64_t ticket);
 enum status ring_drain(struct ring *r); /* until all has ended: the ring is empty */
+/* Until all has ended that was submitted to a stream, which may be another; takes no ticket. */
+enum status ring_await(struct ring *r, cudaStream_t stream);
 
 #endif

@@ -630,6 +630,8 @@ cudaError_t cudaStreamQuery(cudaStream_t s)
     CUstream_st *q = real(s);
     if (runnable(q))
         step(q);
+    if (hung)
+        return cudaErrorNotReady;
     return q->q.empty() ? err(sticky) : cudaErrorNotReady;
 }
 cudaError_t cudaDeviceSynchronize()
@@ -655,7 +657,7 @@ cudaError_t cudaEventCreate(cudaEvent_t *e)
 cudaError_t cudaEventDestroy(cudaEvent_t e)
 {
     API_LOCK;
-    run_until([&] { return e->done >= e->seq; });
+    run_until([&] { return hung || e->done >= e->seq; }); /* later, and nobody waits for it */
     delete e;
     return cudaSuccess;
 }
