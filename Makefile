@@ -163,8 +163,10 @@ TESTS := $(patsubst %.c,$(B)/%,$(filter-out tests/simt/%,$(wildcard tests/*/test
 FUZZERS := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/fuzz_$(or $(FUZZ),*).c))
 SUPPORT := $(B)/libsupport.a
 DRIVER ?= $(B)/tests/fuzz/driver.o
-# The api floor is tested over a scripted engine, which stands before the real one on the link line.
+# The api floor is tested over a scripted engine, the HTTP server over a scripted api: each stands before the real one
+# on the link line.
 FAKE := $(patsubst %.c,$(B)/%.o,$(wildcard tests/api/fake/*.c))
+FAKE_API := $(patsubst %.c,$(B)/%.o,$(wildcard tests/server/fake/*.c))
 
 $(SUPPORT): $(patsubst %.c,$(B)/%.o,$(wildcard tests/support/*.c))
 	$(Q)rm -f $@; ar rcs $@ $^
@@ -176,6 +178,7 @@ $(FUZZERS): $(B)/%: $(B)/%.o $(DRIVER) $(LIB)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(LDLIBS)
 
 $(filter $(B)/tests/api/%,$(TESTS)) $(B)/tests/fuzz/fuzz_chat: $(FAKE)
+$(B)/tests/server/test_http: $(FAKE_API)
 $(B)/tests/fuzz/fuzz_gguf $(B)/tests/fuzz/fuzz_hf $(B)/tests/fuzz/fuzz_imatrix: $(B)/tests/fuzz/walk.o
 $(B)/tests/fuzz/fuzz_tokenizer_json $(B)/tests/fuzz/fuzz_tokenizer_model: $(B)/tests/fuzz/tokens.o
 
@@ -409,5 +412,5 @@ serve: all
 clean:
 	rm -rf build
 
--include $(OBJ:.o=.d) $(EMBED_OBJ:.o=.d) $(CUDA_OBJ:.o=.d) $(TESTS:=.d) $(FUZZERS:=.d) $(B)/tests/fuzz/walk.d $(B)/tests/fuzz/tokens.d $(B)/tests/fuzz/driver.d $(BENCHES:=.d) $(FAKE:.o=.d) \
+-include $(OBJ:.o=.d) $(EMBED_OBJ:.o=.d) $(CUDA_OBJ:.o=.d) $(TESTS:=.d) $(FUZZERS:=.d) $(B)/tests/fuzz/walk.d $(B)/tests/fuzz/tokens.d $(B)/tests/fuzz/driver.d $(BENCHES:=.d) $(FAKE:.o=.d) $(FAKE_API:.o=.d) \
     $(patsubst %.c,$(B)/%.d,$(wildcard tests/support/*.c))

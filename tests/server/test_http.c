@@ -1,242 +1,29 @@
-/* test_http.c - the HTTP server over real sockets, under a scripted api: what a call does is chosen
- * by its path, and a producer thread plays the engine (an event added to an empty queue wakes,
- * under the queue's lock). The api_* functions here stand in for those of api/. */
+/* test_http.c - the HTTP server over real sockets, over a scripted api (fake/script.h). */
 #include "server/http.h"
 
-#include <arpa/inet.h>
 #include <dirent.h>
-#include <errno.h>
-#include <poll.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "kernels/base/clock.h"
-#include "kernels/base/mem.h"
-#include "kernels/base/thread.h"
+#include "tests/server/fake/client.h"
+#include "tests/server/fake/script.h"
 #include "tests/support/test.h"
-
-enum { MAX_BODY = 1 << 20, PATIENCE_MS = 20000 };
-
-/* ---- the scripted api ------------------------------------------------------------------------ */
-
-struct talk { /* a queue of events that are only numbers */
-    pthread_mutex_t lock;
-    int made, taken, total; /* total < 0: nothing ever comes */
-    bool stream;
-    void (*wake)(void *);
-    void *ctx;
-    struct talk *next;
-};
-
-struct api {
-    int unused;
-};
-
-static struct api the_api;
-static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t list_changed = PTHREAD_COND_INITIALIZER;
-static struct talk *list;
-static bool producing;
-static atomic_int heads, ends, unfinished;
-
-size_t api_max_body(const struct api *a)
-{
-    (void)a;
-    return MAX_BODY;
-}
-
-static void reply(struct call *c, int status)
-{
-    c->status = status;
-    c->type = "text/plain";
-    c->phase = PHASE_REPLY;
-}
-
-static void count_call(struct call *c)
-{
-    c->started = clock_now();
-    atomic_fetch_add(&heads, 1);
-}
-
-void api_refuse(struct api *a, struct call *c, enum status s)
-{
-    (void)a;
-    if (!c->started) /* refused before api_head: a broken path */
-        count_call(c);
-    buf_reset(&c->out);
-    buf_puts(&c->out, fail_text());
-    reply(c, s == ERR_TOO_LARGE ? 413 : 400);
-}
-
-enum status api_head(struct api *a, struct call *c, int64_t length)
-{
-    count_call(c);
-    if (length > MAX_BODY) {
-        fail(ERR_TOO_LARGE, "announced");
-        api_refuse(a, c, ERR_TOO_LARGE);
-        return ERR_TOO_LARGE;
-    }
-    if (!strcmp(c->path, "/secret")) {
-        buf_puts(&c->out, "no key");
-        c->reply[c->n_reply++] = (struct header){"WWW-Authenticate", "Bearer"};
-        reply(c, 401);
-        return ERR_AUTH;
-    }
-    return OK;
-}
-
-static int number(const char *query)
-{
-    const char *n = strstr(query, "n=");
-    return n ? (int)strtol(n + 2, NULL, 10) : 1;
-}
-
-void api_begin(struct api *a, struct call *c)
-{
-    (void)a;
-    if (!strcmp(c->path, "/timer")) {
-        c->wake_at = clock_now() + 0.05;
-        c->phase = PHASE_WAIT;
-        return;
-    }
-    if (strcmp(c->path, "/wait") && strcmp(c->path, "/stream") && strcmp(c->path, "/hang")) {
-        uint64_t sum = 0;
-        for (size_t i = 0; i < c->body.n; i++)
-            sum = sum * 31 + (unsigned char)c->body.p[i];
-        buf_printf(&c->out, "%s %s?%s %zu %llx %s %s", c->method, c->path, c->query, c->body.n,
-                   (unsigned long long)sum, c->id ? c->id : "-", c->peer);
-        reply(c, 200);
-        return;
-    }
-    struct talk *t = xcalloc(1, sizeof *t);
-    pthread_mutex_init(&t->lock, NULL);
-    t->total = strcmp(c->path, "/hang") ? number(c->query) : -1;
-    t->stream = strcmp(c->path, "/wait") != 0 && !strstr(c->query, "quiet");
-    t->wake = c->wake;
-    t->ctx = c->wake_ctx;
-    c->state = t;
-    c->phase = PHASE_WAIT;
-    if (t->total < 0 && t->stream) { /* hangs in the middle of a stream */
-        c->status = 200;
-        c->type = "text/event-stream";
-        c->phase = PHASE_STREAM;
-        buf_puts(&c->out, "hello\n");
-    }
-    pthread_mutex_lock(&list_lock);
-    t->next = list;
-    list = t;
-    pthread_cond_broadcast(&list_changed);
-    pthread_mutex_unlock(&list_lock);
-}
-
-void api_resume(struct api *a, struct call *c)
-{
-    struct talk *t = c->state;
-    (void)a;
-    if (!t) {
-        if (clock_now() >= c->wake_at)
-            reply(c, 200);
-        return;
-    }
-    pthread_mutex_lock(&t->lock);
-    for (; t->taken < t->made; t->taken++)
-        buf_printf(&c->out, "%d\n", t->taken);
-    bool all = t->taken == t->total;
-    pthread_mutex_unlock(&t->lock);
-    if (!c->out.len)
-        return;
-    if (!t->stream && all) {
-        reply(c, 200);
-    } else if (t->stream) {
-        c->status = 200;
-        c->type = "text/event-stream";
-        c->phase = all ? PHASE_END : PHASE_STREAM;
-    }
-}
-
-bool api_suspend(struct api *a, struct call *c, void (*suspend)(void *), void *ctx)
-{
-    struct talk *t = c->state;
-    (void)a;
-    if (!t) {
-        suspend(ctx);
-        return true;
-    }
-    pthread_mutex_lock(&t->lock);
-    bool empty = t->taken == t->made;
-    if (empty)
-        suspend(ctx);
-    pthread_mutex_unlock(&t->lock);
-    return empty;
-}
-
-void api_end(struct api *a, struct call *c)
-{
-    struct talk *t = c->state;
-    (void)a;
-    atomic_fetch_add(&ends, 1);
-    if (t) {
-        pthread_mutex_lock(&list_lock);
-        for (struct talk **p = &list; *p; p = &(*p)->next) {
-            if (*p == t) {
-                *p = t->next;
-                break;
-            }
-        }
-        pthread_mutex_unlock(&list_lock);
-        if (t->taken != t->total)
-            atomic_fetch_add(&unfinished, 1);
-        pthread_mutex_destroy(&t->lock);
-        xfree(t);
-    }
-    buf_clear(&c->out);
-    arena_clear(&c->arena);
-}
-
-/* One event for every talk, again and again, as fast as it can while there is something to do. */
-static void *produce(void *arg)
-{
-    pthread_mutex_lock(&list_lock);
-    while (producing) {
-        int added = 0;
-        for (struct talk *t = list; t; t = t->next) {
-            pthread_mutex_lock(&t->lock);
-            if (t->made < t->total) {
-                added++;
-                if (t->made++ == t->taken)
-                    t->wake(t->ctx);
-            }
-            pthread_mutex_unlock(&t->lock);
-        }
-        if (!added)
-            pthread_cond_wait(&list_changed, &list_lock);
-        pthread_mutex_unlock(&list_lock); /* let api_end and api_begin in */
-        pthread_mutex_lock(&list_lock);
-    }
-    pthread_mutex_unlock(&list_lock);
-    return arg;
-}
-
-/* ---- server and client ----------------------------------------------------------------------- */
 
 static struct http *http;
 static int port;
-static pthread_t producer;
 
 static int set_up(void **state)
 {
     int fd;
     (void)state;
-    heads = ends = unfinished = 0;
-    producing = true;
     assert_int_equal(http_listen("127.0.0.1", 0, &fd, &port), OK);
-    struct http_options o = {.api = &the_api, .fd = fd, .threads = 3, .idle_timeout = 8};
-    assert_int_equal(http_open(&o, &http), OK);
-    return pthread_create(&producer, NULL, produce, NULL);
+    struct http_options o = {.api = script_begin(), .fd = fd, .threads = 3, .idle_timeout = 8};
+    dial_to(port);
+    return http_open(&o, &http);
 }
 
 static int tear_down(void **state)
@@ -245,130 +32,8 @@ static int tear_down(void **state)
     if (http)
         http_close(http);
     http = NULL;
-    pthread_mutex_lock(&list_lock);
-    producing = false;
-    pthread_cond_broadcast(&list_changed);
-    pthread_mutex_unlock(&list_lock);
-    pthread_join(producer, NULL);
-    assert_int_equal(heads, ends);
-    assert_null(list);
+    script_end();
     return 0;
-}
-
-struct client {
-    int fd;
-    struct buf in;
-};
-
-static struct client dial(void)
-{
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    struct client c = {.fd = socket(AF_INET, SOCK_STREAM, 0)};
-    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    assert_int_equal(connect(c.fd, (struct sockaddr *)&at, sizeof at), 0);
-    return c;
-}
-
-static void hang_up(struct client *c)
-{
-    close(c->fd);
-    buf_clear(&c->in);
-}
-
-static void say(struct client *c, const char *text, size_t n)
-{
-    for (size_t at = 0; at < n;) {
-        ssize_t k = send(c->fd, text + at, n - at, MSG_NOSIGNAL);
-        if (k < 0 && (errno == EPIPE || errno == ECONNRESET))
-            return; /* the server has seen enough */
-        assert_true(k > 0);
-        at += (size_t)k;
-    }
-}
-
-static void ask(struct client *c, const char *text)
-{
-    say(c, text, strlen(text));
-}
-
-/* Receives more; false at the end of the connection. */
-static bool more(struct client *c)
-{
-    char piece[16384];
-    struct pollfd p = {c->fd, POLLIN, 0};
-    if (poll(&p, 1, PATIENCE_MS) != 1)
-        fail_msg("no bytes for %d ms: a lost wake-up?", PATIENCE_MS);
-    ssize_t n = recv(c->fd, piece, sizeof piece, 0);
-    if (n > 0)
-        buf_append(&c->in, piece, (size_t)n);
-    return n > 0;
-}
-
-/* The position behind the first `mark` at or after `from`, receiving until it is there; 0: end. */
-static size_t find(struct client *c, size_t from, const char *mark)
-{
-    for (;;) {
-        char *at = c->in.len > from ? strstr(c->in.data + from, mark) : NULL;
-        if (at)
-            return (size_t)(at - c->in.data) + strlen(mark);
-        if (!more(c))
-            return 0;
-    }
-}
-
-/* Reads one reply; its status, or 0 when the connection ended before its end. `body` may be NULL.
- */
-static int hear(struct client *c, bool head_only, struct buf *body)
-{
-    size_t end = find(c, 0, "\r\n\r\n"), length = 0;
-    if (!end)
-        return 0;
-    char *head = xstrndup(c->in.data, end);
-    int status = (int)strtol(head + 9, NULL, 10);
-    char *cl = strcasestr(head, "\nContent-Length:");
-    if (body)
-        buf_reset(body);
-    if (strcasestr(head, "\nTransfer-Encoding: chunked") && !head_only) {
-        for (;;) {
-            size_t line = find(c, end, "\r\n");
-            size_t n = line ? strtoul(c->in.data + end, NULL, 16) : 0;
-            while (line && c->in.len < line + n + 2 && more(c))
-                continue;
-            if (!line || c->in.len < line + n + 2) {
-                status = 0;
-                break;
-            }
-            if (body)
-                buf_append(body, c->in.data + line, n);
-            end = line + n + 2;
-            if (!n)
-                break;
-        }
-    } else if (cl && !head_only) {
-        length = strtoul(cl + 16, NULL, 10);
-        while (c->in.len < end + length && more(c))
-            continue;
-        if (c->in.len < end + length)
-            status = 0;
-        else if (body)
-            buf_append(body, c->in.data + end, length);
-        end += length;
-    } else if (!head_only && status >= 200) { /* until the connection ends */
-        while (more(c))
-            continue;
-        if (body)
-            buf_append(body, c->in.data + end, c->in.len - end);
-        end = c->in.len;
-    }
-    xfree(head);
-    buf_drop(&c->in, end < c->in.len ? end : c->in.len);
-    return status;
-}
-
-static int round_trip(struct client *c, const char *request, struct buf *body)
-{
-    ask(c, request);
-    return hear(c, false, body);
 }
 
 static void wait_until(atomic_int *n, int value)
