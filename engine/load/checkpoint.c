@@ -129,7 +129,9 @@ enum status checkpoint_copy_name(struct checkpoint *c, struct bytes name, const 
     if (utf8_valid_prefix(name.p, name.n) != name.n)
         return fail(ERR_FORMAT, "its name is not UTF-8");
     for (size_t i = 0; i < name.n; i++) {
-        if ((unsigned char)name.p[i] < 0x20)
+        unsigned char b = (unsigned char)name.p[i], before = i ? (unsigned char)name.p[i - 1] : 0;
+
+        if (b < 0x20 || b == 0x7f || (before == 0xc2 && b < 0xa0))
             return fail(ERR_FORMAT, "its name has a control character");
     }
     *out = arena_strndup(&c->arena, name.p, name.n);
@@ -154,12 +156,13 @@ static bool ends_with(const char *s, const char *end)
     return n >= e && strcmp(s + n - e, end) == 0;
 }
 
-/* A GGUF file that can be meant: no second part, no projector of another modality. */
+/* A GGUF file that can be meant: no second part, no projector of another modality, and not what it
+ * was quantised with. */
 static bool may_be_meant(const char *name)
 {
     const char *part = strstr(name, "-of-");
 
-    return ends_with(name, ".gguf") && strncmp(name, "mmproj", 6) != 0 &&
+    return ends_with(name, ".gguf") && !strstr(name, "mmproj") && !strstr(name, "imatrix") &&
            !(part && part - name >= 6 && strncmp(part - 6, "-00001", 6) != 0);
 }
 
@@ -256,13 +259,33 @@ enum status checkpoint_open(const char *path, struct checkpoint **out)
     return open_first(xcalloc(1, sizeof(struct checkpoint)), path, out);
 }
 
-enum status checkpoint_borrow(const struct ckpt_lent *lent, int n, struct checkpoint **out)
+enum status checkpoint_look(const char *path, struct checkpoint **out)
+{
+    struct checkpoint *c = xcalloc(1, sizeof *c);
+
+    c->partly = true;
+    return open_first(c, path, out);
+}
+
+static enum status open_lent(const struct ckpt_lent *lent, int n, bool partly,
+                             struct checkpoint **out)
 {
     struct checkpoint *c = xcalloc(1, sizeof *c);
 
     c->lent = lent;
     c->n_lent = n;
+    c->partly = partly;
     return open_first(c, lent[0].path, out);
+}
+
+enum status checkpoint_borrow(const struct ckpt_lent *lent, int n, struct checkpoint **out)
+{
+    return open_lent(lent, n, false, out);
+}
+
+enum status checkpoint_look_at(const struct ckpt_lent *lent, int n, struct checkpoint **out)
+{
+    return open_lent(lent, n, true, out);
 }
 
 void checkpoint_close(struct checkpoint *c)

@@ -20,9 +20,10 @@ enum value_kind { VALUE_BOOL, VALUE_INT, VALUE_FLOAT, VALUE_STRING, VALUE_ARRAY 
 
 struct value {
     enum value_kind kind;
-    int64_t integer;   /* BOOL, INT; unsigned numbers above INT64_MAX read as INT64_MAX */
-    double number;     /* BOOL, INT, FLOAT */
-    struct bytes text; /* STRING; ARRAY: its elements as the file stores them */
+    int64_t integer; /* BOOL, INT; unsigned numbers above INT64_MAX read as INT64_MAX */
+    double number;   /* BOOL, INT, FLOAT */
+    struct bytes
+        text; /* STRING; ARRAY: its elements as the file stores them; GGUF: a number, too */
     enum value_kind elem;
     uint32_t elem_type; /* the format's own number of the element's type, or of the number's */
     int64_t n;          /* ARRAY: elements */
@@ -87,13 +88,17 @@ struct checkpoint {
     const struct ckpt_key **key_by_name; /* sorted */
     const struct ckpt_tensor **tensor_by_name;
     const char *refusal; /* why its weights cannot be used although it could be read, or NULL */
+    bool partly;         /* for readers: what cannot be read may be left out; `refusal` says why */
     struct arena arena;  /* limited to the files' size and a constant */
 };
 
 /* `path`: a GGUF file, or a directory with one; or a Hugging Face directory, or its config.json or
  * a safetensors file in it. Errors name the file, and the key or tensor at fault. */
 enum status checkpoint_open(const char *path, struct checkpoint **out);
-/* The same over files in memory; the first is opened, the others are what it may ask for. */
+/* To show it: of a broken or incomplete file what can be read, and in `refusal` what is wrong. */
+enum status checkpoint_look(const char *path, struct checkpoint **out);
+enum status checkpoint_look_at(const struct ckpt_lent *lent, int n, struct checkpoint **out);
+/* checkpoint_open over files in memory; the first is opened, the others are what it may ask for. */
 enum status checkpoint_borrow(const struct ckpt_lent *lent, int n, struct checkpoint **out);
 void checkpoint_close(struct checkpoint *c);
 /* For readers: opens one file more; it becomes c->file[c->n_files - 1]. */

@@ -14,7 +14,11 @@
  * A block of 128 becomes two of 64 that say the same, when it is loaded.
  *
  * A split checkpoint is several such files (split.c). The first has the keys; of the others only
- * those that concern their own file count. */
+ * those that concern their own file count.
+ *
+ * Tensors may lie in any order, but not in the same place: all of a file's together take no more
+ * than it has, so that what is loaded, converted or copied of it is no more either. Who only wants
+ * to look (c->partly) gets what stands before the first fault. */
 #include "engine/load/gguf.h"
 
 #include <string.h>
@@ -234,6 +238,8 @@ static enum status read_value(struct reader *r, struct value *v)
         return fail(ERR_FORMAT, "the file ends inside its value");
     decode_number(type, raw, v);
     v->elem_type = type;
+    v->text =
+        (struct bytes){(const char *)r->p + r->at - type_info[type].bytes, type_info[type].bytes};
     return OK;
 }
 
@@ -252,11 +258,16 @@ static enum status read_keys(struct checkpoint *c, struct header *h)
         struct ckpt_key *k = &h->key[i];
         enum status s = read_name(c, &h->r, &k->name);
 
-        if (s != OK)
-            return fail_in(s, "key %d of %d", i + 1, h->n_keys);
-        s = read_value(&h->r, &k->value);
-        if (s != OK)
-            return fail_in(s, "key %s", k->name);
+        s = s == OK ? read_value(&h->r, &k->value) : s;
+        if (s == OK)
+            continue;
+        if (k->name)
+            fail_in(s, "key %s", k->name);
+        else
+            fail_in(s, "key %d of %d", i + 1, h->n_keys);
+        h->n_keys = i; /* whoever only looks has these, and does not know where tensors begin */
+        h->n_tensors = 0;
+        return s;
     }
     return OK;
 }
@@ -304,9 +315,6 @@ static enum status read_tensor(struct reader *r, struct ckpt_tensor *t, size_t a
     if (offset % alignment != 0)
         return fail(ERR_FORMAT, "offset %llu is not a multiple of the alignment %zu",
                     (unsigned long long)offset, alignment);
-    if (offset > r->size)
-        return fail(ERR_FORMAT, "offset %llu lies outside the file of %zu bytes",
-                    (unsigned long long)offset, r->size);
     t->dtype = t->type_number == TYPE_PQ2_0 ? DT_Q2_0 : dtype_from_gguf(t->type_number);
     t->made = t->type_number == TYPE_PQ2_0 ? wide : NULL;
     t->offset = (size_t)offset;
@@ -326,16 +334,19 @@ static bool is_wide(const struct ckpt_tensor *t, const struct ckpt_tensor *next,
     return elements / Q2_0_BLOCK > room / Q2_0_BYTES && elements / WIDE_BLOCK <= room / WIDE_BYTES;
 }
 
-/* The tensor's bytes, and that they lie inside its file; `data` is where the data begins. */
+/* The tensor's bytes, and that they lie inside its file; `data` is where the data begins, *left
+ * what the tensors so far have left of it. */
 static enum status place_tensor(const struct reader *r, struct ckpt_tensor *t,
-                                const struct ckpt_tensor *next, size_t data)
+                                const struct ckpt_tensor *next, size_t data, size_t *left)
 {
     const struct dtype_info *d;
     uint64_t blocks = 1;
     size_t room, block, bytes, first = t->offset;
 
     if (data > r->size || t->offset > r->size - data)
-        return fail(ERR_FORMAT, "begins at byte %zu, the file has %zu", data + t->offset, r->size);
+        return fail(ERR_FORMAT,
+                    "offset %zu lies outside the file of %zu bytes, whose data begins at byte %zu",
+                    t->offset, r->size, data);
     room = r->size - data - t->offset;
     for (int i = 0; i < t->ndim; i++)
         blocks *= (uint64_t)t->shape[i];
@@ -360,6 +371,10 @@ static enum status place_tensor(const struct reader *r, struct ckpt_tensor *t,
     if (next && next->offset > first && blocks > (next->offset - first) / bytes)
         return fail(ERR_FORMAT, "needs %.0f bytes, tensor %s begins %zu behind it",
                     (double)blocks * (double)bytes, next->name, next->offset - first);
+    if (blocks > *left / bytes)
+        return fail(ERR_FORMAT,
+                    "the tensors up to it need more bytes than the file has: they overlap");
+    *left -= (size_t)blocks * bytes;
     t->bytes = (size_t)blocks * (t->made ? 2 * (size_t)d->bytes : bytes);
     return OK;
 }
@@ -383,29 +398,32 @@ static enum status read_alignment(const struct header *h, size_t *out)
     return OK;
 }
 
-/* The tensors of one file into t[h->n_tensors]. */
+/* The tensors of one file into t[h->n_tensors]; where there is a fault, those before it. */
 static enum status read_tensors(struct checkpoint *c, struct header *h, struct ckpt_tensor *t)
 {
-    size_t alignment, data;
+    size_t alignment, data, left;
+    int n = h->n_tensors;
 
+    h->n_tensors = 0;
     TRY(read_alignment(h, &alignment));
-    for (int i = 0; i < h->n_tensors; i++) {
+    for (int i = 0; i < n; i++) {
         enum status s = read_name(c, &h->r, &t[i].name);
 
         if (s != OK)
-            return fail_in(s, "tensor %d of %d", i + 1, h->n_tensors);
+            return fail_in(s, "tensor %d of %d", i + 1, n);
         s = read_tensor(&h->r, &t[i], alignment);
         if (s != OK)
             return fail_in(s, "tensor %s", t[i].name);
         t[i].file = h->file;
     }
     data = (h->r.at + alignment - 1) / alignment * alignment;
-    for (int i = 0; i < h->n_tensors; i++) {
-        const struct ckpt_tensor *next = i + 1 < h->n_tensors ? &t[i + 1] : NULL;
-        enum status s = place_tensor(&h->r, &t[i], next, data);
+    left = data < h->r.size ? h->r.size - data : 0;
+    for (; h->n_tensors < n; h->n_tensors++) {
+        struct ckpt_tensor *at = &t[h->n_tensors];
+        enum status s = place_tensor(&h->r, at, h->n_tensors + 1 < n ? at + 1 : NULL, data, &left);
 
         if (s != OK)
-            return fail_in(s, "tensor %s", t[i].name);
+            return fail_in(s, "tensor %s", at->name);
     }
     return OK;
 }
@@ -510,32 +528,54 @@ static enum status read_tables(struct checkpoint *c, const struct split *split, 
     for (int i = 0; i < split->count; i++) {
         enum status s = read_tensors(c, &h[i], c->tensor + c->n_tensors);
 
+        c->n_tensors += h[i].n_tensors;
         if (s != OK)
             return split->count > 1 ? fail_in(s, "part %d of %d", i + 1, split->count) : s;
-        c->n_tensors += h[i].n_tensors;
     }
+    return OK;
+}
+
+/* For who only looks a fault is what there is to tell: the first one stays. */
+static enum status unless_partly(struct checkpoint *c, enum status s)
+{
+    if (s == OK || !c->partly)
+        return s;
+    if (!c->refusal)
+        c->refusal = arena_printf(&c->arena, "%s", fail_text());
+    return c->refusal ? OK : s;
+}
+
+static enum status read_first(struct checkpoint *c, struct header *first, struct split *split)
+{
+    enum status s = read_header(c, first);
+
+    c->version = first->version;
+    c->key = first->key;
+    c->n_keys = first->n_keys;
+    TRY(s);
+    TRY(split_read(first->key, first->n_keys, split));
+    if (split->no != 0)
+        return fail(ERR_UNSUPPORTED, "is part %d of %d of a split checkpoint; name part 1",
+                    split->no + 1, split->count);
     return OK;
 }
 
 static enum status gguf_read(struct checkpoint *c)
 {
-    struct header first, *h;
-    struct split split;
+    static const struct split alone = {0, 1, -1};
+    struct header first = {.n_keys = 0}, *h;
+    struct split split = alone;
+    enum status s = read_first(c, &first, &split);
 
-    TRY(read_header(c, &first));
-    c->version = first.version;
-    c->key = first.key;
-    c->n_keys = first.n_keys;
-    TRY(split_read(first.key, first.n_keys, &split));
-    if (split.no != 0)
-        return fail(ERR_UNSUPPORTED, "is part %d of %d of a split checkpoint; name part 1",
-                    split.no + 1, split.count);
+    TRY(unless_partly(c, s));
+    split = s == OK ? split : alone;
     h = arena_calloc(&c->arena, (size_t)split.count * sizeof *h);
     if (!h)
         return fail(ERR_TOO_LARGE, "the header is larger than its file allows");
     h[0] = first;
-    TRY(read_parts(c, &split, h));
-    return read_tables(c, &split, h);
+    s = read_parts(c, &split, h);
+    TRY(unless_partly(c, s));
+    return unless_partly(c, read_tables(c, s == OK ? &split : &alone, h));
 }
 
 /* Blocks of 128 as twice as many of 64. */

@@ -109,33 +109,13 @@ static void add_array(struct gguf_writer *w, const char *key, enum gguf_type typ
     add_u64(&w->keys, (uint64_t)n);
 }
 
-static void add_number(struct buf *b, enum gguf_type type, const struct value *v)
-{
-    float f = (float)v->number;
-    uint8_t flag = v->integer != 0;
-
-    switch (type) { /* little-endian: the first bytes of a larger number are the smaller one */
-    case GGUF_F32:
-        buf_append(b, &f, sizeof f);
-        break;
-    case GGUF_F64:
-        buf_append(b, &v->number, sizeof v->number);
-        break;
-    case GGUF_BOOL:
-        buf_append(b, &flag, sizeof flag);
-        break;
-    default:
-        buf_append(b, &v->integer, gguf_type_bytes(type));
-    }
-}
-
 void gguf_put(struct gguf_writer *w, const char *key, const struct value *v)
 {
     if (v->kind == VALUE_STRING) {
         gguf_put_text(w, key, v->text);
     } else if (v->kind != VALUE_ARRAY) {
         add_key(w, key, (enum gguf_type)v->elem_type);
-        add_number(&w->keys, (enum gguf_type)v->elem_type, v);
+        buf_append(&w->keys, v->text.p, v->text.n);
     } else {
         add_array(w, key, (enum gguf_type)v->elem_type, v->n);
         buf_append(&w->keys, v->text.p, v->text.n);

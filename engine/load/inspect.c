@@ -8,28 +8,45 @@
 #include "engine/load/foreign.h"
 #include "engine/load/model.h"
 #include "engine/load/lexicon.h"
+#include "kernels/base/utf8.h"
 
 enum { TEXT_MOST = 96 }; /* bytes shown of a long string */
 
-/* A string on one line, cut; control characters as spaces. */
+/* A string on one line, cut between characters; control characters as spaces, and so what is no
+ * UTF-8: nothing that a terminal would obey. */
 static void put_text(struct buf *out, struct bytes s)
 {
-    size_t n = s.n < TEXT_MOST ? s.n : TEXT_MOST;
+    size_t n = 0;
 
-    for (size_t i = 0; i < n; i++)
-        buf_putc(out, (unsigned char)s.p[i] < 0x20 ? ' ' : s.p[i]);
+    while (n < s.n && n < TEXT_MOST) {
+        uint32_t cp;
+        int bytes = utf8_decode(s.p + n, s.n - n, &cp);
+
+        if (cp < 0x20 || (cp >= 0x7f && cp < 0xa0) || cp == 0xfffd)
+            buf_putc(out, ' ');
+        else
+            buf_append(out, s.p + n, (size_t)bytes);
+        n += (size_t)bytes;
+    }
     if (n < s.n)
         buf_printf(out, "... (%zu bytes)", s.n);
 }
 
 static void put_value(struct buf *out, const struct value *v)
 {
+    unsigned long long whole = (unsigned long long)v->integer;
+
     switch (v->kind) {
     case VALUE_BOOL:
         buf_puts(out, v->integer ? "true" : "false");
         break;
     case VALUE_INT:
-        buf_printf(out, "%lld", (long long)v->integer);
+        if (v->integer == INT64_MAX && v->text.n == sizeof whole) /* the most that it holds */
+            memcpy(&whole, v->text.p, sizeof whole);
+        if (v->integer < 0)
+            buf_printf(out, "%lld", (long long)v->integer);
+        else
+            buf_printf(out, "%llu", whole);
         break;
     case VALUE_FLOAT:
         buf_printf(out, "%g", v->number);
@@ -118,7 +135,7 @@ enum status engine_inspect(const char *path, struct buf *out)
 {
     struct checkpoint *c;
     struct model *m;
-    enum status s = checkpoint_open(path, &c);
+    enum status s = checkpoint_look(path, &c);
 
     if (s != OK)
         return describe_other(path, s, out);
@@ -136,8 +153,10 @@ enum status engine_inspect(const char *path, struct buf *out)
     } else {
         buf_printf(out, "cannot run %s\n", fail_text());
     }
-    put_keys(out, c);
-    put_tensors(out, c);
+    if (c->n_keys > 0 || c->n_tensors > 0) {
+        put_keys(out, c);
+        put_tensors(out, c);
+    }
     checkpoint_close(c);
     return OK;
 }

@@ -148,7 +148,7 @@ static void test_tensors(void **state)
         {{1, {4}},             999, 0,       "unknown type 999"},
         {{1, {4}},             0,   8,       "offset 8 is not a multiple of the alignment 32"},
         {{1, {4}},             0,   1 << 30, "offset 1073741824 lies outside the file"},
-        {{1, {4}},             0,   96,      "begins at byte"},
+        {{1, {4}},             0,   96,      "offset 96 lies outside the file of 128 bytes, whose data begins at byte 96"},
         {{1, {33}},            2,   0,       "33 is not a multiple of 32, the block of q4_0"},
         {{2, {32, 400}},       2,   0,       "needs 7200 bytes"},
     };
@@ -170,6 +170,28 @@ static void test_tensors(void **state)
     gguf_tensor(&twice, "w", (struct gguf_shape){1, {4}}, 0, 0);
     gguf_pad(&twice, 32, 64);
     refused(&twice, ERR_FORMAT, "tensor w stands twice");
+}
+
+/* Each lies inside the file, and all together are larger than it. */
+static void test_overlap(void **state)
+{
+    struct buf b = gguf_head(3, 0);
+    struct checkpoint *c;
+
+    (void)state;
+    gguf_tensor(&b, "a", (struct gguf_shape){1, {16}}, 0, 64); /* in any order */
+    gguf_tensor(&b, "b", (struct gguf_shape){1, {8}}, 0, 32);
+    gguf_tensor(&b, "c", (struct gguf_shape){1, {8}}, 0, 0);
+    gguf_pad(&b, 32, 128);
+    assert_int_equal(gguf_borrow("x", &b, &c), OK);
+    checkpoint_close(c);
+    buf_clear(&b);
+    b = gguf_head(3, 0);
+    gguf_tensor(&b, "a", (struct gguf_shape){1, {16}}, 0, 0);
+    gguf_tensor(&b, "b", (struct gguf_shape){1, {16}}, 0, 0);
+    gguf_tensor(&b, "c", (struct gguf_shape){1, {8}}, 0, 0);
+    gguf_pad(&b, 32, 128);
+    refused(&b, ERR_FORMAT, "tensor c: the tensors up to it need more bytes");
 }
 
 /* A type that is known but withdrawn is listed, so that inspect can show it. */
@@ -250,9 +272,13 @@ static void test_unsupported_type(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_good),    cmocka_unit_test(test_headers),
-        cmocka_unit_test(test_keys),    cmocka_unit_test(test_tensors),
-        cmocka_unit_test(test_wide_q2), cmocka_unit_test(test_unsupported_type),
+        cmocka_unit_test(test_good),
+        cmocka_unit_test(test_headers),
+        cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_tensors),
+        cmocka_unit_test(test_overlap),
+        cmocka_unit_test(test_wide_q2),
+        cmocka_unit_test(test_unsupported_type),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -289,10 +289,13 @@ static void test_two_runs(void **state)
     checkpoint_close(c);
 }
 
-/* A model of one matrix [2, 4] of the given numbers. */
+/* A model of one matrix [2, 4] of the given numbers, and a key with the largest number there is. */
 static struct buf one_matrix(const float *x)
 {
-    struct buf b = gguf_head(1, 1);
+    struct buf b = gguf_head(1, 2);
+    gguf_text(&b, "most");
+    gguf_u32(&b, GGUF_U64);
+    gguf_u64(&b, UINT64_MAX);
     gguf_text(&b, "general.architecture");
     gguf_u32(&b, GGUF_STRING);
     gguf_text(&b, "llama");
@@ -328,6 +331,9 @@ static void test_numbers(void **state)
             assert_non_null(strstr(fail_text(), "token_embd.weight"));
         } else { /* a tensor that keeps its format is copied, whatever it holds */
             assert_int_equal(s, OK);
+            struct checkpoint *copy = open_file(out);
+            assert_true(same_value(checkpoint_key(copy, "most"), checkpoint_key(c, "most")));
+            checkpoint_close(copy);
             assert_int_equal(unlink(out), 0);
         }
         checkpoint_close(c);

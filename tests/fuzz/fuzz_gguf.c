@@ -33,6 +33,18 @@ static int cut(const uint8_t *data, size_t n, char names[][MAX_NAME], struct ckp
     return count;
 }
 
+/* What `inferd inspect` shows of a file that is refused: what stands before the fault. */
+static void look(const struct ckpt_lent *lent, int count)
+{
+    struct checkpoint *c;
+
+    if (checkpoint_look_at(lent, count, &c) != OK)
+        return;
+    walk_require(c->refusal != NULL);
+    walk_checkpoint(c);
+    checkpoint_close(c);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     struct ckpt_lent lent[MAX_PARTS] = {{"file", {(const char *)data, n}}};
@@ -46,6 +58,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         return 0;
     if (checkpoint_borrow(lent, count, &c) != OK) {
         walk_require(!c && strncmp(fail_text(), "file", 4) == 0);
+        look(lent, count);
         return 0;
     }
     walk_checkpoint(c);

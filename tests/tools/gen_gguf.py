@@ -112,4 +112,6 @@ save("block", head(1, 0) + tensor(b"w", (20, 2), Q4_0, 0) + bytes(200))
 save("q2-wide", head(2, 0) + tensor(b"a", (128, 8), 42, 0) + tensor(b"b", (128, 8), 42, 288) + bytes(700))
 save("q2-wide-own", head(1, 0) + tensor(b"a", (128, 8), 142, 0) + bytes(304))
 save("overlap", head(2, 0) + tensor(b"a", (64, ), F32, 0) + tensor(b"b", (64, ), F32, 32) + bytes(400))
+save("same-place", head(99, 0) + b"".join(
+    tensor(b"w%02d" % i, (1000, ), F32, 0) for i in range(99)) + bytes(4100))
 save("unsupported", head(1, 0) + tensor(b"w", (256, ), Q4_0_4_4, 0) + bytes(200))
