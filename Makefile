@@ -180,7 +180,7 @@ $(FUZZERS): $(B)/%: $(B)/%.o $(DRIVER) $(LIB)
 $(filter $(B)/tests/api/%,$(TESTS)) $(B)/tests/fuzz/fuzz_chat: $(FAKE)
 $(B)/tests/server/test_http: $(FAKE_API)
 $(B)/tests/fuzz/fuzz_gguf $(B)/tests/fuzz/fuzz_hf $(B)/tests/fuzz/fuzz_imatrix: $(B)/tests/fuzz/walk.o
-$(B)/tests/fuzz/fuzz_tokenizer_json $(B)/tests/fuzz/fuzz_tokenizer_model: $(B)/tests/fuzz/tokens.o
+$(B)/tests/fuzz/fuzz_tokenizer_json $(B)/tests/fuzz/fuzz_tokenizer_model $(B)/tests/fuzz/fuzz_loose: $(B)/tests/fuzz/tokens.o
 
 tests: $(TESTS) $(FUZZERS)
 

@@ -449,15 +449,29 @@ struct bytes hf_config_file(const struct checkpoint *c, const char *name)
     return (struct bytes){NULL, 0};
 }
 
+/* Whatever holds the words: the first of these, and what belongs to it. */
+static enum status open_vocabulary(struct checkpoint *c, const char *folder)
+{
+    static const char *const name[] = {"tokenizer.json", "tokenizer.model", "tekken.json",
+                                       "vocab.json", "vocab.txt"};
+    enum { N_NAMES = sizeof name / sizeof *name, ALL = 0, PAIR = 3 };
+    struct bytes found = {NULL, 0}, other;
+    int i = -1;
+
+    while (!found.n && ++i < N_NAMES)
+        TRY(open_beside(c, folder, name[i], &found));
+    if (i == PAIR)
+        TRY(open_beside(c, folder, "merges.txt", &other));
+    return i == ALL ? OK : open_beside(c, folder, "added_tokens.json", &other);
+}
+
 static enum status read_tokenizer_config(struct keys *k, const char *folder)
 {
     struct bytes config, old, other;
     enum status s;
     bool jinja;
 
-    TRY(open_beside(k->c, folder, "tokenizer.json", &other));
-    if (!other.n)
-        TRY(open_beside(k->c, folder, "tokenizer.model", &other));
+    TRY(open_vocabulary(k->c, folder));
     TRY(open_beside(k->c, folder, "special_tokens_map.json", &other));
     TRY(open_beside(k->c, folder, "tokenizer_config.json", &config));
     TRY(read_jinja(k, folder, &jinja));

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "engine/load/hf_config.h"
+#include "engine/text/loose.h"
 #include "engine/text/tokenizer_model.h"
 #include "kernels/base/log.h"
 
@@ -27,10 +28,32 @@ const struct value *lexicon_template(const struct checkpoint *c, const char *key
     return v && v->kind == VALUE_STRING && v->text.n ? v : NULL;
 }
 
+/* The files of a directory that has no tokenizer.json. */
+static struct loose_files loose_of(const struct checkpoint *c)
+{
+    const struct value *type = checkpoint_key(c, "model_type");
+    struct bytes model = hf_config_file(c, "tokenizer.model");
+    struct loose_files l = {.vocab = hf_config_file(c, "vocab.json"),
+                            .merges = hf_config_file(c, "merges.txt"),
+                            .words = hf_config_file(c, "vocab.txt"),
+                            .tekken = hf_config_file(c, "tekken.json")};
+
+    if (ranks_are(model))
+        l.ranks = model;
+    if (type && type->kind == VALUE_STRING)
+        l.network = type->text;
+    return l;
+}
+
 bool lexicon_has(const struct checkpoint *c)
 {
-    return c->format->names == NAMES_GGUF || hf_config_file(c, "tokenizer.json").n > 0 ||
-           hf_config_file(c, "tokenizer.model").n > 0;
+    struct loose_files l;
+
+    if (c->format->names == NAMES_GGUF || hf_config_file(c, "tokenizer.json").n > 0 ||
+        hf_config_file(c, "tokenizer.model").n > 0)
+        return true;
+    l = loose_of(c);
+    return loose_has(&l);
 }
 
 static bool flag(const struct checkpoint *c, const char *key, bool absent)
@@ -269,8 +292,11 @@ static enum status open_hf(const struct checkpoint *c, struct tokenizer **out,
     const struct value *rows = checkpoint_key(c, "vocab_size");
     struct tokenizer_files f = {.tokenizer = hf_config_file(c, "tokenizer.json"),
                                 .config = hf_config_file(c, "tokenizer_config.json"),
-                                .special = hf_config_file(c, "special_tokens_map.json")};
+                                .special = hf_config_file(c, "special_tokens_map.json"),
+                                .added = hf_config_file(c, "added_tokens.json")};
     struct lexicon_out to = {w, &f};
+    struct loose_files loose = loose_of(c);
+    struct buf made = {0};
     int32_t ends[TOKENIZER_MAX_ENDS], first[TOKENIZER_MAX_ENDS];
     enum status s;
 
@@ -282,14 +308,19 @@ static enum status open_hf(const struct checkpoint *c, struct tokenizer **out,
     f.n_ends = read_ids(c, "generation.eos_token_id", ends);
     if (f.n_ends == 0)
         f.n_ends = read_ids(c, "eos_token_id", ends);
-    if (f.tokenizer.n == 0) {
+    if (f.tokenizer.n == 0 && !loose_has(&loose)) {
         struct tokenizer *t = NULL;
 
         f.tokenizer = hf_config_file(c, "tokenizer.model");
         s = tokenizer_model_read(&f, w ? lexicon_put : NULL, &to, w ? &t : out);
         tokenizer_free(t);
     } else {
-        s = w ? tokenizer_json_lend(&f, lexicon_put, &to) : tokenizer_json_read(&f, out);
+        s = f.tokenizer.n ? OK : loose_write(&loose, &f, &made);
+        if (made.len)
+            f.tokenizer = (struct bytes){made.data, made.len};
+        if (s == OK)
+            s = w ? tokenizer_json_lend(&f, lexicon_put, &to) : tokenizer_json_read(&f, out);
+        buf_clear(&made);
     }
     return s == OK ? OK : fail_in(s, "%s", c->path);
 }

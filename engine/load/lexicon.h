@@ -7,8 +7,9 @@
 #include "engine/text/tokenizer.h"
 #include "engine/text/tokenizer_json.h"
 
-/* Is there anything to open? Of Hugging Face directories some have no tokenizer.json: they are
- * served with token ids alone. A GGUF file without a vocabulary is refused when it is opened. */
+/* Is there anything to open? Hugging Face directories without any of these files are served with
+ * token ids alone. A GGUF file without a vocabulary is refused when it is opened. */
+#define LEXICON_FILES "tokenizer.model, tekken.json, vocab.json (with merges.txt) or vocab.txt"
 bool lexicon_has(const struct checkpoint *c);
 enum status lexicon_open(const struct checkpoint *c, struct tokenizer **out);
 /* The tokenizer of a Hugging Face directory as keys of a GGUF file, so that lexicon_open of that

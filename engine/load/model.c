@@ -118,7 +118,8 @@ static enum status open_text(struct model *m)
     if (lexicon_has(m->ckpt))
         TRY(lexicon_open(m->ckpt, &m->tok));
     else
-        log_warn("%s: there is no tokenizer.json or tokenizer.model: only token ids can be given",
+        log_warn("%s: there is no tokenizer.json, nor a " LEXICON_FILES
+                 ": only token ids can be given",
                  m->ckpt->path);
     open_template(m, LEXICON_CHAT, &m->chat);
     if (m->chat)

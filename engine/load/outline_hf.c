@@ -174,7 +174,7 @@ enum status outline_hf_keys(const struct outline *o, const struct checkpoint *c,
     }
     if (!lexicon_has(c))
         return fail(ERR_UNSUPPORTED,
-                    "%s: has no tokenizer.json or tokenizer.model, and a GGUF file needs one",
+                    "%s: has no tokenizer.json, nor a " LEXICON_FILES ", and a GGUF file needs one",
                     c->path);
     return lexicon_write(c, w);
 }

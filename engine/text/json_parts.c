@@ -9,6 +9,7 @@
 #include "engine/text/normalizer.h"
 #include "engine/text/regex.h"
 #include "engine/text/splitter.h"
+#include "kernels/base/mem.h"
 #include "kernels/base/utf8.h"
 
 static const struct bytes NONE = {"", 0};
@@ -140,14 +141,14 @@ static int base64_digit(char c)
     return d ? (int)(d - digits) : -1;
 }
 
-static enum status decode_base64(struct bytes code, struct buf *out)
+bool json_base64(struct bytes code, struct buf *out)
 {
     unsigned bits = 0;
     int n_bits = 0;
     for (size_t i = 0; i < code.n && code.p[i] != '='; i++) {
         int digit = base64_digit(code.p[i]);
         if (digit < 0)
-            return fail(ERR_FORMAT, "precompiled_charsmap is not base64 at byte %zu", i);
+            return false;
         bits = bits << 6 | (unsigned)digit;
         n_bits += 6;
         if (n_bits >= 8) {
@@ -155,18 +156,22 @@ static enum status decode_base64(struct bytes code, struct buf *out)
             buf_putc(out, (char)(bits >> n_bits & 0xff));
         }
     }
-    return OK;
+    return true;
+}
+
+static enum status decode_charsmap(const struct json *part, struct buf *out)
+{
+    return json_base64(json_text(part, "precompiled_charsmap", ""), out)
+               ? OK
+               : fail(ERR_FORMAT, "precompiled_charsmap is not base64");
 }
 
 static enum status add_charsmap(const struct json *part, void *to, int unused)
 {
-    struct bytes code = json_text(part, "precompiled_charsmap", "");
     struct buf table = {0};
     (void)unused;
-    if (code.n == 0)
-        return OK;
-    enum status s = decode_base64(code, &table);
-    if (s == OK)
+    enum status s = decode_charsmap(part, &table);
+    if (s == OK && table.len > 0)
         s = normalizer_add(to, NORMAL_CHARSMAP, 0, (struct bytes){table.data, table.len}, NONE);
     buf_clear(&table);
     return s;
@@ -177,7 +182,7 @@ enum status json_charsmap(const struct json *part, struct buf *out)
     const struct json *list = json_get(part, "normalizers");
     for (const struct json *p = json_is(list, JSON_ARRAY) ? list->first : NULL; p; p = p->next)
         TRY(json_charsmap(p, out));
-    return decode_base64(json_text(part, "precompiled_charsmap", ""), out);
+    return decode_charsmap(part, out);
 }
 
 enum status json_normalizer(const struct json *part, struct normalizer *n)
@@ -466,4 +471,20 @@ enum status json_decoder(const struct json *part, struct decoder *d)
     };
     /* clang-format on */
     return add_part(part, types, "decoder", "decoders", d);
+}
+
+char *json_hide_nul(struct bytes text)
+{
+    char *copy = xmalloc(text.n + 1), *p = copy;
+    memcpy(copy, text.p, text.n);
+    copy[text.n] = 0;
+    while ((p = memmem(p, text.n - (size_t)(p - copy), "\\u0000", 6))) {
+        size_t slashes = 1;
+        while (p - copy >= (ptrdiff_t)slashes && p[-(ptrdiff_t)slashes] == '\\')
+            slashes++;
+        if (slashes % 2 == 1)
+            memcpy(p, "\\ufffe", 6);
+        p += 6;
+    }
+    return copy;
 }

@@ -21,4 +21,10 @@ enum status json_charsmap(const struct json *part, struct buf *out);
 struct bytes json_text(const struct json *object, const char *key, const char *absent);
 bool json_flag(const struct json *object, const char *key, bool absent);
 
+/* A copy, to be freed, in which "\\u0000" is the spelling of U+FFFE, since JSON trees here take no
+ * NUL. */
+char *json_hide_nul(struct bytes text);
+/* Appends the bytes; false: it is not base64. */
+bool json_base64(struct bytes code, struct buf *out);
+
 #endif

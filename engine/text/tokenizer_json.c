@@ -26,7 +26,7 @@ struct reading {
     const struct tokenizer_files *files;
     struct arena arena;
     const struct json *root, *model, *config, *special;
-    bool hides_nul;  /* see hide_nul */
+    bool hides_nul;  /* see show_nul */
     struct map *ids; /* token -> id */
     struct tokenizer_spec spec;
     struct pipeline_spec parts;
@@ -43,22 +43,6 @@ struct reading {
 /* A token may be, or have, a NUL, which JSON trees here do not take: it goes in as U+FFFE, which is
  * no character, and is itself again in tokens and merges. */
 static const char NUL_AS[] = "\xef\xbf\xbe";
-
-static char *hide_nul(struct bytes text)
-{
-    char *copy = xmalloc(text.n + 1), *p = copy;
-    memcpy(copy, text.p, text.n);
-    copy[text.n] = 0;
-    while ((p = memmem(p, text.n - (size_t)(p - copy), "\\u0000", 6))) {
-        size_t slashes = 1;
-        while (p - copy >= (ptrdiff_t)slashes && p[-(ptrdiff_t)slashes] == '\\')
-            slashes++;
-        if (slashes % 2 == 1)
-            memcpy(p, "\\ufffe", 6);
-        p += 6;
-    }
-    return copy;
-}
 
 static struct bytes show_nul(struct reading *r, struct bytes s)
 {
@@ -439,7 +423,7 @@ static enum status parse(struct reading *r, struct bytes text, const char *name,
 {
     if (text.n == 0)
         return OK;
-    char *copy = memmem(text.p, text.n, "\\u0000", 6) ? hide_nul(text) : NULL;
+    char *copy = memmem(text.p, text.n, "\\u0000", 6) ? json_hide_nul(text) : NULL;
     r->hides_nul = r->hides_nul || copy;
     enum status s = json_parse(&r->arena, copy ? copy : text.p, text.n, out);
     xfree(copy);

@@ -8,6 +8,7 @@ struct tokenizer_files {    /* borrowed */
     struct bytes tokenizer; /* tokenizer.json */
     struct bytes config;    /* tokenizer_config.json; may be empty */
     struct bytes special;   /* special_tokens_map.json; may be empty */
+    struct bytes added;     /* added_tokens.json; may be empty. Not read beside tokenizer.json */
     int n_rows;             /* of the embedding; missing tokens are made unused ones. 0: as many */
     int32_t bos, eos;       /* of config.json, for when the files name none; -1: none */
     const int32_t *ends;    /* of generation_config.json: tokens that end a turn */

@@ -2,13 +2,13 @@
  * vocabulary: pieces, scores and types are the same, the numbers of types too.
  *
  * Read are the pieces and, of how the model was trained and normalises, what changes ids. Tokens
- * that tokenizer_config.json adds lie behind the pieces. Every length is checked against what is
- * left; a field of unknown number is skipped. */
+ * that the files beside it add lie behind the pieces, or take the place of one. Every length is
+ * checked against what is left; a field of unknown number is skipped. */
 #include "engine/text/tokenizer_model.h"
 
 #include <string.h>
 
-#include "kernels/base/json.h"
+#include "engine/text/added.h"
 #include "kernels/base/mem.h"
 
 enum { WIRE_VARINT, WIRE_64, WIRE_BYTES, WIRE_32 = 5 };
@@ -24,8 +24,7 @@ struct field {
 struct reading {
     const struct tokenizer_files *files;
     struct tokenizer_spec spec;
-    struct arena arena; /* of the config */
-    const struct json *config;
+    struct added added;
     struct bytes *token;
     float *score;
     int32_t *type;
@@ -33,7 +32,7 @@ struct reading {
     bool prefix, one_space;
 };
 
-/* --- protocol buffers --- */
+/* --- protocol buffers ------------------------------------------------------------------------- */
 
 static enum status varint(struct bytes *from, uint64_t *out)
 {
@@ -78,7 +77,7 @@ static bool is(const struct field *f, uint64_t number, int wire)
     return f->number == number && f->wire == wire;
 }
 
-/* --- the model --- */
+/* --- the model -------------------------------------------------------------------------------- */
 
 static enum status read_piece(struct bytes from, struct bytes *token, float *score, int32_t *type)
 {
@@ -175,77 +174,61 @@ static enum status read_model(struct reading *r)
     return OK;
 }
 
-/* --- tokenizer_config.json --- */
-
-/* The ids of tokens that it adds; -1: no id. */
-static int64_t key_id(const char *key)
-{
-    int64_t id = 0;
-    for (const char *p = key; *p; p++) {
-        if (*p < '0' || *p > '9' || id >= MAX_TOKENS)
-            return -1;
-        id = id * 10 + (*p - '0');
-    }
-    return *key && id < MAX_TOKENS ? id : -1;
-}
-
-static const struct json *added(const struct reading *r)
-{
-    const struct json *list = json_get(r->config, "added_tokens_decoder");
-    return json_is(list, JSON_OBJECT) ? list->first : NULL;
-}
+/* --- the files beside it ---------------------------------------------------------------------- */
 
 static enum status count_all(struct reading *r, int *n)
 {
-    int more = 0;
     *n = r->n_pieces > r->files->n_rows ? r->n_pieces : r->files->n_rows;
-    for (const struct json *v = added(r); v; v = v->next, more++)
-        *n = key_id(v->key) >= *n ? (int)key_id(v->key) + 1 : *n;
+    for (int i = 0; i < r->added.n; i++)
+        *n = r->added.token[i].id >= *n ? (int)r->added.token[i].id + 1 : *n;
     /* A row for each token there is, or else the ids are nobody's. */
-    return *n <= r->files->n_rows || *n <= r->n_pieces + more + (1 << 16)
+    return *n <= r->files->n_rows || *n <= r->n_pieces + r->added.n + (1 << 16)
                ? OK
-               : fail(ERR_FORMAT, "tokenizer_config.json adds token %d to %d pieces", *n - 1,
-                      r->n_pieces);
+               : fail(ERR_FORMAT, "token %d is added to %d pieces", *n - 1, r->n_pieces);
 }
 
+static int32_t find_token(const struct reading *r, struct bytes text)
+{
+    for (int id = 0; id < r->spec.n_vocab; id++)
+        if (r->token[id].n == text.n && memcmp(r->token[id].p, text.p, text.n) == 0)
+            return id;
+    return -1;
+}
+
+/* A token that is listed under the id of a piece comes in its place, unless it is one itself. */
 static void add_tokens(struct reading *r)
 {
-    for (const struct json *v = added(r); v; v = v->next) {
-        const struct json *text = json_get(v, "content"), *special = json_get(v, "special");
-        int64_t id = key_id(v->key);
-        if (id < r->n_pieces || !json_is(text, JSON_STRING) || text->text.n == 0)
+    for (int i = 0; i < r->added.n; i++) {
+        const struct added_token *t = &r->added.token[i];
+        if (t->id < r->n_pieces && find_token(r, t->text) >= 0)
             continue;
-        r->token[id] = text->text;
-        r->type[id] = json_is(special, JSON_BOOL) && special->boolean ? TOKEN_CONTROL : TOKEN_USER;
+        r->token[t->id] = t->text;
+        r->type[t->id] = t->special ? TOKEN_CONTROL : TOKEN_USER;
     }
 }
 
 static bool policy(const struct reading *r, const char *key, bool absent)
 {
-    const struct json *v = json_get(r->config, key);
+    const struct json *v = json_get(r->added.config, key);
     return json_is(v, JSON_BOOL) ? v->boolean : absent;
 }
 
-/* A token that the config names by its text, as it stands or with a "content". */
+/* A token that the files name by its text. */
 static int32_t named(const struct reading *r, const char *key, int32_t absent)
 {
-    const struct json *v = json_get(r->config, key);
-    v = json_is(v, JSON_OBJECT) ? json_get(v, "content") : v;
-    for (int id = 0; json_is(v, JSON_STRING) && id < r->spec.n_vocab; id++)
-        if (r->token[id].n == v->text.n && memcmp(r->token[id].p, v->text.p, v->text.n) == 0)
-            return id;
-    return absent;
+    struct added_token t;
+    const struct json *v = added_named(&r->added, key);
+    int32_t id = v && added_token_of(v, &t) ? find_token(r, t.text) : -1;
+    return id >= 0 ? id : absent;
 }
 
-/* --- all --- */
+/* --- all -------------------------------------------------------------------------------------- */
 
 static enum status read_all(struct reading *r, struct tokenizer **out)
 {
     int n;
     TRY(count_pieces(r->files->tokenizer, &r->n_pieces));
-    if (r->files->config.n > 0 &&
-        json_parse(&r->arena, r->files->config.p, r->files->config.n, &r->config) != OK)
-        return fail_in(ERR_JSON, "tokenizer_config.json");
+    TRY(added_open(&r->added, r->files));
     TRY(count_all(r, &n));
     r->spec.n_vocab = n;
     r->spec.token = r->token = xcalloc((size_t)n, sizeof *r->token);
@@ -275,13 +258,12 @@ enum status tokenizer_model_read(const struct tokenizer_files *f, tokenizer_json
     r.spec.eos = 2;
     r.spec.ends = f->ends;
     r.spec.n_ends = f->n_ends;
-    arena_init(&r.arena, 0);
     enum status s = read_all(&r, out);
     if (s == OK && use)
         s = use(ctx, &r.spec, *out);
     xfree(r.token);
     xfree(r.score);
     xfree(r.type);
-    arena_clear(&r.arena);
+    added_close(&r.added);
     return s == OK ? OK : fail_in(s, "tokenizer.model");
 }

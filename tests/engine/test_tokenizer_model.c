@@ -106,10 +106,46 @@ static void test_added(void **state)
     assert_int_equal(ids.id[1], n);
     tokens_clear(&ids);
     tokenizer_free(t);
-    assert_int_equal(open_model(file, "{\"added_tokens_decoder\":{\"9999999\":{}}}", 0, &t),
-                     ERR_FORMAT);
-    assert_non_null(strstr(fail_text(), "adds token 9999999"));
+    assert_int_equal(
+        open_model(file, "{\"added_tokens_decoder\":{\"9999999\":{\"content\":\"x\"}}}", 0, &t),
+        ERR_FORMAT);
+    assert_non_null(strstr(fail_text(), "token 9999999 is added"));
     assert_int_equal(open_model(file, "{", 0, &t), ERR_JSON);
+    xfree((void *)(uintptr_t)file.p);
+}
+
+/* As checkpoints of 2023 have them, whose tokenizer_config.json lists no tokens. */
+static void test_added_files(void **state)
+{
+    (void)state;
+    struct bytes file = load("llama");
+    struct tokenizer *t;
+    assert_int_equal(open_model(file, "", 0, &t), OK);
+    int n = tokenizer_n_vocab(t);
+    char added[100];
+    tokenizer_free(t);
+    snprintf(added, sizeof added, "{\"<tool>\":%d,\"<|end|>\":%d}", n + 1, n);
+    struct tokenizer_files f = {.tokenizer = file,
+                                .config = bytes_of("{\"eos_token\":\"</s>\"}"),
+                                .special = bytes_of("{\"eos_token\":{\"content\":\"<|end|>\"}}"),
+                                .added = bytes_of(added),
+                                .bos = -1,
+                                .eos = -1};
+    assert_int_equal(tokenizer_model_read(&f, NULL, NULL, &t), OK);
+    assert_int_equal(tokenizer_n_vocab(t), n + 2);
+    assert_int_equal(tokenizer_eos(t), n);
+    assert_int_equal(tokenizer_type(t, n), TOKEN_CONTROL);
+    assert_int_equal(tokenizer_type(t, n + 1), TOKEN_USER);
+    assert_int_equal(tokenizer_find(t, "<tool>"), n + 1);
+    tokenizer_free(t);
+    /* A list in tokenizer_config.json is the newer word, and may give a piece another name. */
+    f.config = bytes_of("{\"eos_token\":\"</s>\",\"added_tokens_decoder\":{"
+                        "\"5\":{\"content\":\"<five>\",\"special\":true}}}");
+    assert_int_equal(tokenizer_model_read(&f, NULL, NULL, &t), OK);
+    assert_int_equal(tokenizer_n_vocab(t), n);
+    assert_int_equal(tokenizer_eos(t), 2);
+    assert_int_equal(tokenizer_find(t, "<five>"), 5);
+    tokenizer_free(t);
     xfree((void *)(uintptr_t)file.p);
 }
 
@@ -167,9 +203,8 @@ static void test_lies(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sentencepiece),
-        cmocka_unit_test(test_policy),
-        cmocka_unit_test(test_added),
+        cmocka_unit_test(test_sentencepiece), cmocka_unit_test(test_policy),
+        cmocka_unit_test(test_added),         cmocka_unit_test(test_added_files),
         cmocka_unit_test(test_lies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
