@@ -9,7 +9,7 @@
 
 #include "engine/load/gguf_write.h"
 
-enum { WINDOW = 512 };
+enum { WINDOW = 512, WINDOW_LEAST = 3 }; /* its second half, but for the last, is scored */
 static const char kind[] = "logits";
 
 struct sums { /* for a mean and its error */
@@ -78,7 +78,8 @@ static void compare(struct run *r, const struct row *a, const struct row *b, int
     for (size_t i = 0; i < r->n_vocab; i++) {
         double p = b->x[i] - b->total, d = fabs((double)a->x[i] - b->x[i]);
 
-        divergence += exp(p) * (p - (a->x[i] - a->total));
+        if (p > -INFINITY) /* what cannot be adds nothing */
+            divergence += exp(p) * (p - (a->x[i] - a->total));
         r->logit_sum += d;
         r->logit_most = d > r->logit_most ? d : r->logit_most;
     }
@@ -105,6 +106,9 @@ static enum status take(void *ctx, int pos, const float *logits)
     if (r->other) {
         struct row other = row_of(r->other + index * r->n_vocab, r->n_vocab);
 
+        if (!isfinite(other.total))
+            return fail(ERR_FORMAT, "%s: window %lld, position %d: no finite logits",
+                        r->o->reference, (long long)r->at, pos);
         compare(r, &row, &other, token);
     }
     if (!r->save)
@@ -155,6 +159,8 @@ static enum status reference_open(struct run *r)
         r->windows = tokens->shape[0] / r->window < logits->shape[0] / per_window
                          ? tokens->shape[0] / r->window
                          : logits->shape[0] / per_window;
+    if (r->windows < 1)
+        return fail(ERR_FORMAT, "%s: has not one whole window", path);
     if (memcmp(checkpoint_view(r->reference, tokens).data, r->all.id,
                (size_t)(r->windows * r->window) * sizeof *r->all.id) != 0)
         return fail(ERR_INVALID, "%s: was made of another text or with another tokenizer", path);
@@ -200,6 +206,9 @@ static enum status open_all(struct run *r)
     struct score_options model = r->o->model;
 
     r->window = model.window ? model.window : WINDOW;
+    if (r->window < WINDOW_LEAST)
+        return fail_field(ERR_INVALID, "ctx", "a window of %d tokens scores none: take %d or more",
+                          r->window, WINDOW_LEAST);
     r->first = r->window / 2;
     model.window = r->window;
     model.progress = packing;

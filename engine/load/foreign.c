@@ -41,6 +41,7 @@ static const struct { const char *magic; size_t n, at; struct foreign kind; } ma
     {"ustar",                   5, 257, {"a tar archive", "it must be unpacked first"}},
     {"RIFF",                    4, 0, {"a sound or video file", OTHER}},
     {"\x89PNG",                 4, 0, {"an image", OTHER}},
+    {"_logits_",                8, 0, {"logits as llama-perplexity saves them", "inferd perplexity compares with those of --save-logits"}},
 };
 /* clang-format on */
 enum { N_MAGICS = sizeof magics / sizeof magics[0] };

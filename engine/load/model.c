@@ -42,6 +42,25 @@ static struct buf known(bool hf)
     return list;
 }
 
+/* What a GGUF file that holds no model is for, for messages. */
+static const char *use_of(struct bytes type)
+{
+    static const struct {
+        const char *type, *use;
+    } uses[] = {
+        {"adapter", ": adapters are not loaded, merge it into its base model"},
+        {"imatrix", ": it is for inferd quantize --imatrix"},
+        {"logits", ": it is for inferd perplexity --reference"},
+        {"mmproj", ": images and sound are not read, the text model is a file of its own"},
+    };
+
+    for (size_t i = 0; i < sizeof uses / sizeof uses[0]; i++) {
+        if (bytes_equal(type, uses[i].type))
+            return uses[i].use;
+    }
+    return "";
+}
+
 static enum status model_recipe(const struct checkpoint *c, struct arena *a,
                                 const struct recipe **out, bool *rope_neox)
 {
@@ -56,8 +75,8 @@ static enum status model_recipe(const struct checkpoint *c, struct arena *a,
     if (c->refusal)
         return fail(ERR_UNSUPPORTED, "%s: %s", c->path, c->refusal);
     if (type && type->kind == VALUE_STRING && !bytes_equal(type->text, "model"))
-        return fail(ERR_UNSUPPORTED, "%s: holds no model, general.type is \"%.*s\"", c->path,
-                    (int)(type->text.n < 64 ? type->text.n : 64), type->text.p);
+        return fail(ERR_UNSUPPORTED, "%s: holds no model, general.type is \"%.*s\"%s", c->path,
+                    (int)(type->text.n < 64 ? type->text.n : 64), type->text.p, use_of(type->text));
     if (!name)
         return fail(ERR_FORMAT, "%s: key %s is missing", c->path, key);
     *out = class ? recipe_find(class->architecture) : hf ? NULL : recipe_find(name);

@@ -337,6 +337,8 @@ static void note_fallbacks(const struct maker *m)
 
 static enum status plan(struct maker *m)
 {
+    int weights = 0;
+
     m->job = xcalloc((size_t)m->outline.n, sizeof *m->job);
     m->model = m->outline.model;
     m->model.importance = m->o->imatrix != NULL;
@@ -345,7 +347,10 @@ static enum status plan(struct maker *m)
 
         if (s != OK)
             return fail_in(s, "%s: tensor %s", m->c->path, m->outline.tensor[i].src->name);
+        weights += mix_takes(m->outline.tensor[i].name, m->outline.tensor[i].src->ndim);
     }
+    if (weights == 0)
+        return fail(ERR_UNSUPPORTED, "%s: has no matrix that a number format is for", m->c->path);
     note_fallbacks(m);
     return OK;
 }

@@ -1,5 +1,6 @@
 /* perplexity.c - `inferd perplexity FILE TEXT`: figures on standard output; the work is
  * engine/perplexity.c's. */
+#include <math.h>
 #include <stdio.h>
 
 #include "server/cmd/cmd.h"
@@ -20,22 +21,34 @@ static void print_text(struct buf *out, const struct config *c, const struct per
     buf_printf(out, "logits       differ by %.6f, at most %.6f\n", x->logit_mean, x->logit_most);
 }
 
-/* Seventeen digits: a double and back. */
+/* Seventeen digits: a double and back. JSON has no word for what is not finite. */
+static void put(struct buf *out, const char *key, double x)
+{
+    if (isfinite(x))
+        buf_printf(out, ", \"%s\": %.17g", key, x);
+    else
+        buf_printf(out, ", \"%s\": null", key);
+}
+
 static void print_json(struct buf *out, const struct config *c, const struct perplexity_result *x)
 {
-    buf_printf(out,
-               "{\"tokens\": %lld, \"windows\": %lld, \"scored\": %lld, \"nll\": %.17g, "
-               "\"nll_error\": %.17g, \"perplexity\": %.17g, \"perplexity_error\": %.17g",
-               (long long)x->tokens, (long long)x->windows, (long long)x->scored, x->nll.value,
-               x->nll.error, x->perplexity.value, x->perplexity.error);
-    if (c->reference)
-        buf_printf(out,
-                   ", \"divergence\": %.17g, \"divergence_error\": %.17g, \"divergence_most\": "
-                   "%.17g, \"same_top\": %.17g, \"same_top_error\": %.17g, \"log_ratio\": %.17g, "
-                   "\"log_ratio_error\": %.17g, \"logit_mean\": %.17g, \"logit_most\": %.17g",
-                   x->divergence.value, x->divergence.error, x->divergence_most, x->top.value,
-                   x->top.error, x->log_ratio.value, x->log_ratio.error, x->logit_mean,
-                   x->logit_most);
+    buf_printf(out, "{\"tokens\": %lld, \"windows\": %lld, \"scored\": %lld", (long long)x->tokens,
+               (long long)x->windows, (long long)x->scored);
+    put(out, "nll", x->nll.value);
+    put(out, "nll_error", x->nll.error);
+    put(out, "perplexity", x->perplexity.value);
+    put(out, "perplexity_error", x->perplexity.error);
+    if (c->reference) {
+        put(out, "divergence", x->divergence.value);
+        put(out, "divergence_error", x->divergence.error);
+        put(out, "divergence_most", x->divergence_most);
+        put(out, "same_top", x->top.value);
+        put(out, "same_top_error", x->top.error);
+        put(out, "log_ratio", x->log_ratio.value);
+        put(out, "log_ratio_error", x->log_ratio.error);
+        put(out, "logit_mean", x->logit_mean);
+        put(out, "logit_most", x->logit_most);
+    }
     buf_puts(out, "}\n");
 }
 

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 
 import numpy
-from gguf import GGUFReader
+from gguf import GGUFReader, GGUFWriter
 
 INFERD = os.environ.get('INFERD', 'build/inferd')
 MODELS = pathlib.Path('tests/data/models')
@@ -115,6 +115,19 @@ def test_refused(tmp_path):
     (tmp_path / 'short.txt').write_text('the')
     (tmp_path / 'other.txt').write_text('another text ' * 40)
     (tmp_path / 'cut.logits').write_bytes(saved.read_bytes()[:2000])
+    few = GGUFWriter(tmp_path / 'few.logits', 'logits')
+    few.add_uint32('logits.window', 32)
+    few.add_tensor('tokens', numpy.zeros(5, numpy.int32))
+    few.add_tensor('logits', numpy.zeros((1, logits_of(saved)[1].shape[-1]), numpy.float32))
+    few.write_header_to_file()
+    few.write_kv_data_to_file()
+    few.write_tensors_to_file()
+    few.close()
+    for name, number in (('nan', numpy.nan), ('inf', -numpy.inf)):
+        (tmp_path / f'{name}.logits').write_bytes(saved.read_bytes())
+        reader = GGUFReader(tmp_path / f'{name}.logits', 'r+')
+        reader.get_tensor(1).data[3, 5] = number
+        reader.data.flush()
     for args, code, word in (
         ((model,), 2, 'of which text'),
         ((model, tmp_path / 'none.txt'), 1, 'none.txt'),
@@ -124,6 +137,9 @@ def test_refused(tmp_path):
         ((model, tmp_path / 'other.txt', '--ctx', '32', '--reference', saved), 1, 'another text'),
         ((model, text, '--ctx', '32', '--reference', tmp_path / 'cut.logits'), 1, 'cut.logits'),
         ((model, text, '--ctx', '32', '--reference', model), 1, 'no file of logits'),
+        ((model, text, '--ctx', '32', '--reference', tmp_path / 'few.logits'), 1, 'whole window'),
+        ((model, text, '--ctx', '32', '--reference', tmp_path / 'nan.logits'), 1, 'position 19'),
+        ((model, text, '--ctx', '2'), 1, 'take 3'),
         ((model, text, '--ctx', '32', '--save-logits', tmp_path / 'no' / 'a'), 1, 'no/a'),
     ):
         result = run('perplexity', *args)
@@ -132,3 +148,8 @@ def test_refused(tmp_path):
         assert 'perplexity  ' not in result.stdout
     result = run('perplexity', model, text, '--ctx', '32', '--reference', saved)
     assert 'same top     100.000' in result.stdout
+    ruled_out = tmp_path / 'inf.logits'  # a token that the reference says cannot be
+    result = run('perplexity', model, text, '--ctx', '32', '--reference', ruled_out, '--json')
+    figures = json.loads(result.stdout)
+    assert 0 < figures['divergence'] < 1
+    assert figures['logit_most'] is None

@@ -85,6 +85,9 @@ def test_wrong_use(tmp_path):
     result = run(MODELS / 'qwen2.gguf', out, '--type', 'q8_0', '--imatrix', MODELS / 'qwen2.gguf')
     assert result.returncode == 1
     assert 'no importance matrix' in result.stderr
+    result = run('tests/data/quantize/imatrix.gguf', out, '--type', 'q8_0')
+    assert result.returncode == 1
+    assert 'no matrix' in result.stderr
     assert list(tmp_path.iterdir()) == []
 
 

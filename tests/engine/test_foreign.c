@@ -34,6 +34,7 @@ static const struct { struct bytes file; const char *is, *why; } files[] = {
      "a tokenizer (tokenizer.json)\nmodel      \"BPE\"\nvocabulary 2 tokens, 1 added, 0 merges", "it has no weights"},
     {BYTES("{\"error\":\"Invalid username or password.\"}"), "an answer of a server\nerror      \"Invalid", "download again"},
     {BYTES("\x80\5\x95\13\0\0\0\0\0\0\0}"), "a Python pickle", "convert to safetensors"},
+    {BYTES("_logits_\0\2\0\0"),              "logits as llama-perplexity saves", "--save-logits"},
     {BYTES("{\"tokenizer_class\":\"X\"}"),    "one of the small files", "name the directory"},
 };
 /* clang-format on */

@@ -102,6 +102,32 @@ static void test_parts(void **state)
     }
 }
 
+/* GGUF files that hold something else. */
+static void test_others(void **state)
+{
+    static const struct {
+        const char *type, *use;
+    } others[] = {
+        {"adapter", "merge it into its base model"},
+        {"logits", "inferd perplexity --reference"},
+        {"mmproj", "the text model is a file of its own"},
+        {"vocab", "general.type is \"vocab\"\n"},
+    };
+
+    (void)state;
+    check("tests/data/quantize/imatrix.gguf", "inferd quantize --imatrix", ".in_sum2", NULL);
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        struct buf b = gguf_head(0, 1);
+
+        gguf_text(&b, "general.type");
+        gguf_u32(&b, GGUF_STRING);
+        gguf_text(&b, others[i].type);
+        check(put("a.gguf", b.data, b.len), others[i].use, "keys (1)", NULL);
+        buf_clear(&b);
+    }
+    unlink(put("a.gguf", "", 0));
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -120,6 +146,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_faults),
         cmocka_unit_test(test_parts),
+        cmocka_unit_test(test_others),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);
