@@ -7,7 +7,7 @@
  * small (norms and routers), so it is correct, not fast. */
 #include "kernels/cuda/linear.cuh"
 
-#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/linear_op.cuh"
 
 enum { PLAIN_ROWS = 8, THREADS = 256, OWN_BYTES = 64 << 10 };
 

@@ -14,7 +14,7 @@
  * and what is below 2^-18 of its row's largest. Sums in the precision of the tensor cores. */
 #include "kernels/cuda/linear_floats.cuh"
 
-#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/linear_op.cuh"
 
 extern "C" {
 #include "kernels/cuda/lt.h"

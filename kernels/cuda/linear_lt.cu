@@ -16,7 +16,7 @@
  * 2^-14 lose bits. Sums are f32; their order is cuBLASLt's and depends on M. */
 #include "kernels/cuda/linear_floats.cuh"
 
-#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/linear_op.cuh"
 
 extern "C" {
 #include "kernels/cuda/lt.h"

@@ -18,6 +18,8 @@
  * precision of the tensor cores. */
 #include "kernels/cuda/linear_fp4.cuh"
 
+#include "kernels/cuda/linear_op.cuh"
+
 extern "C" {
 #include "kernels/cuda/lt.h"
 #include "kernels/cuda/lt_abi.h"

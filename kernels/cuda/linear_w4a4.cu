@@ -16,6 +16,7 @@
 #include "kernels/cuda/linear_wide.cuh"
 
 #include "kernels/cuda/linear_fp4.cuh"
+#include "kernels/cuda/linear_op.cuh"
 
 template <panel_scales SCALES> struct w4a4 : linear_ints<4, false, SCALES> {
     using F = linear_ints<4, false, SCALES>;

@@ -13,8 +13,8 @@
  * The code 0x7f, which sound files do not have, is no number here and 480 elsewhere. */
 #include "kernels/cuda/linear_wide.cuh"
 
-#include "kernels/cuda/cuda.h"
 #include "kernels/cuda/linear_floats.cuh"
+#include "kernels/cuda/linear_op.cuh"
 
 struct w8a8_e4m3 : linear_floats<8> {
     using F = linear_floats<8>;

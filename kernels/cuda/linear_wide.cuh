@@ -2,7 +2,8 @@
  * 128 of x, two stages by cp.async; what is multiplied in them is a template's argument.
  *
  * A warp makes 32 by 64: each fragment of W meets eight of x, each of x two of W; W comes from L2
- * once for 128 rows of x. A multiplier G is a format of linear.cuh (TILE, X, ROW_SCALE, load) with
+ * once for 128 rows of x. A multiplier G is a format of linear_tile.cuh (TILE, X, ROW_SCALE, load)
+ * with
  *     x_load     the copies of some pieces of x in one chunk of 64 columns, by all threads
  *     multiply   what a chunk adds to the sums of a warp
  *     BLOCKS     how many blocks are to share a multiprocessor, as its registers allow
@@ -11,6 +12,7 @@
 #define KERNELS_CUDA_LINEAR_WIDE_CUH
 
 #include "kernels/cuda/linear.cuh"
+#include "kernels/cuda/linear_op.cuh"
 
 enum { WIDE_NT = 8, WIDE_R = 2, WIDE_STAGES = 2 };
 enum { WIDE_TILES = LINEAR_WARPS * WIDE_R }; /* of W in a block */
