@@ -21,12 +21,13 @@ enum { N_RECIPES = sizeof recipes / sizeof recipes[0] };
 
 /* Hugging Face's own checkpoints: Q and K are as the network has them, pairs (i, i + n / 2). */
 /* clang-format off */
+#define EPSILON {"rms_norm_eps", 1e-6}
 static const struct hf_class classes[] = {
     /* model_type  architecture rope_neox window          where absent */
-    {"llama",      "llama",     true,     HF_WINDOW_NONE, {{NULL, 0}}},
-    {"mistral",    "llama",     true,     HF_WINDOW_ALL,  {{"sliding_window", 4096}, {"num_key_value_heads", 8}}},
-    {"qwen2",      "qwen2",     true,     HF_WINDOW_USED, {{NULL, 0}}},
-    {"qwen3",      "qwen3",     true,     HF_WINDOW_USED, {{"head_dim", 128}}},
+    {"llama",      "llama",     true,     HF_WINDOW_NONE, {{"max_position_embeddings", 2048},   EPSILON}},
+    {"mistral",    "llama",     true,     HF_WINDOW_ALL,  {{"max_position_embeddings", 131072}, EPSILON, {"sliding_window", 4096}, {"num_key_value_heads", 8}}},
+    {"qwen2",      "qwen2",     true,     HF_WINDOW_USED, {{"max_position_embeddings", 32768},  EPSILON}},
+    {"qwen3",      "qwen3",     true,     HF_WINDOW_USED, {{"max_position_embeddings", 32768},  EPSILON, {"head_dim", 128}}},
 };
 /* clang-format on */
 enum { N_CLASSES = sizeof classes / sizeof classes[0] };

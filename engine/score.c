@@ -151,6 +151,7 @@ static enum status open_all(struct scorer *s, const struct score_options *o)
     TRY(settle(s, o));
     TRY(plan_work(s));
     TRY(take_regions(s));
+    model_context(s->m, s->limits.context);
     TRY(model_load(s->m, s->dev, s->region[REGION_WEIGHTS], o->progress, o->ctx));
     gen_memories(&s->m->net.hp, &s->limits, &s->need, SIDE_UPPER, s->region[REGION_KV], s->mem);
     pack_open(&s->pack, &s->max, s->region[REGION_ROWS]);

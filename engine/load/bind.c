@@ -22,7 +22,7 @@ struct binder {
     struct buf problem; /* "; " between them */
     int n_problems;
     bool unsupported; /* every problem so far is one of support, not of the file */
-    const struct ckpt_tensor *factors;
+    const struct ckpt_tensor *factors[N_FACTORS];
 };
 
 int64_t bind_dim(const struct hparams *hp, enum weight_dim d)
@@ -293,7 +293,7 @@ static void bind_row(struct binder *b, const struct weight_row *row, int n, int 
     if (t && (t->global != 0 || t->order))
         problem(b, true, "a table or vector is quantised, which only matrices may be");
     if (t && row->kind == WEIGHT_FACTORS) {
-        b->factors = t;
+        b->factors[row->part] = t;
     } else if (t) {
         struct bound *d = add(b->p, row->kind, (struct tensor *)(void *)(base + row->offset));
 
@@ -344,29 +344,78 @@ static void find_surplus(struct binder *b)
     }
 }
 
+enum status bind_factors(const struct checkpoint *c, const char *key, int64_t n, float *out)
+{
+    const struct value *v = checkpoint_key(c, key);
+    struct value e;
+
+    for (int64_t i = 0; i < n; i++) {
+        if (!v || v->n != n || !checkpoint_at(c, v, i, &e) || !((float)e.number > 0) ||
+            !isfinite((float)e.number))
+            return fail(ERR_FORMAT, "longrope needs %lld positive numbers as %s", (long long)n,
+                        key);
+        out[i] = (float)e.number;
+    }
+    return OK;
+}
+
+/* Factors as the file has them: a tensor, or a list in a directory's config.json. NULL: none. */
+static float *read_factors(struct binder *b, enum rope_factors which)
+{
+    static const char *const key[] = {NULL, "rope_scaling.short_factor",
+                                      "rope_scaling.long_factor"};
+    bool hf = b->c->format->names == NAMES_HF;
+    const struct ckpt_tensor *t = b->factors[which];
+    int n = b->net->hp.rope_dim / 2;
+    float *out;
+
+    if (!t && which == FACTORS_ALL)
+        return NULL;
+    out = xcalloc((size_t)n, sizeof *out);
+    if (!t) {
+        if (!hf || bind_factors(b->c, key[which], n, out) != OK)
+            problem(b, false,
+                    hf ? fail_text() : "longrope needs rope_factors_short and rope_factors_long");
+        return out;
+    }
+    dtype_decode((enum dtype)t->dtype, checkpoint_view(b->c, t).data, out, n);
+    for (int i = 0; i < n; i++) {
+        if (!(out[i] > 0) || !isfinite(out[i])) {
+            problem(b, false, "the tensor of rotary factors has one that is not positive");
+            break;
+        }
+    }
+    return out;
+}
+
+void bind_context(const struct net *net, struct placement *p, int64_t tokens)
+{
+    size_t n = (size_t)net->hp.rope_dim / 2;
+    enum rope_factors which = tokens > net->hp.rope_ctx ? FACTORS_LONG : FACTORS_SHORT;
+
+    if (net->hp.rope_scaling == ROPE_LONG && p->inv_freq)
+        memcpy(p->inv_freq, p->inv_freq + n * which, n * sizeof *p->inv_freq);
+}
+
 /* The frequencies are weights too: they lie on the device beside them. */
 static void bind_rope(struct binder *b)
 {
     struct net *net = b->net;
     int n = net->hp.rope_dim / 2;
-    float *factors = NULL;
+    bool both = net->hp.rope_scaling == ROPE_LONG;
     struct bound *d;
 
-    if (b->factors) {
-        struct tensor t = checkpoint_view(b->c, b->factors);
+    if (b->factors[both ? FACTORS_ALL : FACTORS_SHORT] || (!both && b->factors[FACTORS_LONG]))
+        problem(b, false, "the rotary factors are not those that the type of scaling has");
 
-        factors = xmalloc((size_t)n * sizeof *factors);
-        dtype_decode((enum dtype)t.dtype, t.data, factors, n);
-        for (int i = 0; i < n; i++) {
-            if (!(factors[i] > 0) || !isfinite(factors[i])) {
-                problem(b, false, "the tensor of rotary factors has one that is not positive");
-                break;
-            }
-        }
+    b->p->inv_freq = xcalloc((size_t)N_FACTORS * (size_t)n, sizeof *b->p->inv_freq);
+    for (int i = both; i < (both ? N_FACTORS : 1); i++) {
+        float *factors = read_factors(b, (enum rope_factors)i);
+
+        hparams_rope(&net->hp, factors, b->p->inv_freq + i * n, &net->rope_attn_factor);
+        xfree(factors);
     }
-    b->p->inv_freq = xmalloc((size_t)n * sizeof *b->p->inv_freq);
-    hparams_rope(&net->hp, factors, b->p->inv_freq, &net->rope_attn_factor);
-    xfree(factors);
+    bind_context(net, b->p, net->hp.n_ctx);
     d = add(b->p, WEIGHT_VECTOR, &net->inv_freq);
     d->host = b->p->inv_freq;
     d->n = n;

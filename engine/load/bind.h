@@ -22,6 +22,8 @@ enum weight_kind {
     WEIGHT_FACTORS, /* what the rotary frequencies are divided by; needs no field */
 };
 
+enum rope_factors { FACTORS_ALL, FACTORS_SHORT, FACTORS_LONG, N_FACTORS };
+
 enum weight_dim { /* a dimension in terms of the hyper-parameters */
                   DIM_NONE,
                   DIM_VOCAB,
@@ -38,7 +40,7 @@ struct weight_row {        /* the last row has gguf NULL; rows of one weight fol
     enum weight_kind kind;
     bool layer;    /* one in every layer: `offset` is in struct layer, else in struct net */
     size_t offset; /* of the struct tensor or struct weight */
-    int part;      /* of a fused weight: 0 is on top */
+    int part;      /* of a fused weight: 0 is on top; of factors: enum rope_factors */
     enum weight_dim dim[2]; /* [rows, columns], a vector has only the first */
     bool optional;
     bool tied; /* absent: the embedding table is this weight too */
@@ -64,8 +66,8 @@ struct bound {
 struct placement { /* owner: struct model */
     struct bound *bound;
     int n, cap;
-    float *inv_freq;        /* [rope_dim / 2] */
-    int cut;                /* layers below it lie on the lower side, with the table; 0: none */
+    float *inv_freq; /* [N_FACTORS, rope_dim / 2]: what is used; of LongRoPE also both sets */
+    int cut;         /* layers below it lie on the lower side, with the table; 0: none */
     size_t vectors[N_SIDE]; /* where they begin; each side has all of them */
     size_t vector_bytes;
 };
@@ -74,6 +76,11 @@ struct placement { /* owner: struct model */
  * surplus and mis-shaped tensors by name, several in one message. */
 enum status bind_weights(const struct checkpoint *c, const struct recipe *recipe, struct net *net,
                          struct placement *p);
+/* LongRoPE's factors that a directory's config.json has under `key`: n positive numbers. */
+enum status bind_factors(const struct checkpoint *c, const char *key, int64_t n, float *out);
+/* No sequence will be longer than this: LongRoPE has other frequencies for those above the context
+ * that was trained first. Before the weights are loaded; until then the longest counts. */
+void bind_context(const struct net *net, struct placement *p, int64_t tokens);
 void bind_clear(struct placement *p);
 /* Whether a head that is not there is the table: not where a directory's config.json says that the
  * two are apart, as those of embedding models do, which have no head. */

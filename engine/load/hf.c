@@ -9,6 +9,7 @@
 
 #include "engine/load/foreign.h"
 #include "engine/load/hf_config.h"
+#include "engine/load/hf_keys.h"
 #include "engine/load/hf_quant.h"
 #include "engine/load/made.h"
 #include "engine/load/safetensors.h"
@@ -376,8 +377,8 @@ const struct checkpoint_format hf_format = {
     .names = NAMES_HF,
     .match = match,
     .read = hf_read,
-    .at = hf_config_at,
-    .strings = hf_config_strings,
+    .at = hf_keys_at,
+    .strings = hf_keys_strings,
     .fill = made_fill,
     .type_name = safetensors_type_name,
     .packing = hf_quant_packing,

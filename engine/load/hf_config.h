@@ -13,8 +13,4 @@ enum status hf_config_read(struct checkpoint *c, const char *folder, const struc
 /* A file of the directory that was opened, by its name in it; empty: there is none. */
 struct bytes hf_config_file(const struct checkpoint *c, const char *name);
 
-/* Arrays of such keys, see struct checkpoint_format. */
-bool hf_config_at(const struct value *array, int64_t i, struct value *out);
-bool hf_config_strings(const struct value *array, struct bytes *out);
-
 #endif

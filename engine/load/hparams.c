@@ -9,10 +9,8 @@
 #include <string.h>
 
 static const char *const scaling_names[] = {
-    [ROPE_PLAIN] = "none",
-    [ROPE_LINEAR] = "linear",
-    [ROPE_LLAMA3] = "llama3",
-    [ROPE_YARN] = "yarn",
+    [ROPE_PLAIN] = "none", [ROPE_LINEAR] = "linear", [ROPE_LLAMA3] = "llama3",
+    [ROPE_YARN] = "yarn",  [ROPE_LONG] = "longrope",
 };
 enum { N_SCALING = sizeof scaling_names / sizeof scaling_names[0] };
 
@@ -108,8 +106,9 @@ static enum status read_scaling(const struct checkpoint *c, const struct value *
     /* "dynamic" raises the base beyond the context that was trained, which is not gone beyond. */
     if (v->text.n == 0 || bytes_equal(v->text, "default") || bytes_equal(v->text, "dynamic"))
         return OK;
-    return fail(ERR_UNSUPPORTED, "%s: key %s is \"%.*s\" (supported: none linear llama3 yarn)",
-                c->path, key, (int)(v->text.n < 64 ? v->text.n : 64), v->text.p);
+    return fail(ERR_UNSUPPORTED,
+                "%s: key %s is \"%.*s\" (supported: none linear llama3 yarn longrope)", c->path,
+                key, (int)(v->text.n < 64 ? v->text.n : 64), v->text.p);
 }
 
 static enum status check_silu(const struct checkpoint *c, const struct value *v, const char *key)
@@ -257,10 +256,11 @@ static double yarn_dimension(const struct hparams *hp, double turns)
 
 static double yarn_frequency(const struct hparams *hp, int i, double f)
 {
-    double low = fmax(floor(yarn_dimension(hp, hp->rope_high)), 0);
-    double high = fmin(ceil(yarn_dimension(hp, hp->rope_low)), hp->rope_dim - 1);
-    double ramp = (i - low) / fmax(high - low, 0.001); /* 0.001: the source's guard against 0 / 0 */
+    double low = yarn_dimension(hp, hp->rope_high), high = yarn_dimension(hp, hp->rope_low), ramp;
 
+    low = fmax(hp->rope_whole ? floor(low) : low, 0);
+    high = fmin(hp->rope_whole ? ceil(high) : high, hp->rope_dim - 1);
+    ramp = (i - low) / fmax(high - low, 0.001); /* 0.001: the source's guard against 0 / 0 */
     ramp = fmin(fmax(ramp, 0), 1);
     return f / hp->rope_factor * ramp + f * (1 - ramp);
 }
@@ -275,7 +275,7 @@ void hparams_rope(const struct hparams *hp, const float *factors, float *inv_fre
         /* in float, as the reference implementations compute it */
         double f = 1.0f / powf(hp->rope_base, (float)(2 * i) / (float)hp->rope_dim);
 
-        if (hp->rope_scaling == ROPE_LINEAR)
+        if (hp->rope_scaling == ROPE_LINEAR || hp->rope_scaling == ROPE_LONG)
             f /= hp->rope_factor;
         else if (hp->rope_scaling == ROPE_LLAMA3)
             f = llama3_frequency(hp, f);

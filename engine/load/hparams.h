@@ -33,7 +33,7 @@ enum status hparams_read(const struct checkpoint *c, const char *architecture,
                          const struct hparam_row *rows, struct hparams *hp);
 
 /* The rotary frequencies [rope_dim / 2] and the factor on sine and cosine. `factors` (may be NULL):
- * frequencies are divided by them (rope_freqs.weight). */
+ * frequencies are divided by them (rope_freqs.weight, and of LongRoPE the set that counts). */
 void hparams_rope(const struct hparams *hp, const float *factors, float *inv_freq,
                   float *attn_factor);
 const char *hparams_scaling_name(enum rope_scaling s);

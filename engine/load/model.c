@@ -393,6 +393,12 @@ enum status model_split(struct model *m, struct device *dev, struct device *lowe
     return place(m, &(struct sides){.dev = {dev, lower}}, cut);
 }
 
+void model_context(struct model *m, int64_t tokens)
+{
+    if (m->place) /* a network made by hand has its frequencies */
+        bind_context(&m->net, m->place, tokens);
+}
+
 enum status model_load_sides(struct model *m, const struct sides *on,
                              void (*progress)(void *, double), void *ctx)
 {

@@ -58,6 +58,8 @@ enum status model_load_sides(struct model *m, const struct sides *on,
 enum status model_bind_sides(struct model *m, const struct sides *on);
 /* How a walk through the network finds the vectors, which lie on both sides. */
 void model_vectors(const struct model *m, const struct sides *on, struct pass *p);
+/* Before the weights are loaded: no sequence will have more tokens. */
+void model_context(struct model *m, int64_t tokens);
 void model_close(struct model *m);
 
 #endif

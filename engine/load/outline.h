@@ -18,7 +18,12 @@ struct outline_tensor {
 struct outline {
     struct outline_tensor *tensor;
     int n;
-    const float *factors; /* of rotary frequencies, a vector that the source has not; or NULL */
+    /* Factors of rotary frequencies, vectors that the source has not: one, or two of LongRoPE. */
+    struct {
+        const char *name;
+        const float *value; /* [n_factors] */
+    } factors[2];
+    int n_sets;
     int64_t n_factors;
     struct mix_model model;
     const struct recipe *recipe; /* of a Hugging Face directory, and its numbers */

@@ -52,7 +52,8 @@ static enum status add_tensor(struct outline *o, const struct checkpoint *c,
     return OK;
 }
 
-/* What GGUF files have in place of Llama 3's rule: by how much each frequency is lower. */
+/* By how much each frequency is lower than the base's: what GGUF files have in place of Llama 3's
+ * rule, and of a YaRN that they cannot spell. */
 static void find_factors(struct outline *o)
 {
     struct hparams plain = o->hp;
@@ -61,12 +62,30 @@ static void find_factors(struct outline *o)
     float *factor = arena_alloc(&o->arena, (size_t)n * sizeof *factor), unused;
 
     plain.rope_scaling = ROPE_PLAIN;
-    hparams_rope(&o->hp, NULL, scaled, &unused);
+    hparams_rope(&o->hp, NULL, scaled, &o->hp.rope_attn);
     hparams_rope(&plain, NULL, factor, &unused);
     for (int i = 0; i < n; i++)
         factor[i] /= scaled[i];
-    o->factors = factor;
-    o->n_factors = n;
+    o->hp.rope_scaling = ROPE_PLAIN;
+    o->factors[o->n_sets].name = "rope_freqs.weight";
+    o->factors[o->n_sets++].value = factor;
+}
+
+/* LongRoPE's, as config.json has them. */
+static enum status copy_factors(struct outline *o, const struct checkpoint *c)
+{
+    static const char *const name[2][2] = {
+        {"rope_scaling.short_factor", "rope_factors_short.weight"},
+        {"rope_scaling.long_factor", "rope_factors_long.weight"}};
+
+    for (int i = 0; i < 2; i++) {
+        float *factor = arena_calloc(&o->arena, (size_t)o->n_factors * sizeof *factor);
+
+        TRY(bind_factors(c, name[i][0], o->n_factors, factor));
+        o->factors[o->n_sets].name = name[i][1];
+        o->factors[o->n_sets++].value = factor;
+    }
+    return OK;
 }
 
 enum status outline_hf_open(struct outline *o, const struct checkpoint *c)
@@ -89,7 +108,10 @@ enum status outline_hf_open(struct outline *o, const struct checkpoint *c)
         for (int l = 0; row->gguf && row->hf && l < (row->layer ? o->hp.n_layer : 1); l++)
             TRY(add_tensor(o, c, row, l, class->rope_neox && !o->recipe->rope_neox));
     }
-    if (o->hp.rope_scaling == ROPE_LLAMA3)
+    o->n_factors = o->hp.rope_dim / 2;
+    if (o->hp.rope_scaling == ROPE_LONG)
+        return copy_factors(o, c);
+    if (o->hp.rope_scaling == ROPE_LLAMA3 || (o->hp.rope_scaling == ROPE_YARN && !o->hp.rope_whole))
         find_factors(o);
     return OK;
 }
@@ -118,8 +140,8 @@ static void put_row(const struct outline *o, const struct hparam_row *row, struc
     float real;
 
     snprintf(key, sizeof key, "%s.%s", o->recipe->architecture, row->gguf);
-    if (strncmp(row->gguf, "rope.scaling.", 13) == 0 &&
-        (o->hp.rope_scaling == ROPE_PLAIN || o->factors))
+    if (strncmp(row->gguf, "rope.scaling.", 13) == 0 && o->hp.rope_scaling == ROPE_PLAIN &&
+        (row->offset != offsetof(struct hparams, rope_attn) || o->hp.rope_attn == 1))
         return;
     memcpy(&whole, field, sizeof whole);
     memcpy(&real, field, sizeof real);

@@ -37,8 +37,8 @@ struct maker {
     struct gguf_writer *w;
     struct job *job;
     int n;
-    int factors;   /* of rotary frequencies: the tensor's number */
-    int n_lacking; /* tensors without importance although there is a matrix of it */
+    int factors[2]; /* of rotary frequencies: the tensors' numbers */
+    int n_lacking;  /* tensors without importance although there is a matrix of it */
 };
 
 static bool stopped(const struct maker *m)
@@ -384,8 +384,9 @@ static enum status write_header(struct maker *m)
             j->scale = gguf_add(m->w, name, DT_F32, 1, &j->matrices);
         }
     }
-    if (m->outline.factors)
-        m->factors = gguf_add(m->w, "rope_freqs.weight", DT_F32, 1, &m->outline.n_factors);
+    for (int i = 0; i < m->outline.n_sets; i++)
+        m->factors[i] =
+            gguf_add(m->w, m->outline.factors[i].name, DT_F32, 1, &m->outline.n_factors);
     return gguf_start(m->w);
 }
 
@@ -414,9 +415,9 @@ static enum status write_all(struct maker *m)
             return fail_in(s, "tensor %s", m->job[i].from->name);
         done += (double)m->job[i].from->src->bytes;
     }
-    if (m->outline.factors)
-        TRY(gguf_write(m->w, m->factors, 0, m->outline.factors,
-                       (size_t)m->outline.n_factors * sizeof *m->outline.factors));
+    for (int i = 0; i < m->outline.n_sets; i++)
+        TRY(gguf_write(m->w, m->factors[i], 0, m->outline.factors[i].value,
+                       (size_t)m->outline.n_factors * sizeof(float)));
     tell(m, "writing to disk", 1);
     return gguf_commit(m->w);
 }

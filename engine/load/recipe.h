@@ -34,7 +34,7 @@ struct hf_class {
     struct { /* what Transformers' configuration class takes where a key is absent */
         const char *key;
         double value;
-    } absent[2];
+    } absent[4];
 };
 const struct hf_class *recipe_class(const char *model_type); /* NULL: unknown */
 const struct hf_class *recipe_class_at(int i);               /* NULL behind the last */

@@ -13,7 +13,7 @@
 
 enum { NET_MAX_LAYERS = 256, WEIGHT_PARTS = 3 };
 
-enum rope_scaling { ROPE_PLAIN, ROPE_LINEAR, ROPE_LLAMA3, ROPE_YARN };
+enum rope_scaling { ROPE_PLAIN, ROPE_LINEAR, ROPE_LLAMA3, ROPE_YARN, ROPE_LONG };
 
 struct hparams {
     int32_t n_layer, n_embd, n_vocab, n_ff, n_head, n_kv_head, head_dim,
@@ -26,6 +26,7 @@ struct hparams {
     float rope_factor, rope_low, rope_high;
     float rope_attn;               /* further factor on sine and cosine */
     int32_t rope_ctx;              /* context before scaling */
+    int32_t rope_whole;            /* YaRN: its ramp is between whole dimensions */
     uint8_t kind[NET_MAX_LAYERS];  /* enum memory_kind of each layer */
     int16_t index[NET_MAX_LAYERS]; /* its index among the layers of its kind */
     int32_t n_kind[N_MEMORY_KIND]; /* layers of each kind */

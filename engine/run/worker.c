@@ -195,6 +195,7 @@ static enum status load(struct worker *w)
     set_stage(w, ENGINE_LOADING, "planning memory", 0);
     TRY(fit_model(w));
     on_packed(w, 0);
+    model_context(w->model, w->limits.context);
     if (!o->model)
         TRY(model_load_sides(w->model, &w->on, on_packed, w));
     describe_gpu(w);

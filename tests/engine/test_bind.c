@@ -208,6 +208,7 @@ static void test_refused_hparams(void **state)
 {
     struct value eight = {.kind = VALUE_INT, .integer = 8, .number = 8};
     struct value longrope = {.kind = VALUE_STRING, .text = {"longrope", 8}};
+    struct value none = {.kind = VALUE_STRING, .text = {"none", 4}};
     struct bent b;
 
     (void)state;
@@ -218,8 +219,13 @@ static void test_refused_hparams(void **state)
     bent_close(&b);
     bent_open(&b, FOLDER "llama.gguf", "llama");
     rename_key(&b, "general.name", "llama.rope.scaling.type", longrope);
-    assert_int_equal(bent_bind(&b), ERR_UNSUPPORTED);
-    says("\"longrope\" (supported: none linear llama3 yarn)");
+    assert_int_equal(bent_bind(&b), ERR_FORMAT);
+    says("longrope needs rope_factors_short and rope_factors_long");
+    bent_close(&b);
+    bent_open(&b, FOLDER "llama-long.gguf", "llama");
+    rename_key(&b, "llama.rope.scaling.type", "llama.rope.scaling.type", none);
+    assert_int_equal(bent_bind(&b), ERR_FORMAT);
+    says("the rotary factors are not those that the type of scaling has");
     bent_close(&b);
     bent_open(&b, FOLDER "llama.gguf", "llama");
     rename_key(&b, "llama.context_length", "llama.other", eight);
@@ -257,6 +263,33 @@ static void test_old_scaling(void **state)
     assert_true(inv[3][1] == 4 * inv[0][1]);
 }
 
+/* LongRoPE rotates by what is served: longer than the context that was trained first (16), or not.
+ * Until it is known, as the longest. Factors of make_checkpoints.py. */
+static void test_long_rope(void **state)
+{
+    static const struct {
+        int64_t tokens;
+        float factor;
+    } cases[] = {{0, 0.6f}, {16, 0.1f}, {17, 0.6f}, {1, 0.1f}, {256, 0.6f}};
+    struct bent b;
+
+    (void)state;
+    bent_open(&b, FOLDER "llama-long.gguf", "llama");
+    assert_int_equal(bent_bind(&b), OK);
+    assert_int_equal(b.net.hp.rope_dim, 16);
+    assert_true(b.net.rope_attn_factor == 1.2f);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        if (cases[i].tokens > 0)
+            bind_context(&b.net, &b.place, cases[i].tokens);
+        for (int k = 0; k < 8; k++) {
+            float want = powf(10000, -(float)k / 8) / (1 + cases[i].factor * (float)k);
+
+            assert_true(fabsf(b.place.inv_freq[k] - want) <= 2e-6f * want);
+        }
+    }
+    bent_close(&b);
+}
+
 /* Llama 3's formula gives what the tensor of factors in llama3.gguf was made with: Transformers'
  * logits are reproduced with that tensor (test_models.c), so it is the reference here. */
 static void test_llama3_formula(void **state)
@@ -290,6 +323,7 @@ int main(void)
         cmocka_unit_test(test_companions),      cmocka_unit_test(test_optional),
         cmocka_unit_test(test_fusion),          cmocka_unit_test(test_hparams),
         cmocka_unit_test(test_refused_hparams), cmocka_unit_test(test_llama3_formula),
+        cmocka_unit_test(test_long_rope),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

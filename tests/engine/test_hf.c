@@ -29,6 +29,8 @@ static const struct { const char *name; float bound; } models[] = {
     {"qwen3",   1e-4f}, /* f16, YaRN with its own factor */
     {"qwen2-mixed", 1e-4f}, /* a window from the second layer on */
     {"qwen3-types", 1e-4f}, /* in the first and the third */
+    {"llama-long", 1e-4f}, /* LongRoPE's long factors */
+    {"qwen2-exact", 1e-4f}, /* YaRN between dimensions that are not whole */
     {"gptq4",     4e-2f},
     {"gptq4-v2",  4e-2f},
     {"gptq4-act", 4e-2f}, /* groups scattered over K */

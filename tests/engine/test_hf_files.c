@@ -248,7 +248,7 @@ static void test_inspect(void **state)
     inspected("{\"model_type\":\"qwen2\"," SIZES GPTQ "},\"sliding_window\":4,"
               "\"use_sliding_window\":true,\"layer_types\":[\"full_attention\"],"
               "\"rope_scaling\":{\"type\":\"longrope\"}}",
-              "rope_scaling.rope_type is \"longrope\"");
+              "longrope needs 8 positive numbers as rope_scaling.short_factor");
     inspected("{\"model_type\":\"llama\"," SIZES "\"quantization_config\":{\"bits\":4}}",
               "q_proj.weight [64, 64] is missing");
     inspected("{\"model_type\":\"llama\"," SIZES

@@ -42,6 +42,7 @@ static const struct { const char *name; float bound; } models[] = {
     {"llama-low",    4e-2f}, /* iq2_xxs iq2_xs iq1_s iq1_m tq1_0 tq2_0 mxfp4 */
     {"llama-nvfp4",  4e-2f}, /* scales beside the blocks */
     {"llama-split-00001-of-00003", 1e-4f},
+    {"llama-long",   1e-4f}, /* longer than the context that was trained first: LongRoPE's long factors */
 };
 /* clang-format on */
 enum { N_MODELS = sizeof models / sizeof models[0], MODEL_STEP = RACES_ONLY ? 4 : 1 };

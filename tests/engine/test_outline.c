@@ -26,6 +26,8 @@ static const struct { const char *name, *type; float bound; } models[] = {
     {"qwen3",    "f32",   1e-4f},
     {"qwen3",    "bf16",  2e-2f},
     {"qwen3-types", "f32", 1e-4f}, /* a window in two layers of three */
+    {"llama-long", "f32", 1e-4f}, /* LongRoPE */
+    {"qwen2-exact", "f32", 1e-4f}, /* a YaRN that becomes a tensor of factors */
     {"gptq4",    "f32",   1e-3f}, /* weights that are made as they are read */
     {"gptq4-act", "f32",  1e-3f}, /* whose columns lie in another order */
     {"mo-nvfp4", "f32",   1e-3f}, /* with a factor for all of a tensor */

@@ -142,6 +142,7 @@ enum status step_open(struct stepper *s, const struct step_options *o)
         TRY(model_split(s->m, s->dev, s->on.dev[SIDE_LOWER], o->cut));
         TRY(take_lower(s));
     }
+    model_context(s->m, o->max_tokens);
     TRY(model_load_sides(s->m, &s->on, NULL, NULL));
     s->mem[MEMORY_KV].base = s->region[REGION_KV];
     s->mem[MEMORY_KV].table = lay_out(s, s->region[REGION_ROWS]).table;

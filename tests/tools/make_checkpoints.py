@@ -35,6 +35,8 @@ LLAMA3 = dict(rope_type="llama3", rope_theta=10000.0, factor=8.0, low_freq_facto
               high_freq_factor=4.0, original_max_position_embeddings=32)
 LINEAR = dict(rope_type="linear", rope_theta=10000.0, factor=4.0)
 YARN = dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, original_max_position_embeddings=64)
+LONG = dict(rope_type="longrope", rope_theta=10000.0, attention_factor=1.2, original_max_position_embeddings=16,
+            short_factor=[1 + 0.1 * i for i in range(8)], long_factor=[1 + 0.6 * i for i in range(8)])
 PLAIN = dict(rope_type="default", rope_theta=10000.0)
 
 # name: architecture in the file, pre-tokenizer, config class, network class, settings, types
@@ -63,6 +65,11 @@ MODELS = {
     "llama-k": ("llama", "gpt-2", LlamaConfig, LlamaForCausalLM,
                 dict(WIDE, tie_word_embeddings=True, rope_parameters=PLAIN), "k"),
 }
+# After the others, whose seeds are their places in this list.
+LATE = {
+    "llama-long": ("llama", "gpt-2", LlamaConfig, LlamaForCausalLM,
+                   dict(SMALL, num_attention_heads=2, num_key_value_heads=1, rope_parameters=LONG), Q.F16),
+}
 for t in (Q.F16, Q.BF16, Q.Q8_0, Q.Q4_0, Q.Q4_1, Q.Q5_0, Q.Q5_1):
     MODELS["qwen2-" + t.name.lower()] = MODELS["qwen2"][:5] + (t,)
 MODELS["qwen2-mxfp4"] = MODELS["qwen2"][:5] + (Q.MXFP4,)
@@ -70,6 +77,7 @@ MODELS["llama-split"] = MODELS["llama"]  # in files of SPLIT tensors
 MODELS["llama-codes"] = MODELS["llama-k"][:5] + ("codes",)
 MODELS["llama-low"] = MODELS["llama-k"][:5] + ("low",)
 MODELS["llama-nvfp4"] = MODELS["llama-k"][:5] + ("nvfp4",)  # with its companions
+MODELS.update(LATE)
 SPLIT = 8
 
 # Which K-quant each tensor of llama-k has: Q, K and V differ, so that they cannot be fused.
@@ -212,7 +220,10 @@ def write_keys(g, arch, pre, cfg, n_vocab):
     if rope["rope_type"] in ("linear", "yarn"):
         g.add_rope_scaling_type(RopeScalingType(rope["rope_type"]))
         g.add_rope_scaling_factor(rope["factor"])
-    if rope["rope_type"] == "yarn":
+    if rope["rope_type"] == "longrope":
+        g.add_rope_scaling_type(RopeScalingType.LONGROPE)
+        g.add_rope_scaling_attn_factors(rope["attention_factor"])
+    if rope["rope_type"] in ("yarn", "longrope"):
         g.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
     g.add_tokenizer_model("gpt2")
     g.add_tokenizer_pre(pre)
@@ -251,6 +262,8 @@ def make(name, seed):
     d = write_keys(g, arch, pre, cfg, n_vocab)
     if cfg.rope_parameters["rope_type"] == "llama3":
         g.add_tensor("rope_freqs.weight", rope_factors(cfg, d))
+    for which in ("short", "long") if cfg.rope_parameters["rope_type"] == "longrope" else ():
+        g.add_tensor(f"rope_factors_{which}.weight", np.array(cfg.rope_parameters[which + "_factor"], np.float32))
     exact = {}
     for key, w in state.items():
         if key == "lm_head.weight" and cfg.tie_word_embeddings:

@@ -32,6 +32,10 @@ LLAMA3 = dict(rope_type="llama3", rope_theta=10000.0, factor=8.0, low_freq_facto
 YARN = dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, attention_factor=1.3,
             original_max_position_embeddings=64)
 
+LONG = dict(rope_type="longrope", rope_theta=10000.0, short_factor=[1.0, 1.1, 1.2, 1.3],
+            long_factor=[1.0, 1.5, 2.5, 4.0], original_max_position_embeddings=16)
+EXACT = dict(rope_type="yarn", rope_theta=100.0, factor=4.0, original_max_position_embeddings=64, truncate=False)
+
 # name: network, its configuration, type of the file, settings of save_pretrained
 MODELS = {
     "llama": (LlamaForCausalLM, LlamaConfig(**SMALL, rope_parameters=LLAMA3, attention_bias=True,
@@ -45,6 +49,8 @@ MODELS = {
     "qwen3-types": (Qwen3ForCausalLM, Qwen3Config(
         **dict(SMALL, num_hidden_layers=3), head_dim=16, use_sliding_window=True, sliding_window=7, layer_types=[
             "sliding_attention", "full_attention", "sliding_attention"]), "float16", {}),
+    "llama-long": (LlamaForCausalLM, LlamaConfig(**SMALL, rope_parameters=LONG), "float16", {}),
+    "qwen2-exact": (Qwen2ForCausalLM, Qwen2Config(**SMALL, rope_parameters=EXACT), "float16", {}),
 }
 
 
