@@ -553,13 +553,19 @@ static void all_ops(void)
     }
 }
 
-static void on(const char *isa, int threads)
+struct setting {
+    const char *isa;
+    int threads;
+};
+
+static void test_ops(void **state)
 {
-    struct device_options o = {.threads = threads, .isa = isa};
+    const struct setting *on = *state;
+    struct device_options o = {.threads = on->threads, .isa = on->isa};
     if (backend_cpu.open(&o, &dev) != OK)
         SKIP("%s", fail_text());
     q = backend_cpu.queue(dev);
-    exact_bf16 = strcmp(isa, "avx512bf16") != 0;
+    exact_bf16 = strcmp(on->isa, "avx512bf16") != 0;
     seed = 11;
     backend_cpu.step(q, true);
     all_ops();
@@ -567,37 +573,11 @@ static void on(const char *isa, int threads)
     backend_cpu.close(dev);
 }
 
-static void test_scalar(void **state)
-{
-    (void)state;
-    on("scalar", 3);
-}
-
-static void test_avx2(void **state)
-{
-    (void)state;
-    on("avx2", 1);
-}
-
-static void test_avx512(void **state)
-{
-    (void)state;
-    on("avx512", 3);
-}
-
-static void test_avx512bf16(void **state)
-{
-    (void)state;
-    on("avx512bf16", 3);
-}
-
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_scalar),
-        cmocka_unit_test(test_avx2),
-        cmocka_unit_test(test_avx512),
-        cmocka_unit_test(test_avx512bf16),
-    };
+    static struct setting on[] = {{"scalar", 3}, {"avx2", 1}, {"avx512", 3}, {"avx512bf16", 3}};
+    struct CMUnitTest tests[sizeof on / sizeof *on];
+    for (size_t i = 0; i < sizeof on / sizeof *on; i++)
+        tests[i] = (struct CMUnitTest){on[i].isa, test_ops, NULL, NULL, &on[i]};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

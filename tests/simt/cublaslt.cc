@@ -65,16 +65,11 @@ const int algorithms[] = {SIMT_LT_FIRST, SIMT_LT_LIAR, SIMT_LT_SLOW, SIMT_LT_ALG
 /* Microseconds of 10^6 multiplications. */
 double pace(const Algo &a)
 {
-    switch (a.id) {
-    case SIMT_LT_LIAR:
-        return 1;
-    case SIMT_LT_ALGO:
+    if (a.id == SIMT_LT_ALGO)
         return a.splitk == 3 ? 4 : a.splitk > 1 ? 7 : 9;
-    case SIMT_LT_SLOW:
-        return 16;
-    default:
-        return a.splitk > 1 ? 12 : 10;
-    }
+    if (a.id == SIMT_LT_LIAR || a.id == SIMT_LT_SLOW)
+        return a.id == SIMT_LT_LIAR ? 1 : 16;
+    return a.splitk > 1 ? 12 : 10;
 }
 
 template <class T> int make(void **out, T value)
