@@ -79,11 +79,11 @@ void lab_compare(struct lab *l, const void *want, int64_t n, enum dtype t)
         most = fmaxf(most, fabsf(b));
     }
     float off = worst == 0 ? 0 : worst / most;
+    l->compared++;
     l->off = off > l->off || isnan(off) ? off : l->off;
 }
 
-/* Random weights [LAB_OUT, LAB_WIDE] of the type at hand; data NULL: nothing here encodes it. */
-struct tensor lab_weight(struct lab *l)
+static struct tensor weight(struct lab *l)
 {
     const struct dtype_info *t = dtype_info(l->type);
     size_t row = dtype_row_bytes(l->type, LAB_WIDE);
@@ -109,6 +109,15 @@ struct tensor lab_weight(struct lab *l)
     for (int r = 0; r < LAB_OUT && !plain && !t->encode; r++) /* slower */
         encode_row(l->type, x + r * LAB_WIDE, NULL, LAB_WIDE, w + (size_t)r * row);
     return tensor_2d(w, l->type, LAB_OUT, LAB_WIDE);
+}
+
+/* Random weights [LAB_OUT, LAB_WIDE] of the type at hand; data NULL: nothing here encodes it. */
+struct tensor lab_weight(struct lab *l)
+{
+    const double begun = clock_now();
+    struct tensor w = weight(l);
+    l->cpu_s += clock_now() - begun;
+    return w;
 }
 
 /* Packs `w` into the arena as the backend wants it for `op`. */

@@ -8,6 +8,7 @@
 #define KERNELS_CUDA_LAB_H
 
 #include "kernels/backend.h"
+#include "kernels/base/clock.h"
 #include "kernels/cuda/cuda.h"
 
 enum { LAB_ARENA = 4 << 20, LAB_ROWS = 21, LAB_WIDE = 512, LAB_OUT = 80 };
@@ -25,6 +26,8 @@ struct lab {
     enum dtype kv;   /* of the pages at hand */
     int dim;         /* head size at hand */
     float off;       /* worst |a - b| / max|b| of the case */
+    double cpu_s;    /* seconds of all that the CPU computed: weights and definitions */
+    int compared;    /* results of kernels */
 };
 
 void lab_reset(struct lab *l);
@@ -49,7 +52,13 @@ enum status lab_down(struct lab *l);
 void lab_compare(struct lab *l, const void *want, int64_t n, enum dtype t);
 
 /* What the op is: the scalar CPU backend computes it. */
-#define DEFINED(name, a) TRY(op_##name(l->cpu, &(a)))
+#define DEFINED(name, a)                                                                           \
+    do {                                                                                           \
+        const double begun_ = clock_now();                                                         \
+        enum status defined_ = op_##name(l->cpu, &(a));                                            \
+        l->cpu_s += clock_now() - begun_;                                                          \
+        TRY(defined_);                                                                             \
+    } while (0)
 
 /* What is tried, in order (check_cases.c). */
 struct check_case {

@@ -8,7 +8,7 @@ with a GPU and little else). Each phase has its share of the seconds and can run
 
     0  facts: the GPU, driver, libraries; every wrapper of gpu.cuh against what the emulator gives
     1  ceilings: memory, tensor cores, cuBLASLt, launches, bus; how near to it weights are loaded
-    2  correctness: the emulated tests' programs, on the GPU
+    2  correctness: the emulated tests' programs, on the GPU; how long a start's self-check takes
     3  tuning: `inferd tune` for these models' shapes; what follows uses the configuration that it makes
     4  decode and prefill steps of Llama-3.1-8B and 3.2-1B, random weights
     5  the server under load, on loopback
@@ -51,8 +51,8 @@ import report  # noqa: E402
 import tuning  # noqa: E402
 import watch  # noqa: E402
 
-# Seconds of each phase, of 540 in all.
-SHARE = {0: 20, 1: 30, 2: 60, 3: 180, 4: 120, 5: 85, 6: 20, 7: 25}
+# Seconds of each phase, of 540 in all; of the second these are for the ceilings, the rest to load weights.
+SHARE = {0: 20, 1: 45, 2: 65, 3: 160, 4: 120, 5: 85, 6: 20, 7: 25}
 MODELS = {  # model -> formats, most important first: where time runs short the last are left out
     'llama-3.1-8b': ['bf16', 'q4_0', 'q8_0', 'q4_k', 'f8_e4m3'],
     'llama-3.2-1b': ['bf16', 'q4_0', 'q8_0', 'q4_k', 'f8_e4m3'],
@@ -65,8 +65,12 @@ UNTUNED_CASES = ['1:2176', '64:2176'], ['512', '2048']
 # Server: model, format, workloads (prompt, tokens), streams.
 SERVER = [('llama-3.1-8b', 'bf16'), ('llama-3.1-8b', 'q4_0')]
 WORKLOADS, STREAMS = ((2048, 128), (128, 512)), (1, 8, 64, 256)
+CEILINGS = 18
 LOADED = 0.8  # of what the bus or the disk gives, whichever is less: what loading weights must reach
 ARCHIVE = 'state.tgz'
+TOOLKITS = ['/usr/local/cuda/lib64', '/usr/local/cuda-*/lib64', '/usr/local/cuda*/targets/*/lib', '/usr/lib/*-linux-gnu', '/usr/lib64']
+CHECKED_MS = 300  # what the self-check at a start may take
+CHECKED = ['bf16', 'q8_0', 'q4_0', 'q4_k', 'f8_e4m3']
 KEPT = ('state.json', tuning.CONFIG + '*', 'ncu-*.csv', 'server-*.log')  # of the state folder, in the archive
 NEAR = 1e-5  # of the largest number of a case: rounding of the tensor cores and of exp
 
@@ -159,9 +163,8 @@ class Check:
         """Where cuBLASLt is, as options: the toolkit's, else the one that PyTorch brought."""
         if self.o.dry:
             return []
-        found = [p for folder in ['/usr/local/cuda/lib64'] + [
-            os.path.join(p, 'nvidia', '*', 'lib') for p in python_folders()]
-            for p in sorted(glob.glob(os.path.join(folder, 'libcublasLt.so.13*')))]
+        folders = TOOLKITS + [os.path.join(p, *q) for p in python_folders() for q in (('nvidia', '*', 'lib'), ('torch', 'lib'))]
+        found = [p for folder in folders for p in sorted(glob.glob(os.path.join(folder, 'libcublasLt.so.13*')))]
         return ['--cublaslt', found[0]] if found else []
 
 
@@ -256,6 +259,8 @@ def conformance(c):
 
 def phase0(c):
     env, checks = facts(c), {'wrappers': conformance(c)}
+    if not c.o.dry and not c.library():
+        checks['cuBLASLt'] = {'ok': False, 'text': 'libcublasLt.so.13 is not found: nothing is said of what it serves'}
     code, out, err = c.run([c.path('gpu_ceilings'), '--facts'], 60)
     env['device'] = next((x for x in json_lines(out) if x['kind'] == 'device'), None)
     if not env['device']:
@@ -268,7 +273,8 @@ def phase0(c):
 
 def loading(c):
     """Weights from a file to the GPU: the least share of what the bus or the disk gives."""
-    code, out, err = c.run([c.path('gpu_load'), '--folder', c.o.state] + c.tiny(), 2 * SHARE[1])
+    code, out, err = c.run([c.path('gpu_load'), '--folder', c.o.state, '--mib', '1024', '--seconds', '8'] + c.tiny(),
+                          2 * SHARE[1])
     lines = json_lines(out)
     rows = [{k: x[k] for k in ('format', 'from', 'gbs', 'bound', 'by', 'share')} for x in lines if x['kind'] == 'load']
     texts = [f'{r["format"]} from the {r["from"]} {r["gbs"]} GB/s, {r["share"]:.0%} of the {r["by"]}' for r in rows]
@@ -279,7 +285,7 @@ def loading(c):
 
 
 def phase1(c):
-    command = [c.path('gpu_ceilings'), '--seconds', str(SHARE[1] * 0.6)] + c.library() + c.tiny()
+    command = [c.path('gpu_ceilings'), '--seconds', str(CEILINGS)] + c.library() + c.tiny()
     begin = time.monotonic()
     with watch.Watch() as w:
         code, out, err = c.run(command, 3 * SHARE[1])
@@ -308,7 +314,41 @@ def phase2(c):
               for name, ok, passed, failed, why in done}
     if not checks:
         checks['correctness'] = {'ok': False, 'text': f'{c.path("tests")} holds no program'}
-    c.keep('2', {'checks': checks})
+    times, checks['self-check'] = self_checks(c)
+    c.keep('2', {'checks': checks, 'self_check': times})
+
+
+def started(c, fmt, cache):
+    """What a server said until it was ready, with a cache of its own."""
+    port, path = free_port(), os.path.join(c.o.state, 'server-start.log')
+    with open(path, 'w+', encoding='utf-8') as log:
+        server = start_server(c, 'tiny', fmt, port, log, ['--log-level', 'info', '--gpu-cache', cache])
+        try:
+            wait_ready(server, port, min(c.end, time.monotonic() + 20))
+        finally:
+            stop_server(server)
+        log.seek(0)
+        return log.read()
+
+
+def self_checks(c):
+    """Milliseconds of the self-check of each format, and whether a second start remembers what was found."""
+    times, wrong = {}, []
+    for fmt in CHECKED[1:3] if c.o.dry else CHECKED:
+        cache = os.path.join(c.o.state, 'cache-' + fmt)
+        shutil.rmtree(cache, ignore_errors=True)
+        first, second = started(c, fmt, cache), started(c, fmt, cache)
+        shutil.rmtree(cache, ignore_errors=True)
+        said = re.search(r'kernels checked against the CPU in (\d+) ms, (\d+) of them the CPU\'s: (\d+) results', first)
+        if said:
+            times[fmt] = dict(zip(('ms', 'cpu_ms', 'results'), map(int, said.groups())))
+        wrong += [] if said else [f'{fmt}: no self-check: {(first.strip().splitlines() or [""])[-1][-200:]}']
+        wrong += [f'{fmt}: checked again' for _ in [0] if 'checked against' in second]
+        wrong += [f'{fmt}: {line.split("WARN")[-1].strip()}' for line in first.splitlines() if ' WARN ' in line and 'kernel' in line]
+        if said and times[fmt]['ms'] >= CHECKED_MS and not c.o.dry:
+            wrong.append(f'{fmt}: {times[fmt]["ms"]} ms')
+    text = ', '.join(f'{f} {t["ms"]} ms ({t["cpu_ms"]} the CPU\'s)' for f, t in times.items())
+    return times, {'ok': not wrong and bool(times), 'text': '; '.join([f'{text}, less than {CHECKED_MS} wanted'] + wrong)}
 
 
 # --- phase 4
@@ -367,11 +407,19 @@ def free_port():
         return s.getsockname()[1]
 
 
-def start_server(c, model, fmt, port, log):
+def start_server(c, model, fmt, port, log, more=('--log-level', 'warn')):
     most = str(max(STREAMS))
     command = [c.path('inferd'), 'serve', '--random', model, '--format', fmt, '--port', str(port), '--device', 'cuda',
-               '--max-seqs', '4' if c.o.dry else most, '--log-level', 'warn', '--ctx', '128' if c.o.dry else '4096']
+               '--max-seqs', '4' if c.o.dry else most, *more, '--ctx', '128' if c.o.dry or model == 'tiny' else '4096']
     return subprocess.Popen(command + c.library() + tuning.config(c), stdout=log, stderr=log)
+
+
+def stop_server(server):
+    server.terminate()
+    try:
+        server.wait(15)
+    except subprocess.TimeoutExpired:
+        server.kill()
 
 
 def wait_ready(server, port, until):
@@ -405,11 +453,7 @@ def serve_and_load(c, model, fmt, workloads, streams, seconds):
                         rows.append(dict(row, model=model, format=fmt, clocks=w.since(begin)))
             return {'rows': rows, 'ready_s': round(ready, 3), 'failed': None}
         finally:
-            server.terminate()
-            try:
-                server.wait(15)
-            except subprocess.TimeoutExpired:
-                server.kill()
+            stop_server(server)
 
 
 def phase5(c):
@@ -490,7 +534,7 @@ def result_of(c):
     env = dict(first.get('env') or {}, boards=c.state.get('boards', {}))
     return {
         'schema': 1, 'env': env, 'ceil': ceil.get('ceil', {}), 'ceil_clocks': ceil.get('clocks', {}),
-        'checks': checks, 'weights': ceil.get('weights', []), 'rows': rows, 'loads': [p['load'] for p in parts if p.get('load')],
+        'checks': checks, 'self_check': done.get('2', {}).get('self_check', {}), 'weights': ceil.get('weights', []), 'rows': rows, 'loads': [p['load'] for p in parts if p.get('load')],
         'server': [r for k, v in done.items() if k.startswith('5 ') for r in v['rows']],
         'ncu': done.get('6', {}), 'tuning': tuned, 'torch': done.get('7', {}).get('torch', []),
     }

@@ -174,9 +174,11 @@ void enqueue(cudaStream_t stream, const char *kind, std::function<void()> fn)
     API_LOCK;
     CUstream_st *s = real(stream);
     s->after_kernel = strcmp(kind, "kernel") == 0 || (s->after_kernel && !strcmp(kind, "event"));
-    auto guarded = [fn = std::move(fn)] {
+    const bool idle = (config.idle > 0 && strcmp(kind, "kernel") == 0) ||
+                      (config.idle > 1 && strcmp(kind, "memcpy") == 0);
+    auto guarded = [idle, fn = std::move(fn)] {
         DeviceAccess open;
-        if (!hung)
+        if (!hung && !idle)
             fn();
     };
     if (s->graph) {

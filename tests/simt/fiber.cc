@@ -655,5 +655,6 @@ __attribute__((constructor)) static void read_env()
     config.lazy_streams = env_int("SIMT_LAZY_STREAMS", 0) != 0;
     profile_on = env_int("SIMT_PROFILE", 0) != 0;
     config.protect = env_int("SIMT_PROTECT", 0) != 0;
+    config.idle = env_int("SIMT_IDLE", 0);
 }
 } // namespace simt

@@ -17,6 +17,7 @@ struct Config {
     bool lazy_streams =
         false;            // run stream work only when something waits for it, random stream first
     bool protect = false; // device memory is PROT_NONE for host code
+    int idle = 0;         // 1: kernels do nothing, 2: nor do copies; to time the host alone
     bool abort_on_error = true; // false: the launch fails with a sticky cudaErrorLaunchFailure
 };
 extern Config config;

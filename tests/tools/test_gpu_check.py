@@ -51,6 +51,10 @@ class Dry(unittest.TestCase):
         for row in result['weights']:
             self.assertAlmostEqual(row['share'], row['gbs'] / row['bound'], delta=0.01 * row['share'] + 1e-4)
         self.assertIn('80% wanted', result['checks']['loading']['text'])
+        self.assertEqual(sorted(result['self_check']), ['q4_0', 'q8_0'])
+        for t in result['self_check'].values():
+            self.assertTrue(t['ms'] >= t['cpu_ms'] and t['results'] > 20, t)
+        self.assertIn('less than 300 wanted', result['checks']['self-check']['text'])
         self.assertTrue(all(c['ok'] for c in result['checks'].values()))
         self.assertEqual([r['case'] for r in result['rows']], ['decode', 'decode', 'prefill', 'decode'])
         self.assertEqual([r['config'] for r in result['rows']], ['tuned'] * 3 + ['untuned'])
