@@ -18,12 +18,12 @@
 
 /* Names of rules of byte-level BPE, the usual ones first; of several for one rule, one. */
 static const char *const rules[] = {
-    "llama-bpe",   "qwen2",        "gpt-2",      "smollm",     "tekken",         "gpt-4o",
-    "deepseek-v3", "deepseek-llm", "falcon",     "starcoder",  "deepseek-coder", "command-r",
-    "olmo",        "dbrx",         "bloom",      "poro-chat",  "chatglm-bpe",    "viking",
-    "superbpe",    "kimi-k2",      "qwen35",     "gpt-neox",   "youtu",          "tiny_aya",
-    "afmoe",       "jais-2",       "bailingmoe", "seed-coder", "laguna",         "exaone-moe",
-    "minicpm5",    "chameleon",    "modern-bert"};
+    "llama-bpe",   "qwen2",        "gpt-2",       "smollm",     "tekken",         "gpt-4o",
+    "deepseek-v3", "deepseek-llm", "falcon",      "starcoder",  "deepseek-coder", "command-r",
+    "olmo",        "dbrx",         "bloom",       "poro-chat",  "chatglm-bpe",    "viking",
+    "superbpe",    "kimi-k2",      "qwen35",      "gpt-neox",   "youtu",          "tiny_aya",
+    "afmoe",       "jais-2",       "bailingmoe",  "seed-coder", "laguna",         "exaone-moe",
+    "minicpm5",    "chameleon",    "modern-bert", "ufakzeka"};
 
 /* What a kind leaves open. */
 static const struct variant {

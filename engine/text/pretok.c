@@ -76,6 +76,7 @@ static const char *const gpt2[] = {GPT2, NULL};
 static const char *const digits[] = {DIGITS, NULL};
 static const char *const llama3[] = {LLAMA3, NULL};
 static const char *const qwen2[] = {QWEN2, NULL};
+static const char *const turkish[] = {WORD "|\\p{N}|" SIGNS "|" TAIL, NULL}; /* "'da" is a word */
 static const char *const qwen35[] = {QWEN35, NULL};
 static const char *const o200k[] = {O200K, NULL};
 static const char *const tekken[] = {TEKKEN, NULL};
@@ -188,6 +189,7 @@ static const struct row {
     {"hunyuan",                 qwen2,          {false, false, false, false}},
     {"solar-open",              qwen2,          {false, false, false, false}},
     {"grok-2",                  qwen2,          {false, false, false, false}},
+    {"ufakzeka",                turkish,        {false, false, false, false}},
     {"laguna",                  laguna,         {false, false, false, false}},
     {"qwen35",                  qwen35,         {false, true,  false, false}},
     {"gpt-4o",                  o200k,          {false, false, false, false}},

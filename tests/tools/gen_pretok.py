@@ -34,6 +34,7 @@ KINDS = {
     "smollm": [P.Digits(individual_digits=True), GPT2],
     "llama-bpe": [LLAMA3],
     "qwen2": [QWEN2],
+    "ufakzeka": [QWEN2.removeprefix(S + "|")],
     "qwen35": [QWEN35],
     "gpt-4o": [O200K],
     "tekken": [TEKKEN],
