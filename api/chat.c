@@ -8,6 +8,7 @@
 struct chat {
     struct messages messages;
     struct opt_bool logprobs, add_prompt, continue_final;
+    struct opt_text effort;
     struct opt_int top_logprobs;
     const struct json *tool_choice;
 };
@@ -21,6 +22,8 @@ static const struct field table[] = {
     {"messages",               FIELD_ARRAY,   FIELD_NEEDED, 0,  0,           AT(messages.messages), NULL, NULL},
     {"tools",                  FIELD_ARRAY,   0,            0,  0,           AT(messages.tools),    NULL, NULL},
     {"chat_template_kwargs",   FIELD_OBJECT,  0,            0,  0,           AT(messages.kwargs),   NULL, NULL},
+    {"documents",              FIELD_ARRAY,   0,            0,  0,           AT(messages.documents), NULL, NULL},
+    {"reasoning_effort",       FIELD_TEXT,    0,            0,  0,           AT(effort),            NULL, NULL},
     {"tool_choice",            FIELD_ANY,     0,            0,  0,           AT(tool_choice),       NULL, NULL},
     {"logprobs",               FIELD_BOOL,    0,            0,  0,           AT(logprobs),          NULL, NULL},
     {"top_logprobs",           FIELD_INT,     0,            0,  JOB_MAX_TOP, AT(top_logprobs),      NULL, NULL},
@@ -132,10 +135,13 @@ static enum status read_request(const struct json *body, struct params *p, struc
         return fail_field(ERR_INVALID, "max_tokens", "`max_tokens` must be at least 1, got 0");
     if (r->top_logprobs.v > 0 && !r->logprobs.v)
         return fail_field(ERR_INVALID, "top_logprobs", "`top_logprobs` needs `logprobs`: true");
-    if (r->continue_final.v)
-        return fail_field(ERR_UNSUPPORTED, "continue_final_message",
-                          "`continue_final_message` is not supported");
-    r->messages.add_generation_prompt = !r->add_prompt.has || r->add_prompt.v;
+    if (r->continue_final.v && r->add_prompt.v)
+        return fail_field(ERR_INVALID, "continue_final_message",
+                          "`continue_final_message` and `add_generation_prompt` cannot both be "
+                          "true");
+    r->messages.go_on = r->continue_final.v;
+    r->messages.reasoning_effort = r->effort.v;
+    r->messages.add_generation_prompt = r->add_prompt.has ? r->add_prompt.v : !r->continue_final.v;
     return OK;
 }
 
@@ -148,6 +154,8 @@ static enum status make_prompt(const struct chat *r, const struct model *m, stru
 
     TRY(messages_vars(&r->messages, a, &vars));
     s = model_render(m, vars, &text);
+    if (s == OK && r->messages.go_on)
+        s = messages_cut(&r->messages, &text);
     if (s == OK)
         s = model_tokenize(m, a, (struct bytes){text.data, text.len}, true, AROUND_PROMPT, out);
     buf_clear(&text);
@@ -171,6 +179,7 @@ enum status chat_begin(struct api *a, struct call *c)
     TRY(answer_params(a, c, &p, &dialect, an, &spec));
     if (r.logprobs.v)
         spec.top_logprobs = (int)r.top_logprobs.v;
+    r.messages.text_calls = model_info(an->model)->text_calls;
     TRY(make_prompt(&r, an->model, &c->arena, prompt));
     an->with_logprobs = r.logprobs.v;
     an->prompt = prompt;

@@ -7,13 +7,20 @@
  *              them with `tojson`; what is not an object's text stays a string: a model may have
  *              written it, and a conversation must go on after it
  *   null       members are left out, since templates ask `is defined`
- * Everything else a message has (name, reasoning_content ...) is handed on as it is. */
+ *   reasoning  has each of its three names, whichever the client used: templates know one of them
+ * Everything else a message has (name ...) is handed on as it is. A template that shows calls only
+ * beside null content, with arguments as text (DeepSeek-R1's), gets them so. Where the last message
+ * is to be continued its text ends with a mark, by which the prompt is cut: what a template does to
+ * a message's end and writes behind it is its own. */
 #include "api/messages.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #include "api/fields.h"
+
+/* No one's text; blank at its end: is it gone, then so are those before it. */
+static const char mark[] = "<|the message goes on here|> ";
 
 /* ---- building JSON ---- */
 
@@ -137,8 +144,12 @@ static enum status join_parts(const struct json *parts, const char *path, struct
     return OK;
 }
 
-static enum status add_content(struct build *b, const struct json *v, const char *path)
+/* `what`: the message has tool calls that are given as text, or is to be continued. */
+enum content { PLAIN, BESIDE_TEXT_CALLS, GOES_ON };
+static enum status add_content(struct build *b, const struct json *v, const char *path,
+                               enum content what)
 {
+    static const struct json null = {.type = JSON_NULL};
     struct bytes text = {"", 0};
 
     if (json_is(v, JSON_ARRAY))
@@ -147,7 +158,17 @@ static enum status add_content(struct build *b, const struct json *v, const char
         text = v->text;
     else if (v && v->type != JSON_NULL)
         return fields_wrong(path, "a string or an array of parts", v);
-    build_string(b, "content", text);
+    if (what == GOES_ON) {
+        size_t n = text.n + sizeof mark - 1;
+        text.p = arena_printf(b->arena, "%.*s%s", (int)text.n, text.p, mark);
+        if (!text.p)
+            return fail(ERR_TOO_LARGE, "the message is too long");
+        text.n = n;
+    }
+    if (what == BESIDE_TEXT_CALLS && text.n == 0)
+        build_add(b, "content", &null);
+    else
+        build_string(b, "content", text);
     return OK;
 }
 
@@ -170,11 +191,30 @@ static const struct field call_function_table[] = {
     {0},
 };
 
-static enum status add_arguments(struct build *b, const struct json *v, const char *path)
+static void add_as_text(struct build *b, const struct json *v)
+{
+    struct buf text = {0};
+
+    json_write(&text, v);
+    build_string(b, "arguments",
+                 (struct bytes){arena_strndup(b->arena, text.data, text.len), text.len});
+    buf_clear(&text);
+}
+
+static enum status add_arguments(struct build *b, const struct json *v, const char *path,
+                                 bool as_text)
 {
     static const struct json none = {.type = JSON_OBJECT};
     const struct json *object;
 
+    if (as_text && v && v->type == JSON_STRING && v->text.n) {
+        build_add(b, "arguments", v);
+        return OK;
+    }
+    if (as_text && (!v || v->type == JSON_STRING || v->type == JSON_OBJECT)) {
+        add_as_text(b, v && v->type == JSON_OBJECT ? v : &none);
+        return OK;
+    }
     if (!v || (v->type == JSON_STRING && v->text.n == 0)) { /* a call without arguments */
         build_add(b, "arguments", &none);
         return OK;
@@ -191,7 +231,8 @@ static enum status add_arguments(struct build *b, const struct json *v, const ch
     return OK;
 }
 
-static enum status add_tool_call(struct build *calls, const struct json *v, const char *path)
+static enum status add_tool_call(struct build *calls, const struct json *v, const char *path,
+                                 bool as_text)
 {
     static const char *const mine[] = {"function", "type", NULL}, *const inner[] = {"arguments",
                                                                                     NULL};
@@ -205,7 +246,7 @@ static enum status add_tool_call(struct build *calls, const struct json *v, cons
     TRY(fields_read(call_function_table, t.function, name, &t));
     build_rest(&function, t.function, inner);
     snprintf(name, sizeof name, "%s.function.arguments", path);
-    TRY(add_arguments(&function, t.arguments, name));
+    TRY(add_arguments(&function, t.arguments, name, as_text));
     build_rest(&call, v, mine);
     build_string(&call, "type", bytes_of("function"));
     build_add(&call, "function", function.v);
@@ -213,7 +254,8 @@ static enum status add_tool_call(struct build *calls, const struct json *v, cons
     return OK;
 }
 
-static enum status add_tool_calls(struct build *message, const struct json *list, const char *path)
+static enum status add_tool_calls(struct build *message, const struct json *list, const char *path,
+                                  bool as_text)
 {
     struct build calls = build_new(message->arena, JSON_ARRAY);
     char name[FIELD_PATH];
@@ -221,7 +263,7 @@ static enum status add_tool_calls(struct build *message, const struct json *list
 
     for (const struct json *v = list->first; v; v = v->next, i++) {
         snprintf(name, sizeof name, "%s[%d]", path, i);
-        TRY(add_tool_call(&calls, v, name));
+        TRY(add_tool_call(&calls, v, name, as_text));
     }
     build_add(message, "tool_calls", calls.v);
     return OK;
@@ -251,7 +293,21 @@ static struct bytes template_role(struct bytes role)
     return bytes_equal(role, "function") ? bytes_of("tool") : role;
 }
 
-static enum status add_message(struct build *list, const struct json *v, const char *path)
+/* What a model thought: `reasoning_content`, `reasoning` (clients of today) or `thinking`. */
+static void add_reasoning(struct build *b, const struct json *message)
+{
+    static const char *const name[] = {"reasoning_content", "reasoning", "thinking"};
+    const struct json *v = NULL;
+
+    for (int i = 0; i < 3 && !json_is(v, JSON_STRING); i++)
+        v = json_get(message, name[i]);
+    for (int i = 0; i < 3 && json_is(v, JSON_STRING); i++)
+        if (!json_get(message, name[i]) || json_get(message, name[i])->type == JSON_NULL)
+            build_add(b, name[i], v);
+}
+
+static enum status add_message(struct build *list, const struct json *v, const char *path,
+                               const struct messages *req)
 {
     static const char *const mine[] = {"role", "content", "tool_calls", NULL};
     struct build b = build_new(list->arena, JSON_OBJECT);
@@ -266,18 +322,23 @@ static enum status add_message(struct build *list, const struct json *v, const c
         return fail_field(ERR_INVALID, name, "`%s` belongs to messages of the assistant", name);
     build_string(&b, "role", template_role(m.role.v));
     if (calls)
-        TRY(add_tool_calls(&b, m.tool_calls, name));
+        TRY(add_tool_calls(&b, m.tool_calls, name, req->text_calls));
     snprintf(name, sizeof name, "%s.content", path);
     if (!m.content && bytes_equal(m.role.v, "user"))
         return fail_field(ERR_INVALID, name, "`%s` is missing", name);
-    TRY(add_content(&b, m.content, name));
+    TRY(add_content(&b, m.content, name,
+                    req->go_on && !v->next     ? GOES_ON
+                    : calls && req->text_calls ? BESIDE_TEXT_CALLS
+                                               : PLAIN));
     build_rest(&b, v, mine);
+    add_reasoning(&b, v);
     build_add(list, NULL, b.v);
     return OK;
 }
 
-static enum status add_messages(struct build *vars, const struct json *list)
+static enum status add_messages(struct build *vars, const struct messages *req)
 {
+    const struct json *list = req->messages;
     struct build b = build_new(vars->arena, JSON_ARRAY);
     char name[FIELD_PATH];
     int i = 0;
@@ -286,7 +347,7 @@ static enum status add_messages(struct build *vars, const struct json *list)
         return fail_field(ERR_INVALID, "messages", "`messages` is empty");
     for (const struct json *v = list->first; v; v = v->next, i++) {
         snprintf(name, sizeof name, "messages[%d]", i);
-        TRY(add_message(&b, v, name));
+        TRY(add_message(&b, v, name, req));
     }
     build_add(vars, "messages", b.v);
     return OK;
@@ -360,9 +421,36 @@ enum status messages_vars(const struct messages *req, struct arena *a, const str
             return fail_field(ERR_INVALID, name, "`%s` is set by the request itself", name);
         build_add(&vars, v->key, v);
     }
-    TRY(add_messages(&vars, req->messages));
+    TRY(add_messages(&vars, req));
     TRY(add_tools(&vars, req->tools, req->use_tools));
+    if (req->documents && !json_get(req->kwargs, "documents"))
+        build_add(&vars, "documents", req->documents);
+    if (req->reasoning_effort.n && !json_get(req->kwargs, "reasoning_effort"))
+        build_string(&vars, "reasoning_effort", req->reasoning_effort);
     build_add(&vars, "add_generation_prompt", &prompt);
     *out = vars.v;
+    return OK;
+}
+
+enum status messages_cut(const struct messages *req, struct buf *prompt)
+{
+    size_t n = sizeof mark - 1, at = prompt->len;
+    bool whole;
+    char name[FIELD_PATH];
+
+    /* The last one: a client may write the same. */
+    while (at > 0 && (prompt->len - at < n - 1 || memcmp(prompt->data + at, mark, n - 1) != 0))
+        at--;
+    if (prompt->len - at < n - 1 || memcmp(prompt->data + at, mark, n - 1) != 0) {
+        snprintf(name, sizeof name, "messages[%d].content", req->messages->count - 1);
+        return fail_field(ERR_INVALID, name,
+                          "`%s` cannot be continued: this model's chat template does not show it",
+                          name);
+    }
+    whole = prompt->len - at >= n && prompt->data[at + n - 1] == ' ';
+    while (!whole && at > 0 && strchr(" \t\r\n", prompt->data[at - 1]))
+        at--;
+    prompt->len = at;
+    prompt->data[at] = '\0';
     return OK;
 }

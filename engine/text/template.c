@@ -131,3 +131,32 @@ enum status template_render(const struct chat_template *t, const struct json *va
         out->data[out->len] = '\0';
     return ok ? OK : ERR_TEMPLATE;
 }
+
+/* Whether the argument of a tool call appears in what a conversation with one becomes. */
+static bool shows_call(const struct chat_template *t, const char *content, const char *arguments)
+{
+    static const char conversation[] =
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"u\"},{\"role\":\"assistant\",\"content\":%"
+        "s,"
+        "\"tool_calls\":[{\"id\":\"call00001\",\"type\":\"function\",\"function\":{\"name\":\"f\","
+        "\"arguments\":%s}}]},{\"role\":\"tool\",\"tool_call_id\":\"call00001\",\"name\":\"f\","
+        "\"content\":\"r\"}],\"add_generation_prompt\":true,\"bos_token\":\"\",\"eos_token\":\"\"}";
+    static const struct template_limits soon = {.max_steps = 1 << 20, .max_output = 1 << 20};
+    struct arena a = {0};
+    struct buf vars = {0}, out = {0};
+    const struct json *v;
+    buf_printf(&vars, conversation, content, arguments);
+    bool shows = json_parse(&a, vars.data, vars.len, &v) == OK &&
+                 template_render(t, v, &soon, &out) == OK && out.len > 0 &&
+                 memmem(out.data, out.len, "needle", 6);
+    buf_clear(&vars);
+    buf_clear(&out);
+    arena_clear(&a);
+    return shows;
+}
+
+bool template_wants_text_calls(const struct chat_template *t)
+{
+    return !shows_call(t, "\"\"", "{\"q\":\"needle\"}") &&
+           shows_call(t, "null", "\"{\\\"q\\\":\\\"needle\\\"}\"");
+}

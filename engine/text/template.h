@@ -5,6 +5,7 @@
 #ifndef ENGINE_TEXT_TEMPLATE_H
 #define ENGINE_TEXT_TEMPLATE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "kernels/base/buf.h"
@@ -27,4 +28,8 @@ struct template_limits { /* zero fields: the defaults in template.c */
  * message. Appends to `out`. */
 enum status template_render(const struct chat_template *t, const struct json *vars,
                             const struct template_limits *limits, struct buf *out);
+
+/* Does it show tool calls only where their message's content is null and their arguments are a JSON
+ * text? Nearly all templates want an object there and do not look at the content. */
+bool template_wants_text_calls(const struct chat_template *t);
 #endif

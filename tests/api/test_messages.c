@@ -20,7 +20,11 @@ static void expect_vars(const char *request, const char *want)
     m.messages = json_get(body, "messages");
     m.tools = json_get(body, "tools");
     m.kwargs = json_get(body, "kwargs");
+    m.documents = json_get(body, "documents");
     m.use_tools = !json_get(body, "no_tools");
+    m.text_calls = json_get(body, "text_calls") != NULL;
+    if (json_get(body, "effort"))
+        m.reasoning_effort = json_get(body, "effort")->text;
     assert_int_equal(messages_vars(&m, &a, &vars), OK);
     json_write(&out, vars);
     assert_memory_equal(out.data + out.len - 31, ",\"add_generation_prompt\":false}", 31);
@@ -73,7 +77,24 @@ static void other_members(void **state)
     expect("{\"name\":null,\"role\":\"assistant\",\"reasoning_content\":\"hm\",\"content\":\"a\","
            "\"x\":[1.50,null],\"tool_calls\":null,\"refusal\":null}",
            "{\"role\":\"assistant\",\"content\":\"a\",\"reasoning_content\":\"hm\","
-           "\"x\":[1.50,null]}");
+           "\"x\":[1.50,null],\"reasoning\":\"hm\",\"thinking\":\"hm\"}");
+}
+
+/* Under each name that templates know, whichever the client used; the oldest counts. */
+static void reasoning(void **state)
+{
+    (void)state;
+    expect("{\"role\":\"assistant\",\"content\":\"a\",\"reasoning\":\"r\"}",
+           "{\"role\":\"assistant\",\"content\":\"a\",\"reasoning\":\"r\","
+           "\"reasoning_content\":\"r\",\"thinking\":\"r\"}");
+    expect("{\"role\":\"assistant\",\"content\":\"a\",\"reasoning\":\"r\","
+           "\"reasoning_content\":\"c\"}",
+           "{\"role\":\"assistant\",\"content\":\"a\",\"reasoning\":\"r\","
+           "\"reasoning_content\":\"c\",\"thinking\":\"c\"}");
+    expect("{\"role\":\"assistant\",\"content\":\"a\",\"reasoning_content\":null,"
+           "\"thinking\":\"t\",\"reasoning\":{\"effort\":1}}",
+           "{\"role\":\"assistant\",\"content\":\"a\",\"thinking\":\"t\","
+           "\"reasoning\":{\"effort\":1},\"reasoning_content\":\"t\"}");
 }
 
 #define CALL(args)                                                                                 \
@@ -107,6 +128,34 @@ static void tool_calls(void **state)
            "{\"role\":\"user\",\"content\":\"a\"}");
 }
 
+/* For a template that knows them only so. */
+static void text_calls(void **state)
+{
+    static const char call[] = "\"tool_calls\":[{\"id\":\"c1\",\"type\":\"function\",\"function\":{"
+                               "\"name\":\"f\",\"arguments\":%s}}]";
+    static const struct {
+        const char *content, *arguments, *as, *text;
+    } row[] = {
+        {"null", "{\"a\":[1.50, null]}", "null", "\"{\\\"a\\\":[1.50,null]}\""},
+        {"\"\"", "\"{\\\"a\\\": 1}\"", "null", "\"{\\\"a\\\": 1}\""},
+        {"\"t\"", "null", "\"t\"", "\"{}\""},
+        {"[]", "\"\"", "null", "\"{}\""},
+    };
+    char given[512], want[512], request[1024];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        snprintf(given, sizeof given, call, row[i].arguments);
+        snprintf(want, sizeof want, call, row[i].text);
+        snprintf(request, sizeof request,
+                 "{\"messages\":[{\"role\":\"assistant\",\"content\":%s,%s}],\"text_calls\":1}",
+                 row[i].content, given);
+        snprintf(given, sizeof given, "\"messages\":[{\"role\":\"assistant\",%s,\"content\":%s}]",
+                 want, row[i].as);
+        expect_vars(request, given);
+    }
+}
+
 #define M "\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]"
 
 /* Tools go through as they are; nulls inside a schema have a meaning and stay. */
@@ -135,6 +184,60 @@ static void kwargs(void **state)
     (void)state;
     expect_vars("{" M ",\"kwargs\":{\"enable_thinking\":false,\"documents\":[{\"a\":null}]}}",
                 "\"enable_thinking\":false,\"documents\":[{\"a\":null}]," M);
+    expect_vars("{" M ",\"documents\":[{\"a\":null}],\"effort\":\"low\"}",
+                M ",\"documents\":[{\"a\":null}],\"reasoning_effort\":\"low\"");
+    expect_vars("{" M ",\"documents\":[],\"effort\":\"low\",\"kwargs\":{\"reasoning_effort\":"
+                "\"high\",\"documents\":[1]}}",
+                "\"reasoning_effort\":\"high\",\"documents\":[1]," M);
+}
+
+/* The prompt ends where the last message's text does (as Transformers cuts it). */
+static void go_on(void **state)
+{
+    struct api *api = floor_open(NULL);
+
+    (void)state;
+    xfree(client_ask(
+        api, "POST", "/v1/chat/completions",
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},"
+        "{\"role\":\"assistant\",\"content\":[{\"type\":\"text\",\"text\":\"It is \"}]}],"
+        "\"continue_final_message\":true}",
+        NULL));
+    assert_string_equal(fake_job(0)->prompt,
+                        "<s>{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},"
+                        "{\"role\":\"assistant\",\"content\":\"It is ");
+    floor_close(api);
+}
+
+static void cut(const char *prompt, const char *want)
+{
+    const struct json message = {.type = JSON_OBJECT},
+                      list = {.type = JSON_ARRAY, .first = &message, .count = 1};
+    const struct messages m = {.messages = &list, .go_on = true};
+    struct buf b = {0};
+
+    buf_puts(&b, prompt);
+    if (want) {
+        assert_int_equal(messages_cut(&m, &b), OK);
+        assert_string_equal(b.data, want);
+    } else {
+        assert_int_equal(messages_cut(&m, &b), ERR_INVALID);
+        assert_non_null(strstr(fail_text(), "`messages[0].content` cannot be continued"));
+    }
+    buf_clear(&b);
+}
+
+/* A template may trim a message, and leave it out. */
+static void cuts(void **state)
+{
+    (void)state;
+    cut("<a>It is <|the message goes on here|> </a>\n", "<a>It is ");
+    cut("<a>It is <|the message goes on here|></a>\n", "<a>It is");
+    cut("<|the message goes on here|> x<|the message goes on here|>",
+        "<|the message goes on here|> x");
+    cut(" <|the message goes on here|>", "");
+    cut("It is", NULL);
+    cut("", NULL);
 }
 
 /* tool_choice "none": the tools are checked all the same, but the template does not get them. */
@@ -159,9 +262,10 @@ static void tool_choice(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(roles),       cmocka_unit_test(contents), cmocka_unit_test(other_members),
-        cmocka_unit_test(tool_calls),  cmocka_unit_test(tools),    cmocka_unit_test(kwargs),
-        cmocka_unit_test(tool_choice),
+        cmocka_unit_test(roles),       cmocka_unit_test(contents),  cmocka_unit_test(other_members),
+        cmocka_unit_test(tool_calls),  cmocka_unit_test(tools),     cmocka_unit_test(kwargs),
+        cmocka_unit_test(tool_choice), cmocka_unit_test(reasoning), cmocka_unit_test(text_calls),
+        cmocka_unit_test(go_on),       cmocka_unit_test(cuts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

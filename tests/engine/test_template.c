@@ -267,6 +267,57 @@ static void test_line_numbers(void **state)
                  "line 6: 'nope' is undefined");
 }
 
+/* Which templates know tool calls only as text beside null content. */
+static bool text_calls(const char *source, size_t n)
+{
+    struct chat_template *t;
+    assert_int_equal(template_parse(source, n, &t), OK);
+    bool wants = template_wants_text_calls(t);
+    template_free(t);
+    return wants;
+}
+
+static void test_text_calls(void **state)
+{
+    (void)state;
+    static const char object[] = "{% for m in messages %}{% for c in m.tool_calls %}"
+                                 "{{ c.function.arguments | tojson }}{% endfor %}{% endfor %}";
+    static const char text[] = "{% for m in messages %}{% for c in m.tool_calls %}"
+                               "{{ 'x' + c.function.arguments }}{% endfor %}{% endfor %}";
+    static const char bare[] = "{% for m in messages if m.content is none %}{% for c in "
+                               "m.tool_calls %}{{ c.function.arguments }}{% endfor %}{% endfor %}";
+    assert_false(text_calls(object, strlen(object)));
+    assert_true(text_calls(text, strlen(text)));
+    assert_false(text_calls("", 0));
+    assert_false(text_calls("{{ raise_exception('x') }}", 26));
+    assert_true(text_calls(bare, strlen(bare)));
+}
+
+/* Of the shared ones DeepSeek-R1's. */
+static void test_shared_text_calls(void **state)
+{
+    (void)state;
+    struct arena a = {0};
+    const struct json *all = load(&a, "tests/data/template/templates.json");
+    int n = 0;
+    for (const struct json *t = json_get(all, "templates")->first; t; t = t->next) {
+        char path[256], *text;
+        size_t size;
+        if (json_get(t, "source"))
+            continue;
+        snprintf(path, sizeof path, "../shared/data/templates/%s", json_get(t, "file")->text.p);
+        if (file_read(path, 4 << 20, &text, &size) != OK)
+            SKIP("../shared/data/templates is not here");
+        bool r1 = strstr(path, "deepseek-ai-DeepSeek-R1-Distill") != NULL;
+        if (text_calls(text, size) != r1)
+            fail_msg("%s", path);
+        n += r1;
+        xfree(text);
+    }
+    assert_int_equal(n, 1);
+    arena_clear(&a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -278,6 +329,8 @@ int main(void)
         cmocka_unit_test(test_deep_source),
         cmocka_unit_test(test_long),
         cmocka_unit_test(test_line_numbers),
+        cmocka_unit_test(test_text_calls),
+        cmocka_unit_test(test_shared_text_calls),
     };
     setenv("TZ", "UTC", 1);
     tzset();
