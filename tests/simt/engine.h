@@ -1,5 +1,5 @@
 /* engine.h - what runs one block of CUDA threads on one OS thread: fibers, their warps and
- * barriers, and the stack of those ready to run. Only fiber.cc and warp.cc include it. */
+ * barriers, and the stack of those ready to run. Of fiber.cc, warp.cc and report.cc alone. */
 #ifndef TESTS_SIMT_ENGINE_H
 #define TESTS_SIMT_ENGINE_H
 
@@ -106,8 +106,11 @@ void switch_to(Engine *e, Thread *from, Thread *to, bool from_dies);
 void fail_block(Engine *e,
                 const std::string &msg); /* records it; the block's fibers are given up */
 [[noreturn]] void fail_here(Engine *e, const std::string &msg);
+/* report.cc */
 std::string strf(const char *f, ...) __attribute__((format(printf, 1, 2)));
 const char *kind_name(const Thread &t);
+std::string where(Engine *e); /* the kernel, the block, the thread */
+std::string deadlock_report(Engine *e);
 /* warp.cc */
 bool try_complete(Engine *e, Thread *t); /* true, and performed, if all its lanes are there */
 void release_barrier(Engine *e, int id);
