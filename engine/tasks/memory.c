@@ -1,5 +1,7 @@
 /* memory.c - how much device memory generating needs: exact, from running the forward on the null
  * device. */
+#include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "engine/load/repack.h"
@@ -7,6 +9,7 @@
 #include "kernels/kv_type.h"
 
 enum { CONTEXT_DEFAULT = 32768, ROWS_DEFAULT = 512 };
+enum { MODEST = 4096 }; /* a context that advice counts with where none is asked for */
 
 static int64_t kv_layer_page(const struct hparams *hp, const struct limits *l, int page_tokens)
 {
@@ -161,24 +164,16 @@ enum status gen_reserve(struct model *m, const struct sides *on, const struct li
     return walk(m, on, l, n, peak);
 }
 
+/* What is asked for, or as much as most need. */
+static int64_t usual_context(const struct model *m, const struct limits *l)
+{
+    const int64_t n_ctx = m->net.hp.n_ctx;
+    return l->context ? l->context : n_ctx < CONTEXT_DEFAULT ? n_ctx : CONTEXT_DEFAULT;
+}
+
 static long long mib(int64_t bytes)
 {
     return (long long)((bytes + (1 << 20) - 1) >> 20);
-}
-
-/* The model itself does not fit: by how much, and which weights would. */
-static enum status too_large(const struct model *m, const struct need *n, int64_t other,
-                             int64_t room)
-{
-    int64_t weights = (int64_t)n->bytes[REGION_WEIGHTS], left = room - (other - weights);
-    double bits = 8.0 / (double)(m->info.n_params > 0 ? m->info.n_params : 1);
-    return fail(ERR_NO_MEMORY,
-                "the model needs %lld MiB beside its KV cache (weights %lld, job rows %lld, "
-                "workspace %lld), %lld MiB are to be had; its weights have %.1f bits each, a "
-                "format of at most %.1f would fit, and fewer --max-seqs or --max-rows need less",
-                mib(other), mib(weights), mib((int64_t)n->bytes[REGION_ROWS]),
-                mib((int64_t)n->bytes[REGION_WORK]), mib(room), bits * (double)weights,
-                left > 0 ? bits * (double)left : 0);
 }
 
 struct room {                   /* of one side, for its part of the pages */
@@ -207,16 +202,45 @@ static struct room room_of(const struct model *m, const struct device_info *dev,
     };
 }
 
+/* The model itself does not fit: by how much, and which weights would, with a context of `tokens`
+ * and the KV cache that is asked for. */
+static enum status too_large(const struct model *m, const struct limits *l, const struct need *n,
+                             const struct room *r, int64_t tokens)
+{
+    const int64_t weights = (int64_t)n->bytes[REGION_WEIGHTS], other = r->other + r->state;
+    const int64_t pages = (tokens + n->page_tokens - 1) / n->page_tokens * n->page_bytes;
+    const int64_t room = r->free > 0 ? r->free : 0;
+    const int64_t left = room - (other - weights) - (l->kv_bytes > pages ? l->kv_bytes : pages);
+    const double bits = 8.0 / (double)(m->info.n_params > 0 ? m->info.n_params : 1);
+    const double most = floor(10 * bits * (double)left) / 10;
+    char format[128] = "";
+    if (most >= 1)
+        snprintf(format, sizeof format,
+                 ", a format of at most %.1f would fit with a context of %lld tokens", most,
+                 (long long)tokens);
+    return fail(ERR_NO_MEMORY,
+                "the model needs %lld MiB beside its KV cache (weights %lld, job rows %lld, "
+                "workspace %lld), %lld MiB are to be had; its weights have %.1f bits each%s; fewer "
+                "--max-seqs or --max-rows need less",
+                mib(other), mib(weights), mib((int64_t)n->bytes[REGION_ROWS]),
+                mib((int64_t)n->bytes[REGION_WORK]), (long long)(room >> 20),
+                bits * (double)weights, format);
+}
+
 /* How many pages a side has room for; ERR_NO_MEMORY where the rest does not fit. */
 static enum status side_pages(const struct model *m, const struct device_info *dev,
                               const struct limits *l, const struct need *n, enum side side,
                               int64_t *fit)
 {
+    const struct hparams *hp = &m->net.hp;
     const struct room r = room_of(m, dev, l, n, side);
     int64_t pages = INT32_MAX; /* pages of nothing: a side without attention */
     bool roomy = l->kv_bytes && dev->synchronous;
     if (r.free < r.other + r.state && !roomy && side == SIDE_UPPER)
-        return too_large(m, n, r.other + r.state, r.free > 0 ? r.free : 0);
+        return too_large(m, l, n, &r,
+                         l->context           ? l->context
+                         : hp->n_ctx < MODEST ? hp->n_ctx
+                                              : MODEST);
     if (r.free < r.other + r.state && !roomy)
         return fail(ERR_NO_MEMORY,
                     "the first %d layers need %lld MiB of host memory beside their KV cache, %lld "
@@ -230,43 +254,13 @@ static enum status side_pages(const struct model *m, const struct device_info *d
     return OK;
 }
 
-/* Settles the KV pool's size; shrinks an unset context to what fits. */
-static enum status plan_pages(const struct model *m, const struct device_info *dev,
-                              struct limits *l, struct need *n)
+/* How many pages there is room for. */
+static enum status all_pages(const struct model *m, const struct device_info *dev,
+                             const struct limits *l, const struct need *n, int64_t *fit)
 {
-    const struct hparams *hp = &m->net.hp;
-    const int t = n->page_tokens;
-    int64_t fit = INT32_MAX;
+    *fit = INT32_MAX;
     for (int i = 0; i < (l->cut ? N_SIDE : 1); i++)
-        TRY(side_pages(m, dev, l, n, (enum side)i, &fit));
-    if (l->context == 0) {
-        l->context = hp->n_ctx < CONTEXT_DEFAULT ? hp->n_ctx : CONTEXT_DEFAULT;
-        if (l->context > fit * t && !l->full_context)
-            l->context = fit * t;
-    }
-    int64_t one = (l->context + t - 1) / t;
-    if (one > fit || l->context < 1)
-        return fail(ERR_NO_MEMORY,
-                    "a context of %lld tokens needs %lld MiB of KV cache, %lld MiB are to be had; "
-                    "with them the context could be %lld%s",
-                    (long long)l->context, (long long)(one * n->page_bytes >> 20),
-                    (long long)(fit * n->page_bytes >> 20), (long long)(fit * t),
-                    l->kv_dtype == DT_F32    ? ", and twice that with --kv-type bf16"
-                    : l->kv_dtype == DT_BF16 ? ", and nearly twice that with --kv-type fp8"
-                                             : "");
-    int64_t all = one * l->max_seqs;
-    n->n_pages = (int)(all < fit ? all : fit);
-    for (int i = 0; i < (l->cut ? N_SIDE : 1); i++) {
-        const struct room r = room_of(m, dev, l, n, (enum side)i);
-        size_t *need = i == SIDE_UPPER ? n->bytes : n->lower;
-        need[REGION_KV] = (size_t)(n->n_pages * r.page + r.state);
-        if (l->kv_bytes && !dev->synchronous && i == SIDE_UPPER &&
-            other_bytes(need) + (int64_t)need[REGION_KV] > r.free)
-            return fail(ERR_NO_MEMORY,
-                        "%lld MiB of KV cache were asked for, beside all else %lld MiB are to be "
-                        "had",
-                        mib((int64_t)need[REGION_KV]), (long long)((r.free - r.other) >> 20));
-    }
+        TRY(side_pages(m, dev, l, n, (enum side)i, fit));
     return OK;
 }
 
@@ -279,14 +273,101 @@ static void plan_rows(const struct model *m, const struct limits *l, struct need
     n->lower[REGION_ROWS] = l->cut ? pack_device_bytes(&max) : 0;
 }
 
+/* All but the KV pool, for the context that is asked for or usual. */
+static enum status plan_rest(struct model *m, const struct device_info *dev, const struct limits *l,
+                             struct need *n)
+{
+    struct limits guess = *l;
+    size_t peak[N_SIDE] = {0};
+    memset(n, 0, sizeof *n);
+    n->own = (size_t)dev->own_bytes;
+    n->page_tokens = dev->page_tokens;
+    n->page_bytes = kv_layer_page(&m->net.hp, l, n->page_tokens) * m->net.hp.n_kind[MEMORY_KV];
+    n->bytes[REGION_WEIGHTS] = m->weight_bytes;
+    n->lower[REGION_WEIGHTS] = l->cut ? m->lower_bytes : 0;
+    /* Twice: the workspace does not depend on the number of pages, but the pages on the workspace.
+     */
+    guess.context = usual_context(m, l);
+    plan_rows(m, &guess, n);
+    n->n_pages = gen_sizes(&guess, n->page_tokens).table_stride;
+    n->bytes[REGION_KV] = n->lower[REGION_KV] = (size_t)(n->n_pages * n->page_bytes);
+    TRY(walk(m, NULL, &guess, n, peak));
+    n->bytes[REGION_WORK] = peak[SIDE_UPPER];
+    n->lower[REGION_WORK] = peak[SIDE_LOWER];
+    n->lower[REGION_KV] = 0;
+    return OK;
+}
+
+/* The context asked for does not fit: the largest that does, with these keys and values and with
+ * smaller ones. */
+static enum status too_long(struct model *m, const struct device_info *dev, const struct limits *l,
+                            const struct need *n, int64_t fit)
+{
+    static const enum dtype types[] = {DT_F32, DT_BF16, DT_F8_E4M3};
+    const int64_t t = n->page_tokens, pages = (l->context + t - 1) / t;
+    char text[256] = "";
+    size_t at = 0;
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        struct limits with = *l;
+        struct need other;
+        int64_t most = 0;
+        with.kv_dtype = types[i];
+        if (kv_layer_page(&m->net.hp, &with, (int)t) > kv_layer_page(&m->net.hp, l, (int)t) ||
+            plan_rest(m, dev, &with, &other) != OK ||
+            all_pages(m, dev, &with, &other, &most) != OK || most < 1)
+            continue;
+        most = most < pages ? most * t : l->context;
+        at += (size_t)snprintf(text + at, sizeof text - at, "%s--ctx %lld%s%s", at ? ", " : "",
+                               (long long)most, types[i] == l->kv_dtype ? "" : " with --kv-type ",
+                               types[i] == l->kv_dtype ? "" : kv_type_name(types[i]));
+    }
+    if (!at) {
+        const struct room r = room_of(m, dev, l, n, SIDE_UPPER);
+        return too_large(m, l, n, &r, t);
+    }
+    return fail(ERR_NO_MEMORY,
+                "a context of %lld tokens needs %lld MiB of KV cache, %lld MiB are to be had; what "
+                "would fit: %s",
+                (long long)l->context, mib(pages * n->page_bytes),
+                (long long)(fit * n->page_bytes >> 20), text);
+}
+
+/* Settles the KV pool's size; shrinks an unset context to what fits. */
+static enum status plan_pages(struct model *m, const struct device_info *dev, struct limits *l,
+                              struct need *n)
+{
+    const int t = n->page_tokens;
+    int64_t fit;
+    TRY(all_pages(m, dev, l, n, &fit));
+    if (l->context == 0) {
+        l->context = usual_context(m, l);
+        if (l->context > fit * t && !l->full_context)
+            l->context = fit > 0 ? fit * t : t;
+    }
+    int64_t one = (l->context + t - 1) / t;
+    if (one > fit)
+        return too_long(m, dev, l, n, fit);
+    int64_t all = one * l->max_seqs;
+    n->n_pages = (int)(all < fit ? all : fit);
+    for (int i = 0; i < (l->cut ? N_SIDE : 1); i++) {
+        const struct room r = room_of(m, dev, l, n, (enum side)i);
+        size_t *need = i == SIDE_UPPER ? n->bytes : n->lower;
+        need[REGION_KV] = (size_t)(n->n_pages * r.page + r.state);
+        if (l->kv_bytes && !dev->synchronous && i == SIDE_UPPER &&
+            other_bytes(need) + (int64_t)need[REGION_KV] > r.free)
+            return fail(ERR_NO_MEMORY,
+                        "%lld MiB of KV cache were asked for, beside all else %lld MiB are to be "
+                        "had",
+                        mib(n->n_pages * r.page), (long long)((r.free - r.other - r.state) >> 20));
+    }
+    return OK;
+}
+
 enum status gen_plan(struct model *m, const struct device_info *dev, struct limits *l,
                      struct need *n)
 {
     const struct hparams *hp = &m->net.hp;
     memset(n, 0, sizeof *n);
-    n->own = (size_t)dev->own_bytes;
-    n->page_tokens = dev->page_tokens;
-    n->page_bytes = kv_layer_page(hp, l, n->page_tokens) * hp->n_kind[MEMORY_KV];
     if (l->max_rows == 0)
         l->max_rows = ROWS_DEFAULT;
     if (l->max_rows < l->max_seqs)
@@ -295,21 +376,7 @@ enum status gen_plan(struct model *m, const struct device_info *dev, struct limi
         return fail_field(ERR_INVALID, "ctx",
                           "a context of %lld tokens is more than the %d the model was trained for",
                           (long long)l->context, hp->n_ctx);
-    n->bytes[REGION_WEIGHTS] = m->weight_bytes;
-    n->lower[REGION_WEIGHTS] = l->cut ? m->lower_bytes : 0;
-    /* Twice: the workspace does not depend on the number of pages, but the pages on the workspace.
-     */
-    struct limits guess = *l;
-    size_t peak[N_SIDE] = {0};
-    if (guess.context == 0)
-        guess.context = hp->n_ctx < CONTEXT_DEFAULT ? hp->n_ctx : CONTEXT_DEFAULT;
-    plan_rows(m, &guess, n);
-    n->n_pages = gen_sizes(&guess, n->page_tokens).table_stride;
-    n->bytes[REGION_KV] = n->lower[REGION_KV] = (size_t)(n->n_pages * n->page_bytes);
-    TRY(walk(m, NULL, &guess, n, peak));
-    n->bytes[REGION_WORK] = peak[SIDE_UPPER];
-    n->lower[REGION_WORK] = peak[SIDE_LOWER];
-    n->lower[REGION_KV] = 0;
+    TRY(plan_rest(m, dev, l, n));
     TRY(plan_pages(m, dev, l, n));
     plan_rows(m, l, n);
     return OK;

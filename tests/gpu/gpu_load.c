@@ -245,8 +245,8 @@ static void load_all(bool cold, double seconds)
     struct turns o[N_TYPES] = {0};
     const double end = clock_now() + seconds;
     for (int turn = 0; turn < b.turns && (turn == 0 || clock_now() < end); turn++) {
-        double disk = cold ? measure_disk() : b.bus;
         for (int i = 0; i < N_TYPES; i++) {
+            const double disk = cold ? measure_disk() : b.bus;
             if (cold)
                 must_drop_cache();
             pack_file(types[i], disk < b.bus ? disk : b.bus, &o[i]);
