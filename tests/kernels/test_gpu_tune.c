@@ -10,6 +10,26 @@
 #include "tests/support/sim_gpu.h"
 #include "tests/support/test.h"
 
+/* Microseconds of the best right launch of a shape: by cuBLASLt, or by a tile with these splits. */
+static double least_of(const struct gpu_shape *s, int splits)
+{
+    struct gpu_params lt = {s->w == DT_BF16 ? GPU_PATH_LT : GPU_PATH_DEQUANT_LT, 0, 0, 0, 1, NULL};
+    double least = sim_cost(s, &lt);
+    for (int id = 1; id <= SIM_ALGORITHMS; id++) {
+        struct gpu_lt a = sim_algorithm(id);
+        lt.lt = &a;
+        if (!sim_is_wrong(&lt))
+            least = fmin(least, sim_cost(s, &lt));
+    }
+    for (int j = 0; j < gpu_n_tiles(); j++) {
+        struct gpu_params p = {GPU_PATH_SKINNY, gpu_tiles[j].nt, gpu_tiles[j].r, 4, splits, NULL};
+        bool built = s->m <= GPU_LARGE_M || splits == 1 || p.nt == 8;
+        if (built && !sim_is_wrong(&p))
+            least = fmin(least, sim_cost(s, &p));
+    }
+    return least;
+}
+
 /* log of the best that one number of splits for the weight allows, summed over rows. */
 static double optimum(const struct tune_weight *w)
 {
@@ -18,26 +38,8 @@ static double optimum(const struct tune_weight *w)
         double sum = 0;
         if (splits > 1 && splits * GPU_SPLIT_CHUNKS > (w->k + 63) / 64)
             break;
-        for (int i = 0; i < SIM_ROWS; i++) {
-            struct gpu_shape s = {w->w, sim_rows[i], w->n, w->k};
-            struct gpu_params lt = {
-                w->w == DT_BF16 ? GPU_PATH_LT : GPU_PATH_DEQUANT_LT, 0, 0, 0, 1, NULL};
-            double least = sim_cost(&s, &lt);
-            for (int id = 1; id <= SIM_ALGORITHMS; id++) {
-                struct gpu_lt a = sim_algorithm(id);
-                lt.lt = &a;
-                if (!sim_is_wrong(&lt))
-                    least = fmin(least, sim_cost(&s, &lt));
-            }
-            for (int j = 0; j < gpu_n_tiles(); j++) {
-                struct gpu_params p = {
-                    GPU_PATH_SKINNY, gpu_tiles[j].nt, gpu_tiles[j].r, 4, splits, NULL};
-                bool built = sim_rows[i] <= GPU_LARGE_M || splits == 1 || p.nt == 8;
-                if (built && !sim_is_wrong(&p))
-                    least = fmin(least, sim_cost(&s, &p));
-            }
-            sum += log(least);
-        }
+        for (int i = 0; i < SIM_ROWS; i++)
+            sum += log(least_of(&(struct gpu_shape){w->w, sim_rows[i], w->n, w->k}, splits));
         best = fmin(best, sum);
     }
     return best;

@@ -70,79 +70,79 @@ static void test_accepts(void **state)
         must(text[i]);
 }
 
+/* clang-format off */
+static const struct { const char *text; int at; const char *why; } bad[] = {
+    {"",                      0, "ends too early"},
+    {"  ",                    2, "ends too early"},
+    {"[",                     1, "ends too early"},
+    {"{\"a\"",                4, "ends too early"},
+    {"\"abc",                 4, "ends too early"},
+    {"\"\\",                  2, "ends too early"},
+    {"\"\\u12",               5, "ends too early"},
+    {"-",                     1, "ends too early"},
+    {"[1.",                   3, "ends too early"},
+    {"nul",                   0, "a value is expected"},
+    {"nulL",                  0, "a value is expected"},
+    {"True",                  0, "a value is expected"},
+    {"NaN",                   0, "a value is expected"},
+    {"Infinity",              0, "a value is expected"},
+    {"+1",                    0, "a value is expected"},
+    {".5",                    0, "a value is expected"},
+    {"[1,]",                  3, "a value is expected"},
+    {"[,1]",                  1, "a value is expected"},
+    {"[1 2]",                 3, "',' or ']'"},
+    {"{\"a\":1,}",            7, "a string is expected"},
+    {"{a:1}",                 1, "a string is expected"},
+    {"{'a':1}",               1, "a string is expected"},
+    {"{\"a\" 1}",             5, "':' is expected"},
+    {"{\"a\":1 \"b\":2}",     7, "',' or '}'"},
+    {"[1}",                   2, "',' or ']'"},
+    {"01",                    1, "begin with 0"},
+    {"-01",                   2, "begin with 0"},
+    {"1.x",                   2, "behind the point"},
+    {"1ex",                   2, "in the exponent"},
+    {"1e+x",                  3, "in the exponent"},
+    {"--1",                   1, "a digit is missing"},
+    {"0x10",                  1, "more text"},
+    {"1 2",                   2, "more text"},
+    {"{}}",                   2, "more text"},
+    {"\"a\nb\"",              2, "control character"},
+    {"\"\x1f\"",              1, "control character"},
+    {"\"\\x41\"",             2, "unknown escape"},
+    {"\"\\u00g0\"",           5, "four hexadecimal"},
+    {"\"\\u0000\"",           1, "\\u0000"},
+    {"{\"a\\u0000b\":1}",     3, "\\u0000"},
+    {"\"\\ud800\"",           1, "high surrogate"},
+    {"\"\\ud800x\"",          1, "high surrogate"},
+    {"\"\\ud800\\n\"",        1, "high surrogate"},
+    {"\"\\ud800\\ud800\"",    1, "high surrogate"},
+    {"\"\\udc00\"",           1, "low surrogate"},
+    {"\"\xff\"",              1, "not UTF-8"},
+    {"\"\xed\xa0\x80\"",      1, "not UTF-8"},
+    {"\"\xc3\"",              1, "not UTF-8"},
+    {"\xef\xbb\xbf{}",        0, "a value is expected"},
+    {"{\"a\":1,\"a\":2}",     7, "\"a\" stands twice"},
+    {"{\"a\":1,\"\\u0061\":2}", 7, "\"a\" stands twice"},
+    {"[0,{\"b\":{\"x\":[],\"\xc3\xa9\":0,\"\\u00e9\":0}}]", 23, "stands twice"},
+    {"// c\n1",               0, "a value is expected"},
+    {"[1]\v",                 3, "more text"},
+};
+/* clang-format on */
+
 static void test_refuses(void **state)
 {
-    /* clang-format off */
-    static const struct { const char *text; int at; const char *why; } t[] = {
-        {"",                      0, "ends too early"},
-        {"  ",                    2, "ends too early"},
-        {"[",                     1, "ends too early"},
-        {"{\"a\"",                4, "ends too early"},
-        {"\"abc",                 4, "ends too early"},
-        {"\"\\",                  2, "ends too early"},
-        {"\"\\u12",               5, "ends too early"},
-        {"-",                     1, "ends too early"},
-        {"[1.",                   3, "ends too early"},
-        {"nul",                   0, "a value is expected"},
-        {"nulL",                  0, "a value is expected"},
-        {"True",                  0, "a value is expected"},
-        {"NaN",                   0, "a value is expected"},
-        {"Infinity",              0, "a value is expected"},
-        {"+1",                    0, "a value is expected"},
-        {".5",                    0, "a value is expected"},
-        {"[1,]",                  3, "a value is expected"},
-        {"[,1]",                  1, "a value is expected"},
-        {"[1 2]",                 3, "',' or ']'"},
-        {"{\"a\":1,}",            7, "a string is expected"},
-        {"{a:1}",                 1, "a string is expected"},
-        {"{'a':1}",               1, "a string is expected"},
-        {"{\"a\" 1}",             5, "':' is expected"},
-        {"{\"a\":1 \"b\":2}",     7, "',' or '}'"},
-        {"[1}",                   2, "',' or ']'"},
-        {"01",                    1, "begin with 0"},
-        {"-01",                   2, "begin with 0"},
-        {"1.x",                   2, "behind the point"},
-        {"1ex",                   2, "in the exponent"},
-        {"1e+x",                  3, "in the exponent"},
-        {"--1",                   1, "a digit is missing"},
-        {"0x10",                  1, "more text"},
-        {"1 2",                   2, "more text"},
-        {"{}}",                   2, "more text"},
-        {"\"a\nb\"",              2, "control character"},
-        {"\"\x1f\"",              1, "control character"},
-        {"\"\\x41\"",             2, "unknown escape"},
-        {"\"\\u00g0\"",           5, "four hexadecimal"},
-        {"\"\\u0000\"",           1, "\\u0000"},
-        {"{\"a\\u0000b\":1}",     3, "\\u0000"},
-        {"\"\\ud800\"",           1, "high surrogate"},
-        {"\"\\ud800x\"",          1, "high surrogate"},
-        {"\"\\ud800\\n\"",        1, "high surrogate"},
-        {"\"\\ud800\\ud800\"",    1, "high surrogate"},
-        {"\"\\udc00\"",           1, "low surrogate"},
-        {"\"\xff\"",              1, "not UTF-8"},
-        {"\"\xed\xa0\x80\"",      1, "not UTF-8"},
-        {"\"\xc3\"",              1, "not UTF-8"},
-        {"\xef\xbb\xbf{}",        0, "a value is expected"},
-        {"{\"a\":1,\"a\":2}",     7, "\"a\" stands twice"},
-        {"{\"a\":1,\"\\u0061\":2}", 7, "\"a\" stands twice"},
-        {"[0,{\"b\":{\"x\":[],\"\xc3\xa9\":0,\"\\u00e9\":0}}]", 23, "stands twice"},
-        {"// c\n1",               0, "a value is expected"},
-        {"[1]\v",                 3, "more text"},
-    };
-    /* clang-format on */
-
     (void)state;
-    for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
-        const struct json *v = (const struct json *)t;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        const struct json *v = (const struct json *)bad;
         char want[64];
 
-        assert_int_equal(parse(t[i].text, strlen(t[i].text), &v), ERR_JSON);
+        assert_int_equal(parse(bad[i].text, strlen(bad[i].text), &v), ERR_JSON);
         assert_null(v);
-        snprintf(want, sizeof want, "at byte %d: ", t[i].at);
-        if (!strstr(fail_text(), want) || !strstr(fail_text(), t[i].why))
-            print_error("%s: %s\n", t[i].text, fail_text());
+        snprintf(want, sizeof want, "at byte %d: ", bad[i].at);
+        if (!strstr(fail_text(), want) || !strstr(fail_text(), bad[i].why))
+            print_error("%s: %s\n", bad[i].text, fail_text());
         assert_non_null(strstr(fail_text(), want));
-        assert_non_null(strstr(fail_text(), t[i].why));
+        assert_non_null(strstr(fail_text(), bad[i].why));
     }
 }
 

@@ -200,77 +200,112 @@ static const float *defined(const struct op_linear *a, enum dtype t, int64_t n, 
     return known[n_known++].y;
 }
 
-/* All M at once and row after row, with bias, into rows wider than N. */
-static void check_case(enum dtype t, const char *isa, int threads, int64_t n, int64_t k)
+/* A product of M_MAX rows, into rows wider than N, and what it must be. */
+struct trial {
+    enum dtype t;
+    const char *isa;
+    int threads;
+    int64_t n, k, wide;
+    bool floats, pairs;           /* codes of floats; multiplied as pairs of bf16 */
+    float *x, *bias, *want, *got; /* want, got: `wide` numbers a row */
+    struct op_linear a;
+};
+
+static void fill_x(struct trial *c)
+{
+    fill(c->x, M_MAX * c->k);
+    fill(c->bias, c->n);
+    memset(c->x + c->k, 0, (size_t)c->k * sizeof *c->x); /* a row of zeros */
+    c->x[0] = 1e30f;
+    c->x[2 * c->k] = 1e-35f; /* a group whose maximum is too small to divide by */
+    for (int i = 1; i < 32 && i < c->k; i++)
+        c->x[2 * c->k + i] = 0;
+    for (int i = 0; c->pairs && c->floats && i < M_MAX * c->k; i++)
+        c->x[i] = half_bf16(half_to_bf16(c->x[i]));
+}
+
+static void define(struct trial *c, const struct tensor *rows)
+{
+    size_t size = (size_t)(M_MAX * c->wide);
+    float *rounded = NULL;
+
+    c->a.w = *rows;
+    c->a.y.data = c->want;
+    if (c->pairs && c->t == DT_NF4)
+        c->a.w = tensor_2d(rounded = nf4_rounded(rows), DT_F32, c->n, c->k);
+    if (c->pairs && c->floats) { /* of rounded numbers, as no other */
+        naive_linear(&c->a, 0, naive_linear_items(&c->a));
+    } else {
+        float *mine = c->a.y.data = xcalloc(size, sizeof *mine);
+        const float *y = defined(&c->a, c->t, c->n, c->k);
+        memcpy(c->want, y, size * sizeof *y);
+        if (y != mine)
+            xfree(mine);
+    }
+    xfree(rounded);
+}
+
+static void all_at_once(struct fast *f, struct trial *c)
 {
     static const int ms[] = {1, 2, 3, 5, 8, 16, 37, 64, M_MAX};
-    struct fast f;
+
+    c->a.y.data = c->got;
+    for (size_t i = 0; i < sizeof ms / sizeof *ms; i++) {
+        memset(c->got, 0, sizeof *c->got * (size_t)(M_MAX * c->wide));
+        c->a.x.shape[0] = c->a.y.shape[0] = ms[i];
+        assert_true(fast_linear(f, &c->a));
+        for (int r = 0; r < ms[i]; r++)
+            if (!same(c->want + r * c->wide, c->got + r * c->wide, c->wide, c->pairs ? 1e-4f : 0))
+                fail_msg("%s %s n %d k %d m %d threads %d: row %d differs", dtype_info(c->t)->name,
+                         c->isa, (int)c->n, (int)c->k, ms[i], c->threads, r);
+        if (i == 0 && c->pairs) /* its own sums are the reference of the other M */
+            memcpy(c->want, c->got, sizeof *c->got * (size_t)c->n);
+    }
+}
+
+/* The last call, of M_MAX rows, again. */
+static void row_by_row(struct fast *f, struct trial *c)
+{
+    for (int r = 0; r < M_MAX; r += RACES_ONLY ? 13 : 1) {
+        float *row = xcalloc((size_t)c->wide, sizeof *row);
+        c->a.x = tensor_2d(c->x + r * c->k, DT_F32, 1, c->k);
+        c->a.y.data = row;
+        c->a.y.shape[0] = 1;
+        fast_linear(f, &c->a);
+        assert_memory_equal(row, c->got + r * c->wide, (size_t)c->wide * sizeof *row);
+        xfree(row);
+    }
+}
+
+/* All M at once and row after row, with bias. */
+static void check_case(enum dtype t, const char *isa, int threads, int64_t n, int64_t k)
+{
+    struct trial c = {t, isa, threads, n, k, .wide = n + 3};
     struct tensor w = {0};
-    int64_t wide = n + 3;
+    struct fast f;
+    size_t bytes = 0;
 
     state = (uint64_t)(t + 1) * 0x9e3779b97f4a7c15u + (uint64_t)(n << 20) + (uint64_t)k;
     opened(&f, isa, threads);
     struct matrix m = matrix_new(t, n, k);
-    size_t bytes = 0;
     void *panels = packed(&f, &m, &w);
     fast_packs(&f, t, n, k, &bytes);
-    float *x = xmalloc(sizeof *x * M_MAX * (size_t)k), *bias = xmalloc(sizeof *bias * (size_t)n);
-    float *want = xcalloc((size_t)(M_MAX * wide), sizeof *want);
-    float *got = xcalloc((size_t)(M_MAX * wide), sizeof *got);
-    fill(x, M_MAX * k);
-    fill(bias, n);
-    memset(x + k, 0, (size_t)k * sizeof *x); /* a row of zeros */
-    x[0] = 1e30f;
-    x[2 * k] = 1e-35f; /* a group whose maximum is too small to divide by */
-    for (int i = 1; i < 32 && i < k; i++)
-        x[2 * k + i] = 0;
-    bool floats = t == DT_F8_E4M3 || t == DT_NF4;
-    bool pairs = (t == DT_BF16 || floats) && !strcmp(isa, "avx512bf16");
-    float tolerance = pairs ? 1e-4f : 0, *rounded = NULL;
-    for (int i = 0; pairs && floats && i < M_MAX * k; i++)
-        x[i] = half_bf16(half_to_bf16(x[i]));
-    struct op_linear a = {.x = tensor_2d(x, DT_F32, M_MAX, k),
-                          .w = m.rows,
-                          .bias = tensor_1d(bias, DT_F32, n),
-                          .y = tensor_2d(want, DT_F32, M_MAX, n)};
-    a.y.stride[0] = wide * 4;
-    if (pairs && t == DT_NF4)
-        a.w = tensor_2d(rounded = nf4_rounded(&m.rows), DT_F32, n, k);
-    if (pairs && floats) { /* of rounded numbers, as no other */
-        naive_linear(&a, 0, naive_linear_items(&a));
-    } else {
-        a.y.data = xcalloc((size_t)(M_MAX * wide), sizeof *want);
-        const float *y = defined(&a, t, n, k);
-        memcpy(want, y, sizeof *want * (size_t)(M_MAX * wide));
-        if (y != a.y.data)
-            xfree(a.y.data);
-    }
-    xfree(rounded);
-    a.w = w;
-    for (size_t i = 0; i < sizeof ms / sizeof *ms; i++) {
-        memset(got, 0, sizeof *got * (size_t)(M_MAX * wide));
-        a.x.shape[0] = a.y.shape[0] = ms[i];
-        a.y.data = got;
-        assert_true(fast_linear(&f, &a));
-        for (int r = 0; r < ms[i]; r++)
-            if (!same(want + r * wide, got + r * wide, wide, tolerance)) {
-                print_error("%s %s n %d k %d m %d threads %d: row %d differs\n",
-                            dtype_info(t)->name, isa, (int)n, (int)k, ms[i], threads, r);
-                assert_true(false);
-            }
-        if (i == 0 && pairs) /* its own sums are the reference of the other M */
-            memcpy(want, got, sizeof *got * (size_t)n);
-    }
-    for (int r = 0; r < M_MAX; r += RACES_ONLY ? 13 : 1) { /* the last call, M = 130, row by row */
-        float *row = xcalloc((size_t)wide, sizeof *row);
-        a.x = tensor_2d(x + r * k, DT_F32, 1, k);
-        a.y.data = row;
-        a.y.shape[0] = 1;
-        fast_linear(&f, &a);
-        assert_memory_equal(row, got + r * wide, (size_t)wide * sizeof *row);
-        xfree(row);
-    }
-    xfree(x), xfree(bias), xfree(want), xfree(got), xfree(m.bytes);
+    c.floats = t == DT_F8_E4M3 || t == DT_NF4;
+    c.pairs = (t == DT_BF16 || c.floats) && !strcmp(isa, "avx512bf16");
+    c.x = xmalloc(sizeof *c.x * M_MAX * (size_t)k);
+    c.bias = xmalloc(sizeof *c.bias * (size_t)n);
+    c.want = xcalloc((size_t)(M_MAX * c.wide), sizeof *c.want);
+    c.got = xcalloc((size_t)(M_MAX * c.wide), sizeof *c.got);
+    fill_x(&c);
+    c.a.x = tensor_2d(c.x, DT_F32, M_MAX, k);
+    c.a.bias = tensor_1d(c.bias, DT_F32, n);
+    c.a.y = tensor_2d(c.want, DT_F32, M_MAX, n);
+    c.a.y.stride[0] = c.wide * 4;
+    define(&c, &m.rows);
+    c.a.w = w;
+    all_at_once(&f, &c);
+    row_by_row(&f, &c);
+    xfree(c.x), xfree(c.bias), xfree(c.want), xfree(c.got), xfree(m.bytes);
     big_free(panels, bytes);
     fast_close(&f);
 }
