@@ -10,6 +10,7 @@
 
 #include "engine/load/lexicon.h"
 #include "engine/text/pipeline.h"
+#include "kernels/base/log.h"
 #include "kernels/base/map.h"
 #include "kernels/base/mem.h"
 
@@ -418,6 +419,10 @@ enum status lexicon_put(void *to, const struct tokenizer_spec *s, const struct t
         gguf_put_text(out->w, LEXICON_JSON, out->files->tokenizer);
         gguf_put_text(out->w, LEXICON_CONFIG, out->files->config);
         gguf_put_text(out->w, LEXICON_SPECIAL, out->files->special);
+        log_warn(
+            "GGUF files have no name for this tokenizer: it stands beside the nearest, \"%s\", "
+            "by which other programs may cut texts into other tokens",
+            best.spec.pre ? best.spec.pre : best.spec.model);
     }
     choice_clear(&best);
     return OK;

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "engine/score.h"
+#include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 #include "tests/support/fixture.h"
 #include "tests/support/test.h"
@@ -54,10 +55,10 @@ static void link_all(const char *from)
 }
 
 /* For directories that have none. */
-static void write_tokenizer(void)
+static void write_tokenizer(const char *normalizer)
 {
     static const char text[] =
-        "{\"pre_tokenizer\": {\"type\": \"ByteLevel\", \"add_prefix_space\": false},"
+        ", \"pre_tokenizer\": {\"type\": \"ByteLevel\", \"add_prefix_space\": false},"
         "\"decoder\": {\"type\": \"ByteLevel\"}, \"model\": {\"type\": \"BPE\","
         "\"vocab\": {\"a\": 0, \"b\": 1, \"\\u0120\": 2, \"ab\": 3}, \"merges\": [\"a b\"]}}";
     char name[400];
@@ -67,7 +68,7 @@ static void write_tokenizer(void)
         return;
     f = fopen(name, "w");
     assert_non_null(f);
-    fputs(text, f);
+    fprintf(f, "{\"normalizer\": %s%s", normalizer, text);
     fclose(f);
 }
 
@@ -131,7 +132,7 @@ static void test_transformers(void **state)
         snprintf(out, sizeof out, "%s/out.gguf", folder);
         snprintf(path, sizeof path, FOLDER "%s", models[i].name);
         link_all(path);
-        write_tokenizer();
+        write_tokenizer("null");
         snprintf(path, sizeof path, FOLDER "%s/logits.bin", models[i].name);
         fixture_load(&f, path);
         if (checkpoint_open(folder, &c) != OK || quantize_file(c, out, &o, &r) != OK ||
@@ -180,11 +181,43 @@ static void test_refused(void **state)
     assert_int_equal(stat(out, &st), -1);
 }
 
+static void heard(void *ctx, enum log_level level, const char *line)
+{
+    *(int *)ctx += level == LOG_WARN && strstr(line, "GGUF files have no name for this tokenizer");
+}
+
+/* Other programs go by the nearest kind: it is said when that is not the same. */
+static void test_nearest(void **state)
+{
+    (void)state;
+    static const char *const normalizer[] = {"null", "{\"type\": \"Lowercase\"}"};
+    for (int i = 0; i < 2; i++) {
+        struct quantize_options o = {.type = "f16", .threads = 1};
+        struct quantize_result r;
+        struct checkpoint *c;
+        char out[128];
+        int warnings = 0;
+        snprintf(folder, sizeof folder, "/tmp/inferd-outline-XXXXXX");
+        assert_non_null(mkdtemp(folder));
+        snprintf(out, sizeof out, "%s/out.gguf", folder);
+        link_all(FOLDER "qwen3");
+        write_tokenizer(normalizer[i]);
+        assert_int_equal(checkpoint_open(folder, &c), OK);
+        log_set_sink(heard, &warnings, LOG_WARN);
+        assert_int_equal(quantize_file(c, out, &o, &r), OK);
+        log_set_sink(NULL, NULL, LOG_INFO);
+        assert_int_equal(warnings, i);
+        checkpoint_close(c);
+        remove_all();
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_transformers),
         cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_nearest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
