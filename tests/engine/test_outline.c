@@ -18,7 +18,7 @@
 #define FOLDER "tests/data/hf/"
 enum { N_TOKENS = 24 };
 
-/* max|a - b| over max|b|; of quantised directories as in test_hf. */
+/* max|a - b| over max|b|. Weights that are made are written as they are, without blocks. */
 /* clang-format off */
 static const struct { const char *name, *type; float bound; } models[] = {
     {"llama",    "f32",   1e-4f}, /* llama3 scaling, biases, rows of Q and K change places */
@@ -29,9 +29,20 @@ static const struct { const char *name, *type; float bound; } models[] = {
     {"qwen3-types", "f32", 1e-4f}, /* a window in two layers of three */
     {"llama-long", "f32", 1e-4f}, /* LongRoPE */
     {"qwen2-exact", "f32", 1e-4f}, /* a YaRN that becomes a tensor of factors */
-    {"gptq4",    "f32",   1e-3f}, /* weights that are made as they are read */
-    {"gptq4-act", "f32",  1e-3f}, /* whose columns lie in another order */
-    {"mo-nvfp4", "f32",   1e-3f}, /* with a factor for all of a tensor */
+    {"qwen2-mixed", "f32", 1e-4f},
+    /* every packing: weights that are made as they are read, columns in another order, factors of a tensor */
+    {"ar-awq", "f32", 1e-3f}, {"ar-gptq", "f32", 1e-3f}, {"ar-plain", "f32", 1e-3f},
+    {"awq", "f32", 1e-3f}, {"awq-fast", "f32", 1e-3f}, {"awq-gemv", "f32", 1e-3f},
+    {"awq-marlin", "f32", 1e-3f}, {"bnb", "f32", 1e-3f}, {"bnb-int8", "f32", 1e-3f},
+    {"bnb-nf4", "f32", 1e-3f}, {"ct-float", "f32", 1e-3f}, {"ct-int", "f32", 1e-3f},
+    {"ct-model", "f32", 1e-3f}, {"ct-tables", "f32", 1e-3f}, {"ct-tables8", "f32", 1e-3f},
+    {"ct-tied", "f32", 1e-3f}, {"exl2", "f32", 1e-3f}, {"fp8-block", "f32", 1e-3f},
+    {"fp8-ue8m0", "f32", 1e-3f}, {"gptq-marlin", "f32", 1e-3f}, {"gptq2", "f32", 1e-3f},
+    {"gptq3", "f32", 1e-3f}, {"gptq3-borrow", "f32", 1e-3f}, {"gptq4", "f32", 1e-3f},
+    {"gptq4-act", "f32", 1e-3f}, {"gptq4-borrow", "f32", 1e-3f}, {"gptq4-v2", "f32", 1e-3f},
+    {"gptq8", "f32", 1e-3f}, {"mo-fp8", "f32", 1e-3f}, {"mo-fp8-channel", "f32", 1e-3f},
+    {"mo-int4", "f32", 1e-3f}, {"mo-int8", "f32", 1e-3f}, {"mo-mxfp4", "f32", 1e-3f},
+    {"mo-mxfp8", "f32", 1e-3f}, {"mo-nvfp4", "f32", 1e-3f}, {"mo-nvfp4-fp8", "f32", 1e-3f},
 };
 /* clang-format on */
 
