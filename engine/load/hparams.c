@@ -142,10 +142,11 @@ static enum status read_row(const struct checkpoint *c, const char *architecture
     if (v)
         TRY(number_of(c, v, key, &x));
     if (!isfinite(x) || ((row->least != 0 || row->most != 0) && (x < row->least || x > row->most)))
-        return fail(row->kind == HPARAM_REFUSE ? ERR_UNSUPPORTED : ERR_FORMAT,
-                    "%s: key %s is %g, %s %g to %g", c->path, key, x,
-                    row->kind == HPARAM_REFUSE ? "this network supports" : "expected", row->least,
-                    row->most);
+        return row->kind == HPARAM_REFUSE
+                   ? fail(ERR_UNSUPPORTED, "%s: key %s is %g, which this network cannot do",
+                          c->path, key, x)
+                   : fail(ERR_FORMAT, "%s: key %s is %g, expected %g to %g", c->path, key, x,
+                          row->least, row->most);
     if (row->kind == HPARAM_INT && x != floor(x))
         return fail(ERR_FORMAT, "%s: key %s is %g, expected an integer", c->path, key, x);
     if (row->kind == HPARAM_INT)

@@ -85,15 +85,19 @@ static enum status token_id(const struct checkpoint *c, const char *key, int32_t
     return OK;
 }
 
-static enum status strings(const struct checkpoint *c, const char *key, struct bytes **out, int *n)
+static enum status strings(const struct checkpoint *c, const char *key, int most,
+                           struct bytes **out, int *n)
 {
     const struct value *v = checkpoint_key(c, key);
 
     *n = 0;
     if (!v)
         return OK;
-    if (v->kind != VALUE_ARRAY || v->elem != VALUE_STRING || v->n > INT32_MAX)
+    if (v->kind != VALUE_ARRAY || v->elem != VALUE_STRING)
         return fail(ERR_FORMAT, "%s: key %s is not an array of strings", c->path, key);
+    if (v->n > most)
+        return fail(ERR_FORMAT, "%s: key %s has %lld elements, expected at most %d", c->path, key,
+                    (long long)v->n, most);
     *out = xmalloc(((size_t)v->n + 1) * sizeof **out);
     *n = (int)v->n;
     checkpoint_strings(c, v, *out);
@@ -132,8 +136,8 @@ static enum status read_arrays(const struct checkpoint *c, struct tokenizer_spec
     const struct value *score, *type;
     struct value e;
 
-    TRY(strings(c, KEY "tokens", &o->token, &s->n_vocab));
-    TRY(strings(c, KEY "merges", &o->merge, &s->n_merges));
+    TRY(strings(c, KEY "tokens", TOKENIZER_MOST, &o->token, &s->n_vocab));
+    TRY(strings(c, KEY "merges", 4 * TOKENIZER_MOST, &o->merge, &s->n_merges));
     TRY(numbers(c, KEY "scores", s->n_vocab, &score));
     TRY(numbers(c, KEY "token_type", s->n_vocab, &type));
     if (score)
@@ -246,6 +250,7 @@ static enum status read_spec(const struct checkpoint *c, struct owned *o, struct
 {
     struct tokenizer_spec s = {0};
     char model[64], pre[64];
+    enum status e;
     int32_t sep;
     bool spaces;
 
@@ -262,7 +267,8 @@ static enum status read_spec(const struct checkpoint *c, struct owned *o, struct
     s.one_space = flag(c, KEY "remove_extra_whitespaces", false);
     s.lowercase = flag(c, KEY "normalizer.lowercase", true);
     s.strip_accents = flag(c, KEY "normalizer.strip_accents", s.lowercase);
-    return tokenizer_new(&s, out);
+    e = tokenizer_new(&s, out);
+    return e == OK ? OK : fail_in(e, "%s", c->path);
 }
 
 /* ---- of a Hugging Face directory ------------------------------------------------------------- */
@@ -300,7 +306,7 @@ static enum status open_hf(const struct checkpoint *c, struct tokenizer **out,
     int32_t ends[TOKENIZER_MAX_ENDS], first[TOKENIZER_MAX_ENDS];
     enum status s;
 
-    if (rows && rows->kind == VALUE_INT && rows->integer > 0 && rows->integer < 1 << 24)
+    if (rows && rows->kind == VALUE_INT && rows->integer > 0 && rows->integer <= TOKENIZER_MOST)
         f.n_rows = (int)rows->integer;
     f.bos = read_ids(c, "bos_token_id", first) ? first[0] : -1;
     f.eos = read_ids(c, "eos_token_id", first) ? first[0] : -1;
@@ -342,7 +348,7 @@ static enum status open_carried(const struct checkpoint *c, struct tokenizer **o
     static const char *const key[] = {KEY "eos_token_id", KEY "eot_token_id", KEY "eom_token_id"};
     int32_t bos[TOKENIZER_MAX_ENDS], end[3][TOKENIZER_MAX_ENDS], ends[3];
 
-    f.n_rows = n_vocab < 1 << 24 ? (int)n_vocab : 0;
+    f.n_rows = n_vocab <= TOKENIZER_MOST ? (int)n_vocab : 0;
     f.bos = read_ids(c, KEY "bos_token_id", bos) ? bos[0] : -1;
     for (int i = 0; i < 3; i++) {
         if (read_ids(c, key[i], end[i]))

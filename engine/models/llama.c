@@ -27,7 +27,7 @@ static const struct hparam_row hparam_rows[] = {
     {"attention.head_count_kv",             "num_key_value_heads",                   HP(n_kv_head),    HPARAM_INT,     false, 0,     1,    1 << 14},
     {"attention.key_length",                "head_dim",                              HP(head_dim),     HPARAM_INT,     false, 0,     1,    1 << 12},
     {"context_length",                      "max_position_embeddings",               HP(n_ctx),        HPARAM_INT,     true,  0,     1,    1 << 30},
-    {"vocab_size",                          "vocab_size",                            HP(n_vocab),      HPARAM_INT,     false, 0,     1,    1 << 24},
+    {"vocab_size",                          "vocab_size",                            HP(n_vocab),      HPARAM_INT,     false, 0,     1,    1 << 20},
     {"attention.layer_norm_rms_epsilon",    "rms_norm_eps",                          HP(norm_eps),     HPARAM_FLOAT,   true,  0,     0,    1},
     {"attention.scale",                     NULL,                                    HP(attn_scale),   HPARAM_FLOAT,   false, 0,     0,    1e4},
     {"attention.sliding_window",            "sliding_window",                        HP(window),       HPARAM_EACH,    false, 0,     0,    1 << 30},
@@ -43,6 +43,7 @@ static const struct hparam_row hparam_rows[] = {
     {"rope.scaling.original_context_length","rope_scaling.original_max_position_embeddings", HP(rope_ctx), HPARAM_INT, false, 0,     0,    1 << 30},
     {NULL,                                  "rope_scaling.truncate",                 HP(rope_whole),   HPARAM_INT,     false, 1,     0,    1},
     {"expert_count",                        "num_local_experts",                     0,                HPARAM_REFUSE,  false, 0,     0,    0.5},
+    {"attention.causal",                    "is_causal",                             0,                HPARAM_REFUSE,  false, 1,     1,    1},
     {NULL,                                  "hidden_act",                            0,                HPARAM_SILU,    false, 0,     0,    0},
     {0},
 };

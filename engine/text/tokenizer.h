@@ -55,6 +55,9 @@ struct tokenizer_spec { /* what a checkpoint says; borrowed during tokenizer_new
 };
 
 enum { TOKENIZER_MAX_AROUND = 8, TOKENIZER_MAX_ENDS = 16 };
+/* Tokens; the largest vocabulary known, XLM-V's, has 901 629. A number that a file claims costs
+ * memory before the file is refused, so it bounds that. */
+enum { TOKENIZER_MOST = 1 << 20 };
 
 struct tokens { /* zero-initialised is empty */
     int32_t *id;

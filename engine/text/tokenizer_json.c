@@ -19,7 +19,7 @@
 
 enum {
     MAX_GAPS = 1 << 16, /* ids that no token has, beyond as many as there are tokens */
-    MAX_ROWS = 1 << 24
+    MAX_ROWS = TOKENIZER_MOST
 };
 
 struct reading {

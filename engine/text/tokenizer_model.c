@@ -13,7 +13,7 @@
 
 enum { WIRE_VARINT, WIRE_64, WIRE_BYTES, WIRE_32 = 5 };
 enum { UNIGRAM = 1, BPE = 2 };
-enum { MAX_TOKENS = 1 << 24 };
+enum { MAX_TOKENS = TOKENIZER_MOST };
 
 struct field {
     uint64_t number;

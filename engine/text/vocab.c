@@ -8,8 +8,6 @@
 #include "kernels/base/map.h"
 #include "kernels/base/mem.h"
 
-enum { MAX_VOCAB = 1 << 24 }; /* 16 million tokens; the largest known has 262 144 */
-
 /* In this order, so that of two tokens with the same bytes the ordinary one is found. */
 static const uint8_t findable[] = {TOKEN_NORMAL, TOKEN_USER, TOKEN_UNUSED};
 
@@ -112,8 +110,9 @@ static enum status spell_all(struct vocab *v, const struct tokenizer_spec *spec,
 
 enum status vocab_init(struct vocab *v, const struct tokenizer_spec *spec, vocab_spell *spell)
 {
-    if (spec->n_vocab <= 0 || spec->n_vocab > MAX_VOCAB || !spec->token)
-        return fail(ERR_FORMAT, "tokenizer: %d tokens, expected 1 to %d", spec->n_vocab, MAX_VOCAB);
+    if (spec->n_vocab <= 0 || spec->n_vocab > TOKENIZER_MOST || !spec->token)
+        return fail(ERR_FORMAT, "tokenizer: %d tokens, expected 1 to %d", spec->n_vocab,
+                    TOKENIZER_MOST);
     v->n = spec->n_vocab;
     v->at = xcalloc((size_t)v->n + 1, sizeof *v->at);
     v->type = xcalloc((size_t)v->n, 1);

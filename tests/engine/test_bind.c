@@ -217,6 +217,15 @@ static void test_refused_hparams(void **state)
     assert_int_equal(bent_bind(&b), ERR_UNSUPPORTED);
     says("llama.expert_count is 8");
     bent_close(&b);
+    for (int causal = 0; causal < 2; causal++) { /* each token sees all of them: no generator */
+        struct value v = {.kind = VALUE_BOOL, .integer = causal, .number = causal};
+        bent_open(&b, FOLDER "llama.gguf", "llama");
+        rename_key(&b, "general.name", "llama.attention.causal", v);
+        assert_int_equal(bent_bind(&b), causal ? OK : ERR_UNSUPPORTED);
+        if (!causal)
+            says("llama.attention.causal is 0");
+        bent_close(&b);
+    }
     bent_open(&b, FOLDER "llama.gguf", "llama");
     rename_key(&b, "general.name", "llama.rope.scaling.type", longrope);
     assert_int_equal(bent_bind(&b), ERR_FORMAT);

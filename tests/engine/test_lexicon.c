@@ -7,8 +7,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "engine/load/gguf.h"
 #include "engine/text/tokenizer_model.h"
 #include "kernels/base/mem.h"
+#include "tests/support/gguf.h"
 #include "tests/support/json_fixture.h"
 #include "tests/support/test.h"
 #include "tests/support/vocab.h"
@@ -230,13 +232,35 @@ static void test_ends_kept(void **state)
     }
 }
 
+/* How many tokens a file claims is compared with what there are before there is memory for them. */
+static void test_too_many(void **state)
+{
+    (void)state;
+    struct buf b = gguf_head(0, 2);
+    struct checkpoint *c;
+    struct tokenizer *t;
+    gguf_text(&b, "tokenizer.ggml.model");
+    gguf_u32(&b, GGUF_STRING);
+    gguf_text(&b, "gpt2");
+    gguf_text(&b, "tokenizer.ggml.tokens");
+    gguf_u32(&b, GGUF_ARRAY);
+    gguf_u32(&b, GGUF_STRING);
+    gguf_u64(&b, TOKENIZER_MOST + 1);
+    for (int i = 0; i <= TOKENIZER_MOST; i++)
+        gguf_u64(&b, 0);
+    assert_int_equal(gguf_borrow("x.gguf", &b, &c), OK);
+    assert_int_equal(lexicon_open(c, &t), ERR_FORMAT);
+    assert_non_null(strstr(fail_text(), "x.gguf: key tokenizer.ggml.tokens has 1048577 elements"));
+    checkpoint_close(c);
+    buf_clear(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_models),
-        cmocka_unit_test(test_mistyped_ends),
-        cmocka_unit_test(test_ends_kept),
+        cmocka_unit_test(test_round_trip),    cmocka_unit_test(test_models),
+        cmocka_unit_test(test_mistyped_ends), cmocka_unit_test(test_ends_kept),
+        cmocka_unit_test(test_too_many),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
