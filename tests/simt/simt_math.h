@@ -75,6 +75,14 @@ inline float __fadd_rn(float a, float b)
 {
     return a + b;
 }
+inline double __dadd_rn(double a, double b)
+{
+    return a + b;
+}
+inline double __dmul_rn(double a, double b)
+{
+    return a * b;
+}
 inline float __fsub_rn(float a, float b)
 {
     return a - b;
@@ -129,6 +137,10 @@ inline int __float2int_ru(float x)
 inline unsigned __float2uint_rn(float x)
 {
     return x != x || x <= 0.f ? 0u : x >= 4294967295.f ? UINT_MAX : (unsigned)std::nearbyint(x);
+}
+inline unsigned long long __float2ull_rn(float x)
+{
+    return x != x || x <= 0.f ? 0u : x >= 0x1p64f ? ~0ull : (unsigned long long)std::nearbyint(x);
 }
 inline float __int2float_rn(int x)
 {

@@ -5,6 +5,7 @@
 
 #include "kernels/base/mem.h"
 #include "kernels/cpu/naive.h"
+#include "kernels/cuda/cuda.h"
 #include "tests/simt/gpu.h"
 #include "tests/support/test.h"
 
@@ -13,6 +14,7 @@ enum { W = 6, SLOTS = 8, BIAS = 5 };
 struct case_of {
     int v;
     bool ties, counts, mask, flat;
+    int sms; /* multiprocessors: with many, several blocks share a row */
 };
 
 /* One of each way to sample, and what it does to the row. */
@@ -83,7 +85,11 @@ static void sample_once(const struct case_of *c, uint64_t turn)
     a.last = gpu_up(last, sizeof last);
     a.out = gpu_up(out, sizeof out);
     a.n_live = gpu_up(&n_live, sizeof n_live);
+    struct cuda_queue *q = (struct cuda_queue *)gpu.q;
+    int sms = q->sms;
+    q->sms = c->sms;
     assert_int_equal(op_sample(gpu.q, &a), OK);
+    q->sms = sms;
     naive_sample(&ref, 0, W);
     gpu_down(got_out, a.out, sizeof out);
     gpu_down(got_last, a.last, sizeof last);
@@ -104,9 +110,10 @@ static void sample_once(const struct case_of *c, uint64_t turn)
 static void samples(void)
 {
     static const struct case_of cases[] = {
-        {3001, false, false, false, false}, {3001, true, true, true, false},
-        {517, false, true, false, false},   {517, false, false, false, true},
-        {97, false, true, true, false},     {7, false, false, false, false}};
+        {3001, false, false, false, false, 4}, {4801, true, true, true, false, 40},
+        {3001, false, false, false, true, 4}, /* a band that is too long to be copied */
+        {517, false, true, false, false, 40},  {517, false, false, false, true, 4},
+        {97, false, true, true, false, 4},     {7, false, false, false, false, 4}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         for (uint64_t turn = 0; turn < 3; turn++)
             sample_once(&cases[i], turn);
