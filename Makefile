@@ -87,7 +87,7 @@ cuda_ptx = $(if $(filter 86 87 $(if $(filter $(CUDA_E4M3) tests/%,$1),,89),$2),8
 cuda_gencode = $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$(call cuda_ptx,$1,$a),code=sm_$a)
 ifdef CUDA
 ifeq ($(NVCC),)
-$(error CUDA=1 needs nvcc 13: `make CUDA=1 CUDA_FROM=pip` fetches it from PyPI into build/cuda-pip; or install cuda-nvcc-13-0 cuda-cudart-dev-13-0 cuda-cccl-13-0 from NVIDIA and set CUDA_HOME)
+$(error CUDA=1 needs nvcc 13: `make CUDA=1 CUDA_FROM=pip` fetches nvidia-cuda-nvcc nvidia-cuda-runtime nvidia-cuda-cccl from PyPI into build/cuda-pip (nvidia-cublas, which only runs need, is left to you); or install cuda-nvcc-13-0 cuda-cudart-dev-13-0 cuda-cccl-13-0 from NVIDIA and set CUDA_HOME)
 endif
 PROGRAM := $(K)/inferd
 endif
@@ -97,7 +97,7 @@ CONFIGS := $(filter-out %/gpus.json,$(sort $(wildcard kernels/configs/*.json)))
 EMBED_OBJ := $(patsubst %.c,$(B)/%.o,kernels/configs/embed.c $(addprefix kernels/gpu/,config.c config_fields.c config_read.c config_write.c check.c registry.c) \
              $(wildcard kernels/base/*.c kernels/quant/*.c) kernels/dtype.c kernels/half.c kernels/x_type.c)
 
-.PHONY: all run serve test test-all test-c test-emulated emulated cuda-objects cuda-mutants tests lint bench \
+.PHONY: all run serve test test-all test-c test-emulated emulated cuda-objects cuda-objects-arm64 cuda-mutants tests lint bench \
         fuzz libfuzzer format container-test clean gpu-bundle gpu-check gpu-dry \
         deps deps-build deps-run deps-test
 all: $(PROGRAM)
@@ -209,7 +209,7 @@ test-c: deps-test
 	$(Q)$(MAKE) --no-print-directory $(PARALLEL) tests
 	$(Q)$(RUN) $(TESTS) $(FUZZERS)
 
-test-all: test container-test cuda-objects cuda-mutants
+test-all: test container-test cuda-objects cuda-objects-arm64 cuda-mutants
 	$(Q)TEMPLATES=20000 python3 tests/tools/test_template_fuzz.py
 	$(Q)$(MAKE) --no-print-directory test-c SANITIZE=address,undefined
 	$(Q)$(MAKE) --no-print-directory test-c SANITIZE=thread
@@ -229,6 +229,18 @@ $(VENV): tests/tools/requirements.txt
 cuda-objects: $(if $(NVCC),.venv/cuda)
 	$(Q)$(if $(NVCC),$(MAKE) --no-print-directory $(PARALLEL) CUDA=1 all)
 	$(Q)python3 tests/tools/cuda_objects.py build/cuda
+	$(Q)$(if $(NVCC),$(MAKE) --no-print-directory $(PARALLEL) $(ARM64_ONLY) \
+	    $(ARM64_PART:%=build/cuda-87-110f/kernels/cuda/%.o))
+	$(Q)python3 tests/tools/cuda_objects.py --part build/cuda-87-110f
+
+# The two targets that only arm64 has: device code does not depend on the host, so they compile anywhere. All of it
+# takes two minutes of two cores; cuda-objects does what is quick.
+ARM64_ONLY := CUDA=1 CUDA_TARGET=aarch64 CUDA_ARCH="87 110f"
+ARM64_PART := linear_mma8 linear_w8a8 norm quant_rows rope sample
+cuda-objects-arm64: $(if $(NVCC),.venv/cuda)
+	$(Q)$(if $(NVCC),$(MAKE) --no-print-directory $(PARALLEL) $(ARM64_ONLY) \
+	    $(patsubst %.cu,build/cuda-87-110f/%.o,$(filter %.cu,$(CUDA_SRC))))
+	$(Q)python3 tests/tools/cuda_objects.py build/cuda-87-110f
 
 # Bugs planted in the kernels, which the emulated tests must find.
 cuda-mutants: $(if $(HAVE_CUDA),emulated)
