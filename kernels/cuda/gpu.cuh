@@ -2,8 +2,9 @@
  * tests/simt: launches, dynamic shared memory, cp.async, ldmatrix, mma.sync, named barriers.
  *
  * Every `asm` of the CUDA backend stands here beside its emulated twin, so kernels hold none and
- * compile with both. What a GPU lacks is made of what it has: sm_75 copies at once instead of by
- * cp.async and multiplies bf16 by shuffles and FMAs; correct everywhere, fast from sm_80 on.
+ * compile with both. What a GPU lacks is made of what it has (gpu_75.cuh): sm_75 copies at once
+ * instead of by cp.async and multiplies bf16 by shuffles and FMAs; correct everywhere, fast from
+ * sm_80 on.
  * Fragment layouts are those of the PTX ISA, "Matrix fragments for mma.m16n8k16 / m16n8k32". */
 #ifndef KERNELS_CUDA_GPU_CUH
 #define KERNELS_CUDA_GPU_CUH
@@ -27,6 +28,7 @@ struct gpu_after {
 /* --- nvcc */
 
 #define GPU_FN           static __device__ __forceinline__
+#define GPU_APART        static __device__ __noinline__
 #define GPU_BOTH         static __host__ __device__ __forceinline__ /* for launchers too */
 #define GPU_UNROLL       _Pragma("unroll")
 #define GPU_PRAGMA(text) _Pragma(#text)
@@ -88,6 +90,21 @@ GPU_FN uint32_t gpu_smem(const void *p)
     return static_cast<uint32_t>(__cvta_generic_to_shared(p));
 }
 
+/* What sm_75 has instead of the products below; s += a b. */
+GPU_FN void gpu_75_f16(float (&s)[4], uint32_t a0, uint32_t a1, uint32_t b)
+{
+    asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 "
+                 "{%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
+                 : "+f"(s[0]), "+f"(s[1]), "+f"(s[2]), "+f"(s[3])
+                 : "r"(a0), "r"(a1), "r"(b));
+}
+GPU_FN void gpu_75_s8(int &s0, int &s1, uint32_t a, uint32_t b)
+{
+    asm volatile("mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%0,%1}, {%2}, {%3}, {%0,%1};"
+                 : "+r"(s0), "+r"(s1)
+                 : "r"(a), "r"(b));
+}
+
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
 /* N bytes (4 or 16) global -> shared, some time before the wait; bytes past src_bytes are written
  * as zero. */
@@ -113,25 +130,14 @@ template <int N> GPU_FN void gpu_cp_async_wait()
     asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
 #else
+#include "kernels/cuda/gpu_75.cuh"
 GPU_FN void gpu_cp_async16(void *smem, const void *gmem, int src_bytes = 16)
 {
-    uint4 v = make_uint4(0, 0, 0, 0);
-    if (src_bytes == 16)
-        v = *static_cast<const uint4 *>(gmem);
-    else
-        for (int i = 0; i < src_bytes; i++)
-            reinterpret_cast<uint8_t *>(&v)[i] = static_cast<const uint8_t *>(gmem)[i];
-    *static_cast<uint4 *>(smem) = v;
+    gpu_75_copy16(smem, gmem, src_bytes);
 }
 GPU_FN void gpu_cp_async4(void *smem, const void *gmem, int src_bytes = 4)
 {
-    uint32_t v = 0;
-    if (src_bytes == 4)
-        v = *static_cast<const uint32_t *>(gmem);
-    else
-        for (int i = 0; i < src_bytes; i++)
-            v |= static_cast<uint32_t>(static_cast<const uint8_t *>(gmem)[i]) << 8 * i;
-    *static_cast<uint32_t *>(smem) = v;
+    gpu_75_copy4(smem, gmem, src_bytes);
 }
 GPU_FN void gpu_cp_async_commit()
 {
@@ -198,72 +204,24 @@ GPU_FN void gpu_mma_s8_k16(int (&d)[4], const uint32_t (&a)[2], uint32_t b, cons
                  : "r"(a[0]), "r"(a[1]), "r"(b), "r"(c[0]), "r"(c[1]), "r"(c[2]), "r"(c[3]));
 }
 #else
-/* sm_75: f16 as two halves of k, int8 as quarters; bf16 lies in the lanes of a group of four. */
 GPU_FN void gpu_mma_f16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
                         const float (&c)[4])
 {
-    float s[4] = {c[0], c[1], c[2], c[3]};
-    GPU_UNROLL
-    for (int k = 0; k < 2; k++)
-        asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 "
-                     "{%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
-                     : "+f"(s[0]), "+f"(s[1]), "+f"(s[2]), "+f"(s[3])
-                     : "r"(a[2 * k]), "r"(a[2 * k + 1]), "r"(b[k]));
-    GPU_UNROLL
-    for (int i = 0; i < 4; i++)
-        d[i] = s[i];
-}
-GPU_FN void gpu_mma_s8_k16(int (&d)[4], const uint32_t (&a)[2], uint32_t b, const int (&c)[4])
-{
-    int s[4] = {c[0], c[1], c[2], c[3]};
-    GPU_UNROLL
-    for (int half = 0; half < 2; half++)
-        asm volatile("mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 "
-                     "{%0,%1}, {%2}, {%3}, {%0,%1};"
-                     : "+r"(s[2 * half]), "+r"(s[2 * half + 1])
-                     : "r"(a[half]), "r"(b));
-    GPU_UNROLL
-    for (int i = 0; i < 4; i++)
-        d[i] = s[i];
-}
-GPU_FN void gpu_mma_s8(int (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
-                       const int (&c)[4])
-{
-    const uint32_t low[2] = {a[0], a[1]}, high[2] = {a[2], a[3]};
-    int s[4];
-    gpu_mma_s8_k16(s, low, b[0], c);
-    gpu_mma_s8_k16(d, high, b[1], s);
-}
-/* Not inlined: unrolled into attention it would take ptxas minutes. */
-static __device__ __noinline__ float4 gpu_mma_bf16_by_hand(uint4 a, uint2 b, float4 c)
-{
-    const int lane = threadIdx.x & 31, row = lane & ~3, col = (lane & 3) * 2;
-    float s[4] = {c.x, c.y, c.z, c.w};
-    for (int from = 0; from < 4; from++)
-        GPU_UNROLL
-    for (int k = 0; k < 2; k++) {
-        const uint32_t top = __shfl_sync(GPU_ALL, k ? a.z : a.x, row + from);
-        const uint32_t low = __shfl_sync(GPU_ALL, k ? a.w : a.y, row + from);
-        GPU_UNROLL
-        for (int n = 0; n < 2; n++) {
-            const uint32_t w = __shfl_sync(GPU_ALL, k ? b.y : b.x, (col + n) * 4 + from);
-            GPU_UNROLL
-            for (int e = 0; e < 2; e++) { /* a bf16 is the upper half of a float */
-                const float v = __uint_as_float(e ? w & 0xffff0000u : w << 16);
-                s[n] = fmaf(__uint_as_float(e ? top & 0xffff0000u : top << 16), v, s[n]);
-                s[n + 2] = fmaf(__uint_as_float(e ? low & 0xffff0000u : low << 16), v, s[n + 2]);
-            }
-        }
-    }
-    return make_float4(s[0], s[1], s[2], s[3]);
+    gpu_75_mma_f16(d, a, b, c);
 }
 GPU_FN void gpu_mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
                          const float (&c)[4])
 {
-    const float4 s =
-        gpu_mma_bf16_by_hand(make_uint4(a[0], a[1], a[2], a[3]), make_uint2(b[0], b[1]),
-                             make_float4(c[0], c[1], c[2], c[3]));
-    d[0] = s.x, d[1] = s.y, d[2] = s.z, d[3] = s.w;
+    gpu_75_mma_bf16(d, a, b, c);
+}
+GPU_FN void gpu_mma_s8(int (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
+                       const int (&c)[4])
+{
+    gpu_75_mma_s8(d, a, b, c);
+}
+GPU_FN void gpu_mma_s8_k16(int (&d)[4], const uint32_t (&a)[2], uint32_t b, const int (&c)[4])
+{
+    gpu_75_mma_s8_k16(d, a, b, c);
 }
 #endif
 
@@ -345,8 +303,9 @@ GPU_FN void gpu_bar_arrive(int id, int threads)
 #elif defined(SIMT_EMU)
 /* --- the emulator: every wrapper knows its call site, for the reports */
 
-#define GPU_FN   static inline
-#define GPU_BOTH static inline
+#define GPU_FN    static inline
+#define GPU_APART static inline
+#define GPU_BOTH  static inline
 #define GPU_UNROLL
 #define GPU_UNROLL_BY(n)
 #define GPU_DYN_SHARED(T, name) T *name = reinterpret_cast<T *>(::simt::dyn_shared())
@@ -394,13 +353,34 @@ GPU_FN void gpu_let_next()
 {
 }
 
+/* Their upper half of k (f16), or all but the first quarter (int8), zero. */
+GPU_FN void gpu_75_f16(float (&s)[4], uint32_t a0, uint32_t a1, uint32_t b, SIMT_HERE)
+{
+    const uint32_t a4[4] = {a0, a1, 0, 0}, b2[2] = {b, 0};
+    simt::mma_16816(s, a4, b2, s, simt::K_MMA_F16, SIMT_PASS);
+}
+GPU_FN void gpu_75_s8(int &s0, int &s1, uint32_t a, uint32_t b, SIMT_HERE)
+{
+    const uint32_t a4[4] = {a, 0, 0, 0}, b2[2] = {b, 0};
+    int s[4] = {s0, s1, 0, 0};
+    simt::mma_16832_s8(s, a4, b2, s, SIMT_PASS);
+    s0 = s[0], s1 = s[1];
+}
+#include "kernels/cuda/gpu_75.cuh"
+
 GPU_FN void gpu_cp_async16(void *smem, const void *gmem, int src_bytes = 16)
 {
-    simt::cp_async(smem, gmem, 16, src_bytes);
+    if (simt::sm() < 80)
+        gpu_75_copy16(smem, gmem, src_bytes);
+    else
+        simt::cp_async(smem, gmem, 16, src_bytes);
 }
 GPU_FN void gpu_cp_async4(void *smem, const void *gmem, int src_bytes = 4)
 {
-    simt::cp_async(smem, gmem, 4, src_bytes);
+    if (simt::sm() < 80)
+        gpu_75_copy4(smem, gmem, src_bytes);
+    else
+        simt::cp_async(smem, gmem, 4, src_bytes);
 }
 GPU_FN void gpu_cp_async_commit()
 {
@@ -425,23 +405,35 @@ GPU_FN void gpu_ldmatrix_x2(uint32_t (&r)[2], const void *row, SIMT_HERE)
 GPU_FN void gpu_mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
                          const float (&c)[4], SIMT_HERE)
 {
-    simt::mma_16816(d, a, b, c, simt::K_MMA_BF16, SIMT_PASS);
+    if (simt::sm() < 80)
+        gpu_75_mma_bf16(d, a, b, c);
+    else
+        simt::mma_16816(d, a, b, c, simt::K_MMA_BF16, SIMT_PASS);
 }
 GPU_FN void gpu_mma_f16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
                         const float (&c)[4], SIMT_HERE)
 {
-    simt::mma_16816(d, a, b, c, simt::K_MMA_F16, SIMT_PASS);
+    if (simt::sm() < 80)
+        gpu_75_mma_f16(d, a, b, c);
+    else
+        simt::mma_16816(d, a, b, c, simt::K_MMA_F16, SIMT_PASS);
 }
 GPU_FN void gpu_mma_s8(int (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
                        const int (&c)[4], SIMT_HERE)
 {
-    simt::mma_16832_s8(d, a, b, c, SIMT_PASS);
+    if (simt::sm() < 80)
+        gpu_75_mma_s8(d, a, b, c);
+    else
+        simt::mma_16832_s8(d, a, b, c, SIMT_PASS);
 }
 GPU_FN void gpu_mma_s8_k16(int (&d)[4], const uint32_t (&a)[2], uint32_t b, const int (&c)[4],
                            SIMT_HERE)
 {
     const uint32_t a4[4] = {a[0], a[1], 0, 0}, b2[2] = {b, 0};
-    simt::mma_16832_s8(d, a4, b2, c, SIMT_PASS);
+    if (simt::sm() < 80)
+        gpu_75_mma_s8_k16(d, a, b, c);
+    else
+        simt::mma_16832_s8(d, a4, b2, c, SIMT_PASS);
 }
 GPU_FN void gpu_mma_e4m3(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
                          const float (&c)[4], SIMT_HERE)

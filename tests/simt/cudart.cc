@@ -362,19 +362,18 @@ cudaError_t cudaRuntimeGetVersion(int *v)
     *v = 13000;
     return cudaSuccess;
 }
-static int emu_sm()
+extern "C++" int simt::sm()
 {
-    const char *s = std::getenv("SIMT_SM");
-    if (faults.cc)
-        return faults.cc;
-    return s ? (int)std::strtol(s, nullptr, 10) : 89;
-} // 89: mma.sync path, no wgmma
+    static const char *const s = std::getenv("SIMT_SM");
+    static const int usual = s ? (int)std::strtol(s, nullptr, 10) : 89; // mma.sync, no wgmma
+    return faults.cc ? faults.cc : usual;
+}
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int)
 {
     std::memset(p, 0, sizeof *p);
     std::snprintf(p->name, sizeof p->name, "SIMT CPU emulator");
-    p->major = emu_sm() / 10;
-    p->minor = emu_sm() % 10;
+    p->major = simt::sm() / 10;
+    p->minor = simt::sm() % 10;
     p->totalGlobalMem = memory_size();
     p->sharedMemPerBlock = 48 << 10;
     p->sharedMemPerBlockOptin = 99 << 10;

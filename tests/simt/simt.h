@@ -130,6 +130,7 @@ uint32_t active_mask();
 void yield_spin(); // for spin loops
 [[noreturn]] void trap(const char *what, const char *file, int line);
 
+int sm(); /* compute capability of the device, 89 for 8.9 */
 void ldmatrix(uint32_t *r, int n, bool trans, const void *row, const char *file, int line);
 void mma_16816(float *d, const uint32_t *a, const uint32_t *b, const float *c, Kind k,
                const char *file, int line);

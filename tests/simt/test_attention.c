@@ -376,6 +376,20 @@ static void test_scratch(void **state)
     world_close(&w);
 }
 
+/* sm_75: no cp.async, products of bf16 by shuffles, and less shared memory. */
+static void test_75(void **state)
+{
+    (void)state;
+    q.cc = 75;
+    q.smem_max = 64 << 10;
+    simt_faults(&(struct simt_faults){.cc = 75});
+    try_variant((struct variant){64, 4, 2, 40, 0, true, false, DT_BF16});
+    try_variant((struct variant){80, 3, 1, 0, 5, false, true, DT_F8_E4M3});
+    if (!simt_slow())
+        try_variant((struct variant){256, 2, 1, 0, 0, false, false, DT_BF16}); /* plain */
+    simt_faults(&(struct simt_faults){0});
+}
+
 static int open_queue(void **state)
 {
     (void)state;
@@ -399,6 +413,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_groups, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_variants, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_plain, open_queue, close_queue),
+        cmocka_unit_test_setup_teardown(test_75, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_company, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_chunks, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_scratch, open_queue, close_queue),

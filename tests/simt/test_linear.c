@@ -348,13 +348,14 @@ static int open_queue(void **state)
     return product_queue_open(&q, 8 << 20);
 }
 
-static int open_small(void **state)
+static int open_75(void **state)
 {
     int failed = open_queue(state);
     if (simt_real()) /* it has the ring that its kernels were compiled for */
         return failed;
-    q.smem_max = 64 << 10; /* as sm_75: the ring has two stages */
+    q.smem_max = 64 << 10; /* the ring has two stages */
     q.cc = 75;
+    simt_faults(&(struct simt_faults){.cc = 75}); /* and the kernels its own loads and products */
     gpu_plan_clear(&q.plan);
     product_plan(&q, 64, 64);
     return failed;
@@ -362,6 +363,7 @@ static int open_small(void **state)
 
 static int close_queue(void **state)
 {
+    simt_faults(&(struct simt_faults){0});
     (void)state;
     gpu_plan_clear(&q.plan);
     return product_queue_close(&q);
@@ -373,16 +375,16 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_shapes, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_split, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_launches, open_queue, close_queue),
-        cmocka_unit_test_setup_teardown(test_launches, open_small, close_queue),
+        cmocka_unit_test_setup_teardown(test_launches, open_75, close_queue),
         cmocka_unit_test_setup_teardown(test_mma8, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_w8a8, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_glu, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_norm, open_queue, close_queue),
-        cmocka_unit_test_setup_teardown(test_norm, open_small, close_queue),
+        cmocka_unit_test_setup_teardown(test_norm, open_75, close_queue),
         cmocka_unit_test_setup_teardown(test_one_launch, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_range, open_queue, close_queue),
         cmocka_unit_test_setup_teardown(test_scratch, open_queue, close_queue),
-        cmocka_unit_test_setup_teardown(test_split, open_small, close_queue),
+        cmocka_unit_test_setup_teardown(test_split, open_75, close_queue),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
