@@ -98,6 +98,10 @@ static enum status look(struct cuda_device *d, const struct device_options *o)
                     n == 1 ? "" : "s");
     TRY(cuda_check(cudaSetDevice(i), "choosing the GPU"));
     TRY(cuda_check(cudaGetDeviceProperties(&p, i), "asking the GPU"));
+    /* A multiprocessor divides L1 and shared memory anew only when nothing runs on it: if kernels
+     * asked for different shares, none could begin beside the one before it. */
+    if (cudaDeviceSetCacheConfig(cudaFuncCachePreferShared) != cudaSuccess)
+        cudaGetLastError(); /* a wish: no error of the next call */
     snprintf(d->name, sizeof d->name, "%.95s", p.name);
     d->total_bytes = (int64_t)p.totalGlobalMem;
     d->queue.cc = p.major * 10 + p.minor;

@@ -9,7 +9,8 @@
 
 #include "kernels/cuda/linear_op.cuh"
 
-enum { PLAIN_ROWS = 8, THREADS = 256, OWN_BYTES = 64 << 10 };
+/* OWN_BYTES: what sm_75 has for a block, beside the few static bytes of linear_skinny. */
+enum { PLAIN_ROWS = 8, THREADS = 256, OWN_BYTES = (64 << 10) - 256 };
 
 struct x_args {
     const char *x;      /* [m, k] f32 */
@@ -258,6 +259,13 @@ static bool is_half(enum dtype t)
     return t == DT_BF16 || t == DT_F16;
 }
 
+/* The most shared memory of a block that makes its pieces of x. */
+static int own_most(const cuda_queue *q)
+{
+    const int half = q->smem_max / 2;
+    return half > OWN_BYTES ? half : OWN_BYTES;
+}
+
 /* Whether each block makes its pieces of x: a launch less, for reading x as f32 in every block,
  * which is to stay an eighth of its weights' bytes. */
 static bool makes_own(const cuda_queue *q, const linear_op *a, int m, int per_split, int stages)
@@ -269,8 +277,7 @@ static bool makes_own(const cuda_queue *q, const linear_op *a, int m, int per_sp
     const int piece = gpu_piece_bytes(t);
     const int bytes = stages * (LINEAR_WARPS * tile + piece) +
                       per_split * linear_own_bytes(piece, linear_own_rows(m));
-    const int half = q->smem_max / 2, most = half > OWN_BYTES ? half : OWN_BYTES;
-    return t != DT_F16 && m <= rows && bytes <= (q->smem_max < most ? q->smem_max : most);
+    return t != DT_F16 && m <= rows && bytes <= own_most(q);
 }
 
 void linear_outputs(linear_args *o, const linear_op *a, int64_t first)
@@ -344,7 +351,7 @@ static cudaError_t skinny(const cuda_queue *q, const linear_op *a, int64_t first
     o.chunks = chunks;
     o.per_split = (chunks + splits - 1) / splits;
     const int real = (chunks + o.per_split - 1) / o.per_split; /* the last one may be empty */
-    const linear_shape s = {real, launch.nt, fold, launch.stages, q->stream, q->early};
+    const linear_shape s = {real, launch.nt, fold, launch.stages, q->stream, q->early, own_most(q)};
     if (!fold && s.nt == 1 && makes_own(q, a, m, o.per_split, s.stages)) {
         o.x = nullptr;
         o.x_rows = x.x;

@@ -265,7 +265,8 @@ struct linear_shape {
     bool fold;
     int stages; /* 4, or 2 on sm_75 */
     cudaStream_t stream;
-    bool early; /* as cuda_queue has it */
+    bool early;   /* as cuda_queue has it */
+    int own_most; /* shared memory of a block that makes its own pieces of x, at most */
 };
 
 template <class F, int NT, int R>
@@ -277,9 +278,9 @@ static cudaError_t linear_launch(linear_args a, const linear_shape &s)
                     (a.n_tiles + LINEAR_WARPS * R - 1) / (LINEAR_WARPS * R), s.fold ? 1 : s.splits);
     auto kernel = linear_skinny<F, NT, R>;
     a.stages = s.stages;
-    if (ring + own > 48 << 10) {
-        cudaError_t e =
-            cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, ring + own);
+    if (ring + own > 48 << 10) { /* one limit for all its launches: a graph may hold a larger one */
+        cudaError_t e = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                             own ? s.own_most : ring);
         if (e != cudaSuccess)
             return e;
     }

@@ -199,6 +199,7 @@ void enqueue(cudaStream_t stream, const char *kind, std::function<void()> fn)
 
 struct FnAttr {
     int max_dyn = 48 << 10;
+    bool asked = false;
 };
 static std::map<const void *, FnAttr> fn_attr;
 
@@ -325,6 +326,7 @@ void simt_faults(const struct simt_faults *f)
 {
     API_LOCK;
     faults = *f;
+    fn_attr.clear(); // another GPU, maybe
     kernels_left = f->break_after;
     until_hang = f->hang_after;
     hung = false;
@@ -437,14 +439,19 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *a, const void *)
     a->maxThreadsPerBlock = 1024;
     return cudaSuccess;
 }
+cudaError_t cudaDeviceSetCacheConfig(cudaFuncCache)
+{
+    return cudaSuccess;
+}
 cudaError_t cudaFuncSetAttribute(const void *f, cudaFuncAttribute a, int v)
 {
     API_LOCK;
     MAY_FAIL;
     if (a == cudaFuncAttributeMaxDynamicSharedMemorySize) {
-        if (v > (99 << 10))
+        // Less than before: a graph that holds a launch with more might not be made or run.
+        if (v > (99 << 10) || (fn_attr[f].asked && v < fn_attr[f].max_dyn))
             return err(cudaErrorInvalidValue);
-        fn_attr[f].max_dyn = v;
+        fn_attr[f] = {v, true};
     }
     return cudaSuccess;
 }

@@ -243,6 +243,9 @@ static void test_launch_limits(void **)
     assert_int_equal(gpu_launch(k_set, 1, 2048, 0, nullptr, ints, 1),
                      cudaErrorInvalidConfiguration);
     assert_int_equal(gpu_launch(k_set, 1, 1, 60000, nullptr, ints, 1), cudaErrorInvalidValue);
+    const auto most = cudaFuncAttributeMaxDynamicSharedMemorySize;
+    assert_int_equal(cudaFuncSetAttribute(k_copy, most, 60000), 0);
+    assert_int_equal(cudaFuncSetAttribute(k_copy, most, 50000), cudaErrorInvalidValue);
     cudaGetLastError();
 }
 
