@@ -8,23 +8,16 @@
  * them shows.
  * Sums: f32, columns of K in ascending order, one product and one sum each rounded; then alpha,
  * beta c, bias. Runs on the stream like a kernel, so it can be captured. */
-#include "tests/simt/simt.h"
+#include "tests/simt/runtime.h"
 
 #include <algorithm>
 #include <cstdlib>
-#include <functional>
 #include <vector>
 
 #include "kernels/cuda/lt_abi.h"
 #include "tests/simt/cublaslt.h"
-#include "tests/simt/mode.h"
 
 struct simt_cublaslt simt_cublaslt;
-
-namespace simt
-{
-void enqueue(cudaStream_t stream, const char *kind, std::function<void()> fn);
-} // namespace simt
 
 namespace
 {
