@@ -1,6 +1,7 @@
 /* backend.c - which backends this build has. The only place that knows them by name. */
 #include "kernels/backend.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,41 +14,55 @@ static const struct backend *const backends[] = {&backend_cuda, &backend_cpu};
 enum { N_BACKEND = sizeof backends / sizeof backends[0] };
 
 /* OK if a model can run on it: a device that opens, and every op that is not composed of others. */
-static enum status usable(const struct backend *b)
+static enum status usable(const struct backend *b, int index, struct device_info *info)
 {
-    struct device_options o = {.index = 0, .cublaslt = "none"};
+    struct device_options o = {.index = index, .cublaslt = "none"};
     struct device *dev;
     if (!b->ops.linear || !b->ops.attention)
         return fail(ERR_UNSUPPORTED, "%s: this build lacks op %s", b->name,
                     op_name(b->ops.linear ? OP_attention : OP_linear));
     TRY(b->open(&o, &dev));
+    b->info(dev, info);
     b->close(dev);
     return OK;
 }
 
-/* The best that works; a line says which, and why not a better one. */
-static enum status choose(const struct backend **out)
+/* The first of its devices that works; a line says which, and why not one before it. `why` gets the
+ * first one's reason where none does. */
+static enum status first_of(const struct backend *b, int *index, char *why, size_t n)
 {
-    const char *why = "this build has no other";
-    for (int i = 0; i < N_BACKEND; i++) {
-        if (!backends[i])
-            continue;
-        if (i == N_BACKEND - 1 || usable(backends[i]) == OK) {
+    struct device_info info;
+    enum status s = usable(b, 0, &info);
+    if (s != OK)
+        snprintf(why, n, "%s", fail_text());
+    for (*index = 0; s != OK && *index + 1 < b->count();)
+        s = usable(b, ++*index, &info);
+    if (s == OK)
+        log_info("device auto: %s:%d, %s%s%s%s", b->name, *index, info.name, *index ? " (" : "",
+                 *index ? why : "", *index ? ")" : "");
+    return s;
+}
+
+/* The best that works; the last is always there. */
+static enum status choose(const struct backend **out, int *index)
+{
+    char why[512] = "this build has no other";
+    for (int i = 0; i < N_BACKEND - 1; i++)
+        if (backends[i] && first_of(backends[i], index, why, sizeof why) == OK) {
             *out = backends[i];
-            log_info("device auto: %s (%s)", backends[i]->name,
-                     i == N_BACKEND - 1 ? why : "its first GPU");
             return OK;
         }
-        why = fail_text();
-    }
-    return fail(ERR_INTERNAL, "this build has no device");
+    *index = 0;
+    *out = backends[N_BACKEND - 1];
+    log_info("device auto: %s (%s)", (*out)->name, why);
+    return OK;
 }
 
 enum status backend_find(const char *name, const struct backend **out, int *index)
 {
     *index = 0;
     if (!name || strcmp(name, "auto") == 0)
-        return choose(out);
+        return choose(out, index);
     size_t n = strcspn(name, ":");
     char *end = "";
     long at = name[n] ? strtol(name + n + 1, &end, 10) : 0;

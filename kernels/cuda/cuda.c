@@ -59,6 +59,11 @@ static enum status absent(void)
     cudaGetLastError();
     if (e == cudaSuccess && n > 0)
         return OK;
+    if (e == cudaErrorStubLibrary)
+        return fail(ERR_NOT_FOUND,
+                    "cuda: the libcuda.so.1 that is found is the toolkit's stub, not "
+                    "the NVIDIA driver's: its folder does not belong in "
+                    "LD_LIBRARY_PATH");
     if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0)
         return fail(ERR_NOT_FOUND, "cuda: no NVIDIA driver is installed (libcuda.so.1 not found)");
     if (driver < DRIVER_MIN)
@@ -67,7 +72,8 @@ static enum status absent(void)
                     "driver 580 or newer",
                     driver / 1000, driver % 1000 / 10);
     if (e == cudaSuccess || e == cudaErrorNoDevice)
-        return fail(ERR_NOT_FOUND, "cuda: the NVIDIA driver shows no GPU to this process");
+        return fail(ERR_NOT_FOUND, "cuda: the NVIDIA driver shows no GPU to this process "
+                                   "(CUDA_VISIBLE_DEVICES or the container may hide them)");
     return cuda_check(e, "looking for GPUs");
 }
 
@@ -94,7 +100,7 @@ static enum status look(struct cuda_device *d, const struct device_options *o)
     int n = cuda_devices(), i = d->dev.index;
     TRY(absent());
     if (i < 0 || i >= n)
-        return fail(ERR_NOT_FOUND, "cuda:%d: this machine has %d GPU%s, from cuda:0 on", i, n,
+        return fail(ERR_NOT_FOUND, "cuda:%d: this process sees %d GPU%s, from cuda:0 on", i, n,
                     n == 1 ? "" : "s");
     TRY(cuda_check(cudaSetDevice(i), "choosing the GPU"));
     TRY(cuda_check(cudaGetDeviceProperties(&p, i), "asking the GPU"));

@@ -157,8 +157,9 @@ struct simt_counts simt_counts(void)
 }
 cudaError_t cudaGetDeviceCount(int *n)
 {
-    *n = faults.devices < 0 || faults.driver != 0 ? 0 : 1;
-    return err(faults.driver != 0   ? cudaErrorInsufficientDriver
+    *n = faults.devices < 0 || faults.driver != 0 ? 0 : faults.devices > 0 ? faults.devices : 1;
+    return err(faults.driver == -2  ? cudaErrorStubLibrary
+               : faults.driver != 0 ? cudaErrorInsufficientDriver
                : faults.devices < 0 ? cudaErrorNoDevice
                                     : cudaSuccess);
 }
@@ -169,7 +170,7 @@ cudaError_t cudaGetDevice(int *d)
 }
 cudaError_t cudaSetDevice(int d)
 {
-    return err(d == 0 ? cudaSuccess : cudaErrorInvalidDevice);
+    return err(d == 0 || d < faults.devices ? cudaSuccess : cudaErrorInvalidDevice);
 }
 cudaError_t cudaDriverGetVersion(int *v)
 {
@@ -187,12 +188,13 @@ extern "C++" int simt::sm()
     static const int usual = s ? (int)std::strtol(s, nullptr, 10) : 89; // mma.sync, no wgmma
     return faults.cc ? faults.cc : usual;
 }
-cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int)
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device)
 {
+    const int sm = device == 0 ? simt::sm() : 89;
     std::memset(p, 0, sizeof *p);
     std::snprintf(p->name, sizeof p->name, "SIMT CPU emulator");
-    p->major = simt::sm() / 10;
-    p->minor = simt::sm() % 10;
+    p->major = sm / 10;
+    p->minor = sm % 10;
     p->totalGlobalMem = memory_size();
     p->sharedMemPerBlock = 48 << 10;
     p->sharedMemPerBlockOptin = 99 << 10;

@@ -18,9 +18,9 @@ struct simt_mode {
 void simt_mode(const struct simt_mode *m);
 /* What is wrong with the emulated GPU from now on; zeros: nothing. */
 struct simt_faults {
-    int devices;      /* -1: the driver shows none */
-    int driver;       /* CUDA version of the driver; -1: there is no driver */
-    int cc;           /* compute capability */
+    int devices;      /* -1: the driver shows none; 2: two of them */
+    int driver;       /* CUDA version of the driver; -1: there is none, -2: the toolkit's stub */
+    int cc;           /* compute capability, of the first */
     size_t memory;    /* bytes it has */
     int break_after;  /* kernels until an error that no call recovers from */
     const char *idle; /* kernels with this in their name return at once, having done nothing */

@@ -38,6 +38,7 @@ static void a_gpu_that_cannot_serve_says_why(void **state)
 {
     (void)state;
     refused(&(struct simt_faults){.driver = -1}, ERR_NOT_FOUND, "no NVIDIA driver is installed");
+    refused(&(struct simt_faults){.driver = -2}, ERR_NOT_FOUND, "is the toolkit's stub");
     refused(&(struct simt_faults){.driver = 12040}, ERR_UNSUPPORTED,
             "the NVIDIA driver is for CUDA 12.4; this program needs 13.0, that is driver 580");
     refused(&(struct simt_faults){.devices = -1}, ERR_NOT_FOUND, "shows no GPU");
@@ -64,8 +65,19 @@ static void auto_says_why_not(void **state)
     simt_faults(&(struct simt_faults){0});
     assert_int_equal(backend_find(NULL, &b, &index), OK);
     assert_ptr_equal(b, &backend_cuda);
-    assert_non_null(strstr(log_heard(), "device auto: cuda"));
+    assert_non_null(strstr(log_heard(), "device auto: cuda:0, SIMT CPU emulator"));
+    log_hear(LOG_INFO);
+    simt_faults(&(struct simt_faults){.devices = 2, .cc = 70}); /* the second is a better one */
+    assert_int_equal(backend_find("auto", &b, &index), OK);
+    assert_ptr_equal(b, &backend_cuda);
+    assert_int_equal(index, 1);
+    assert_non_null(strstr(log_heard(), "device auto: cuda:1, SIMT CPU emulator (cuda:0: "));
     log_unhear();
+    struct device *dev;
+    assert_int_equal(backend_find("cuda:2", &b, &index), OK); /* by name: this one or none */
+    assert_int_equal(b->open(&(struct device_options){.index = index}, &dev), ERR_NOT_FOUND);
+    assert_non_null(strstr(fail_text(), "cuda:2: this process sees 2 GPUs, from cuda:0 on"));
+    assert_int_equal(b->open(&(struct device_options){.index = 0}, &dev), ERR_UNSUPPORTED);
 }
 
 /* The GPU breaks at its n-th kernel, while two steps may be in flight. */
