@@ -4,13 +4,8 @@
 #include <string.h>
 
 #include "kernels/base/json.h"
-#include "kernels/base/log.h"
+#include "tests/support/logged.h"
 #include "tests/support/test.h"
-
-static void quiet(void *ctx, enum log_level level, const char *line)
-{
-    (void)ctx, (void)level, (void)line;
-}
 
 static void every_status(void **state)
 {
@@ -38,7 +33,7 @@ static void every_status(void **state)
     };
 
     (void)state;
-    log_set_sink(quiet, NULL, LOG_ERROR);
+    log_hear(LOG_ERROR);
     for (int s = 0; s < N_STATUS; s++) {
         const struct json *reply, *error;
         struct arena a = {0};

@@ -8,7 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "kernels/base/log.h"
+#include "tests/support/logged.h"
 #include "tests/support/test.h"
 
 static void test_heap(void **state)
@@ -38,11 +38,6 @@ static void test_heap(void **state)
     xfree(NULL);
 }
 
-static void quiet(void *ctx, enum log_level level, const char *line)
-{
-    (void)ctx, (void)level, (void)line;
-}
-
 static void test_exhaustion_ends_the_process(void **state)
 {
     int status;
@@ -52,7 +47,7 @@ static void test_exhaustion_ends_the_process(void **state)
     pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
-        log_set_sink(quiet, NULL, LOG_ERROR);
+        log_hear(LOG_ERROR);
         close(STDERR_FILENO);
         signal(SIGABRT, SIG_DFL);
         xcalloc(SIZE_MAX / 2, 3);

@@ -7,22 +7,14 @@
 
 #include <math.h>
 
-#include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 #include "kernels/cpu/naive.h"
 #include "tests/simt/cublaslt.h"
+#include "tests/support/logged.h"
 #include "tests/support/test.h"
 
 const struct lt_limits lt_queue_limits = {0, 64 << 10, 64 << 10, 1 << 20};
 struct cuda_queue lt_queue;
-int lt_queue_warnings;
-
-static void count_line(void *ctx, enum log_level level, const char *line)
-{
-    (void)ctx;
-    (void)line;
-    lt_queue_warnings += level == LOG_WARN;
-}
 
 int lt_queue_open(void **state)
 {
@@ -32,9 +24,8 @@ int lt_queue_open(void **state)
         .cc = 80, .sms = 4, .smem_max = 99 << 10, .limits = &lt_queue_limits, .early = true};
     product_plan(&lt_queue, LT_QUEUE_HALF_ROWS - 1, LT_QUEUE_BLOCK_ROWS - 1);
     product_seed = 1;
-    lt_queue_warnings = 0;
     product_find_types();
-    log_set_sink(count_line, NULL, LOG_DEBUG);
+    log_hear(LOG_WARN);
     if (lt_open(NULL, &lt_queue.lt) != OK || !lt_queue.lt)
         return 1;
     lt_count(lt_queue.lt, &lt_queue.fallbacks);
@@ -47,7 +38,7 @@ int lt_queue_close(void **state)
     gpu_plan_clear(&lt_queue.plan);
     int failed = product_queue_close(&lt_queue);
     lt_close(lt_queue.lt);
-    log_set_sink(NULL, NULL, LOG_INFO);
+    log_unhear();
     return failed || simt_cublaslt.open != 0;
 }
 

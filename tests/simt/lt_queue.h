@@ -10,9 +10,8 @@ enum { LT_QUEUE_HALF_ROWS = 5, LT_QUEUE_BLOCK_ROWS = 9 };
 
 extern const struct lt_limits lt_queue_limits; /* small, so that there are pieces */
 extern struct cuda_queue lt_queue;
-extern int lt_queue_warnings; /* lines of the log since it was opened */
 
-int lt_queue_open(void **state); /* set-up of a test */
+int lt_queue_open(void **state); /* set-up of a test; the log is heard from then on */
 int lt_queue_close(void **state);
 
 /* Runs the naive op; `o->got` is within its bounds on a GPU of this compute capability. */

@@ -6,7 +6,6 @@
 
 #include <string.h>
 
-#include "kernels/base/log.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/lt.h"
 #include "kernels/cuda/ring.h"
@@ -14,18 +13,11 @@
 #include "tests/simt/cublaslt.h"
 #include "tests/simt/gpu.h"
 #include "tests/support/jobs.h"
+#include "tests/support/logged.h"
 #include "tests/support/test.h"
 
 static const char told[] = "the GPU has ended nothing for 0.05 s";
 enum { EDGE = 64 };
-
-static int warnings;
-static void count_line(void *ctx, enum log_level level, const char *line)
-{
-    (void)ctx;
-    (void)line;
-    warnings += level == LOG_WARN;
-}
 
 static struct device *opened(const char *cublaslt)
 {
@@ -99,33 +91,25 @@ static void while_an_algorithm_is_proved(void **state)
                                      .algo = &named};
         const struct tensor y = tensor_2d(room, DT_F32, 1, EDGE);
         const struct op_add busy = {y, y, y, NULL};
-        warnings = 0;
-        log_set_sink(count_line, NULL, LOG_WARN);
+        log_hear(LOG_WARN);
         simt_faults(&(struct simt_faults){.hang_after = 1});
         assert_int_equal(backend_cuda.ops.add(&q->queue, &busy), OK); /* this one never ends */
         lt_multiply(q->lt, &p, q->scratch, q->limits->workspace, q->stream);
         assert_true(q->ring->stuck);
         assert_int_equal(q->fallbacks.algorithms, 0);
-        assert_int_equal(warnings, 0);
-        log_set_sink(NULL, NULL, LOG_INFO);
+        assert_int_equal(log_heard_lines(), 0);
+        log_unhear();
         const enum status s = backend_cuda.record(&q->queue, &f);
         has_given_up(dev, s == OK ? backend_cuda.wait(&q->queue, &f) : s);
     }
 }
 
-static int all_well(void **state)
-{
-    (void)state;
-    simt_faults(&(struct simt_faults){0});
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(while_it_is_measured, all_well),
-        cmocka_unit_test_teardown(while_its_kernels_are_checked, all_well),
-        cmocka_unit_test_teardown(while_an_algorithm_is_proved, all_well),
+        cmocka_unit_test_teardown(while_it_is_measured, gpu_well),
+        cmocka_unit_test_teardown(while_its_kernels_are_checked, gpu_well),
+        cmocka_unit_test_teardown(while_an_algorithm_is_proved, gpu_well),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

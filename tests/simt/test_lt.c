@@ -14,6 +14,7 @@
 #include "tests/simt/cublaslt.h"
 #include "tests/simt/gpu.h"
 #include "tests/simt/lt_queue.h"
+#include "tests/support/logged.h"
 #include "tests/support/test.h"
 
 static void check_formats(int cc)
@@ -155,7 +156,7 @@ static void test_fp8_by_rows(void **state)
         assert_int_equal(simt_cublaslt.type, CUDA_R_8F_E4M3);
         assert_int_equal(simt_cublaslt.scale_mode,
                          outer && !padded ? LT_SCALE_OUTER_VEC : LT_SCALE_SCALAR);
-        assert_int_equal(lt_queue_warnings, 0); /* that it declines is no fallback */
+        assert_int_equal(log_heard_lines(), 0); /* that it declines is no fallback */
         near_fp8(&o);
         product_close(&o);
     }
@@ -290,7 +291,7 @@ static void check_refusal(bool *how)
     assert_int_equal(simt_cublaslt.products, 0);
     assert_int_equal(simt_cublaslt.searches, 2);      /* q5_K, decoded, has the shape of bf16 */
     assert_int_equal(lt_queue.fallbacks.products, 2); /* each counted once */
-    assert_int_equal(lt_queue_warnings, 1);
+    assert_int_equal(log_heard_lines(), 1);
 }
 
 static void test_refused(void **state)
@@ -328,11 +329,11 @@ static void test_missing(void **state)
     assert_non_null(strstr(fail_text(), "tests/libcublasLt.so.13"));
     assert_int_equal(lt_open("libm.so.6", &none), ERR_UNSUPPORTED);
     assert_non_null(strstr(fail_text(), "has no cublasLt"));
-    assert_int_equal(lt_queue_warnings, 0);
+    assert_int_equal(log_heard_lines(), 0);
     simt_cublaslt.fail_start = true; /* nobody asked for it: we go on without */
     assert_int_equal(lt_open(NULL, &none), OK);
     assert_null(none);
-    assert_int_equal(lt_queue_warnings, 1);
+    assert_int_equal(log_heard_lines(), 1);
 }
 
 static void test_limits(void **state)

@@ -7,6 +7,7 @@
 
 #include "tests/simt/cublaslt.h"
 #include "tests/simt/lt_queue.h"
+#include "tests/support/logged.h"
 #include "tests/support/test.h"
 
 static struct gpu_exception named;
@@ -74,7 +75,7 @@ static void test_named(void **state)
         bool taken = i == 0 || i == 3 || i == 5;
         assert_int_equal(algorithm(i == 6 ? DT_F16 : t, i % 2 ? 11 : 12),
                          taken ? SIMT_LT_ALGO : SIMT_LT_FIRST);
-        assert_int_equal(lt_queue_warnings, i == 1 || i == 2);
+        assert_int_equal(log_heard_lines(), i == 1 || i == 2);
         assert_int_equal(lt_queue.fallbacks.algorithms, i == 1 || i == 2);
         if (taken)
             assert_int_equal(simt_cublaslt.splitk, i == 0 ? 5 : 3);
@@ -91,7 +92,7 @@ static void test_spoilt_bytes(void **state)
     memset(named.lt.raw, 0x5a, sizeof named.lt.raw);
     assert_int_equal(algorithm(DT_BF16, 12), SIMT_LT_ALGO);
     assert_int_equal(simt_cublaslt.splitk, 3);
-    assert_int_equal(lt_queue_warnings, 0);
+    assert_int_equal(log_heard_lines(), 0);
 }
 
 /* Fast and wrong, or not supported when it runs: the first result is compared, so no wrong one is
@@ -103,7 +104,7 @@ static void test_liar(void **state)
         open_again();
         name_algorithm(i % 2 ? SIMT_LT_QUITS : SIMT_LT_LIAR, 1, DT_BF16);
         assert_int_equal(algorithm(DT_BF16, 12 - i / 2), SIMT_LT_FIRST);
-        assert_int_equal(lt_queue_warnings, 1);
+        assert_int_equal(log_heard_lines(), 1);
         assert_true(lt_queue.fallbacks.algorithms == 1 && lt_queue.fallbacks.products == 0);
         assert_int_equal(simt_cublaslt.products, i % 2 ? 3 : 4); /* two, a trial, once more */
     }
@@ -119,7 +120,7 @@ static void test_denied(void **state)
         deny.what = "bf16";
         deny.lt[1] = i ? 130050 : 130200;
         assert_int_equal(algorithm(DT_BF16, 12), i ? SIMT_LT_ALGO : -1);
-        assert_int_equal(lt_queue_warnings, !i);
+        assert_int_equal(log_heard_lines(), !i);
     }
     deny.what = NULL;
 }
