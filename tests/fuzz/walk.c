@@ -7,6 +7,8 @@
 
 #include "engine/load/bind.h"
 #include "engine/load/hparams.h"
+#include "engine/load/mix.h"
+#include "engine/load/outline.h"
 #include "engine/load/recipe.h"
 
 void walk_require(bool holds)
@@ -98,10 +100,30 @@ static void bind(const struct checkpoint *c)
     xfree(net);
 }
 
+/* As quantize_file plans it: which tensors there would be, from which rows. */
+static void outline(const struct checkpoint *c)
+{
+    struct outline o;
+
+    if (outline_open(&o, c) != OK)
+        walk_require(*fail_text());
+    for (int i = 0; i < o.n; i++) {
+        const struct outline_tensor *t = &o.tensor[i];
+        int64_t rows = t->src->ndim > 1 || t->heads ? t->src->shape[0] : 1;
+
+        walk_require(t->factor > 0 && *t->name);
+        for (int64_t r = 0; r < rows && r < 64; r++)
+            walk_require(outline_row(t, r) >= 0 && outline_row(t, r) < rows);
+        (void)mix_type(mix_find("q4_k_m"), &o.model, t->name);
+    }
+    outline_close(&o);
+}
+
 void walk_checkpoint(const struct checkpoint *c)
 {
     walk_require(c->arena.used <= checkpoint_bytes(c) + (32u << 20));
     read_keys(c);
     walk_require(read_tensors(c) <= 255u * (unsigned)c->n_tensors);
     bind(c);
+    outline(c);
 }
