@@ -363,14 +363,11 @@ template <class T, class U, class F> inline T cas_loop(T *p, F f)
     }
 }
 } // namespace simt
-inline float atomicAdd(float *p, float v)
-{
-    return simt::cas_loop<float, uint32_t>(p, [=](float o) { return o + v; });
-}
-inline double atomicAdd(double *p, double v)
-{
-    return simt::cas_loop<double, uint64_t>(p, [=](double o) { return o + v; });
-}
+/* Sums of floats have an order: a kernel that lets blocks race for one does not compile. */
+float atomicAdd(float *p, float v) = delete;
+double atomicAdd(double *p, double v) = delete;
+__half2 atomicAdd(__half2 *p, __half2 v) = delete;
+__nv_bfloat162 atomicAdd(__nv_bfloat162 *p, __nv_bfloat162 v) = delete;
 inline int atomicAdd(int *p, int v)
 {
     return __atomic_fetch_add(p, v, __ATOMIC_RELAXED);
@@ -382,15 +379,6 @@ inline unsigned atomicAdd(unsigned *p, unsigned v)
 inline unsigned long long atomicAdd(unsigned long long *p, unsigned long long v)
 {
     return __atomic_fetch_add(p, v, __ATOMIC_RELAXED);
-}
-inline __half2 atomicAdd(__half2 *p, __half2 v)
-{
-    return simt::cas_loop<__half2, uint32_t>(p, [=](__half2 o) { return __hadd2(o, v); });
-}
-inline __nv_bfloat162 atomicAdd(__nv_bfloat162 *p, __nv_bfloat162 v)
-{
-    return simt::cas_loop<__nv_bfloat162, uint32_t>(
-        p, [=](__nv_bfloat162 o) { return __hadd2(o, v); });
 }
 inline int atomicSub(int *p, int v)
 {

@@ -470,6 +470,51 @@ static void steps_are_replayed(void **state)
     running_clear(&cpu);
 }
 
+/* Steps that the worker has not read yet, and how many it launched while there was one. */
+static struct {
+    int open, ahead;
+} unread;
+
+static enum status count_record(struct queue *q, struct fence *f)
+{
+    unread.ahead += unread.open > 0;
+    unread.open++;
+    assert_true(unread.open <= 2);
+    return backend_cuda.record(q, f);
+}
+
+static enum status count_wait(struct queue *q, const struct fence *f)
+{
+    unread.open--;
+    return backend_cuda.wait(q, f);
+}
+
+/* Two steps in flight: all but the first are launched before the tokens of the one before are read,
+ * which they take from the device. */
+static void the_next_is_launched_first(void **state)
+{
+    (void)state;
+    static struct backend counted;
+    struct worker_options o = llama(&backend_cpu);
+    struct job_spec s = greedy_spec(prompt[0], 9, TEXT);
+    struct running cpu, r;
+    struct worker *w = worker_for_test(&o);
+    run_job(w, &s, &cpu);
+    worker_stop(w);
+    counted = backend_cuda;
+    counted.record = count_record;
+    counted.wait = count_wait;
+    o = llama(&counted);
+    w = worker_for_test(&o);
+    run_job(w, &s, &r);
+    assert_alike(&r.answer[0], &cpu.answer[0], 1e-3f);
+    worker_stop(w);
+    assert_int_equal(unread.open, 0);
+    assert_int_equal(unread.ahead, TEXT - 1); /* the prompt is the first of TEXT steps */
+    running_clear(&cpu);
+    running_clear(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -480,6 +525,7 @@ int main(void)
         cmocka_unit_test_teardown(cancelling_gives_everything_back, usual_mode),
         cmocka_unit_test_teardown(steps_are_replayed, usual_mode),
         cmocka_unit_test_teardown(the_youngest_gives_way, usual_mode),
+        cmocka_unit_test_teardown(the_next_is_launched_first, usual_mode),
     };
     const struct CMUnitTest brief[] = {tests[0], tests[1], tests[2], tests[3]};
     return simt_slow() ? cmocka_run_group_tests(brief, setup, NULL)
