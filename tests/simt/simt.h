@@ -2,7 +2,7 @@
  *
  * Force-included when a .cu file is compiled with a host compiler:
  *     g++ -std=c++17 -x c++ -include tests/simt/simt.h -I. -I$CUDA/include kernel.cu
- * and linked with fiber.cc, warp.cc (scheduler) and cudart.cc (runtime API). The toolkit's own
+ * and linked with the .cc files beside it (scheduler, runtime API). The toolkit's own
  * headers supply the types (float4, __half, cudaStream_t ...), so host code is compiled against the
  * real declarations.
  *

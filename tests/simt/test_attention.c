@@ -88,10 +88,26 @@ static void fill_fp8(const struct kv_view *kv, char *one, char *other, int t)
     }
 }
 
+/* A position's keys and values in both orders: `panel` is one head of a page. */
+static void fill_floats(const struct kv_view *kv, char *panel, char *plain, int in)
+{
+    const int dim = kv->head_dim, size = kv->dtype == DT_F32 ? 4 : 2;
+    for (int i = 0; i < 2 * dim; i++) {
+        const int d = i % dim;
+        const int64_t half = i < dim ? 0 : page_half(kv);
+        const int at = i < dim ? page_k(kv, in, d) : page_v(kv, in, d);
+        const float f = noise() * 2;
+        const uint16_t b = half_to_bf16(f);
+        const void *from = kv->dtype == DT_F32 ? (const void *)&f : &b;
+        memcpy(panel + half + at * size, from, (size_t)size);
+        memcpy(plain + half + (in * dim + d) * size, from, (size_t)size);
+    }
+}
+
 /* The same numbers in both orders; positions that no row may see are NaN. */
 static void fill_pages(struct world *w, const struct plan *plan)
 {
-    int dim = w->v.dim, size = w->v.kv == DT_F32 ? 4 : 2;
+    const int dim = w->v.dim;
     struct kv_view kv = {.dtype = (uint8_t)w->v.kv,
                          .page_tokens = PAGE,
                          .n_head = w->v.hkv,
@@ -110,21 +126,10 @@ static void fill_pages(struct world *w, const struct plan *plan)
             for (int h = 0; h < w->v.hkv; h++) {
                 char *panel = page_head(&kv, w->seq_slot[s], t, h);
                 char *plain = (char *)w->pages + (panel - (char *)w->panels);
-                if (w->v.kv == DT_F8_E4M3) { /* its order is the same everywhere */
+                if (w->v.kv == DT_F8_E4M3) /* its order is the same everywhere */
                     fill_fp8(&kv, panel, plain, t % PAGE);
-                    continue;
-                }
-                for (int i = 0; i < 2 * dim; i++) {
-                    int d = i % dim, in = t % PAGE;
-                    char *half[2] = {panel + (i < dim ? 0 : page_half(&kv)),
-                                     plain + (i < dim ? 0 : page_half(&kv))};
-                    int at[2] = {i < dim ? page_k(&kv, in, d) : page_v(&kv, in, d), in * dim + d};
-                    float f = noise() * 2;
-                    uint16_t b = half_to_bf16(f);
-                    for (int j = 0; j < 2; j++)
-                        memcpy(half[j] + at[j] * size, w->v.kv == DT_F32 ? (void *)&f : (void *)&b,
-                               (size_t)size);
-                }
+                else
+                    fill_floats(&kv, panel, plain, t % PAGE);
             }
 }
 
