@@ -264,6 +264,7 @@ static enum status read_spec(const struct checkpoint *c, struct owned *o, struct
     TRY(read_charsmap(c, o, &s.charsmap));
     spaces = strcmp(s.model, "llama") == 0 || strcmp(s.model, "t5") == 0;
     s.add_space_prefix = flag(c, KEY "add_space_prefix", spaces);
+    s.space_once = !flag(c, LEXICON_LEGACY, true);
     s.one_space = flag(c, KEY "remove_extra_whitespaces", false);
     s.lowercase = flag(c, KEY "normalizer.lowercase", true);
     s.strip_accents = flag(c, KEY "normalizer.strip_accents", s.lowercase);

@@ -25,7 +25,8 @@ enum status lexicon_put(void *to, const struct tokenizer_spec *s, const struct t
 #define LEXICON_JSON    "tokenizer.huggingface.json"
 #define LEXICON_CONFIG  "tokenizer.huggingface.config"
 #define LEXICON_SPECIAL "tokenizer.huggingface.special_tokens_map"
-int64_t lexicon_size(const struct checkpoint *c); /* 0: the file has no vocabulary */
+#define LEXICON_LEGACY  "tokenizer.huggingface.legacy" /* false: struct tokenizer_spec.space_once */
+int64_t lexicon_size(const struct checkpoint *c);      /* 0: the file has no vocabulary */
 /* The text of the default template, or of the one for conversations with tools, where a checkpoint
  * has one; or NULL. */
 #define LEXICON_CHAT  "tokenizer.chat_template"

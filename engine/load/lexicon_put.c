@@ -392,6 +392,8 @@ static void put_keys(const struct choice *c, struct gguf_writer *w)
     put_ids(c, w);
     if (!bpe && !bert)
         gguf_put_bool(w, KEY "add_space_prefix", s->add_space_prefix);
+    if (s->space_once)
+        gguf_put_bool(w, LEXICON_LEGACY, false);
     if (strcmp(s->model, "t5") == 0 || s->one_space)
         gguf_put_bool(w, KEY "remove_extra_whitespaces", s->one_space);
     if (s->charsmap.n > 0)

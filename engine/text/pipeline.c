@@ -17,7 +17,7 @@ struct pipeline {
     struct normalizer *normalizer;
     struct splitter *splitter;
     struct special special; /* the tokens that are looked for in normalised text */
-    bool any_special, as_is;
+    bool any_special, as_is, space_once;
     const struct word_model *model;
     void *state; /* the model's */
 };
@@ -71,6 +71,7 @@ enum status pipeline_open(const struct tokenizer_spec *spec, const struct vocab 
     p->normalizer = s->normalizer;
     p->splitter = s->splitter;
     p->as_is = s->as_is;
+    p->space_once = spec->space_once;
     s->normalizer = NULL;
     s->splitter = NULL;
     p->model = kind[s->kind].model();
@@ -127,7 +128,7 @@ static enum status valid_text(struct pipeline_run *r, struct bytes text, bool co
                               bool at_start, bool goes_on)
 {
     const struct pipeline *p = r->p;
-    text = normalizer_run(p->normalizer, &r->normal, text, goes_on);
+    text = normalizer_run(p->normalizer, &r->normal, text, goes_on || (p->space_once && !at_start));
     if (text.n > INT32_MAX / 4)
         return fail(ERR_TOO_LARGE, "a text that is normalised to %zu bytes is too long to encode",
                     text.n);

@@ -48,7 +48,8 @@ struct tokenizer_spec { /* what a checkpoint says; borrowed during tokenizer_new
     int n_before, n_behind;         /* at most TOKENIZER_MAX_AROUND */
     const int32_t *ends;            /* tokens that end a turn besides EOS */
     int n_ends;                     /* at most TOKENIZER_MAX_ENDS */
-    bool add_space_prefix;          /* SentencePiece: a space before the text */
+    bool add_space_prefix;          /* SentencePiece: a space before the text ... */
+    bool space_once;                /* ... but not before what follows a special token */
     bool one_space;                 /* SentencePiece: blanks at the ends go, several become one */
     struct bytes charsmap;          /* SentencePiece's normalisation table, may be empty */
     bool lowercase, strip_accents;  /* "bert" */

@@ -242,6 +242,7 @@ static enum status read_all(struct reading *r, struct tokenizer **out)
     add_tokens(r);
     r->spec.add_space_prefix = r->prefix;
     r->spec.one_space = r->one_space;
+    r->spec.space_once = !policy(r, "legacy", true); /* Transformers 4's class, where it matters */
     r->spec.bos = named(r, "bos_token", r->spec.bos < n ? r->spec.bos : -1);
     r->spec.eos = named(r, "eos_token", r->spec.eos < n ? r->spec.eos : -1);
     r->spec.add_bos = policy(r, "add_bos_token", r->kind == BPE);

@@ -163,6 +163,13 @@ static void test_models(void **state)
         assert_null(checkpoint_key(m.c, LEXICON_JSON));
         assert_true(vocab_agrees(m.t, v->key, texts, json_get(v, "ids")) > 50);
         unmake(&m);
+        struct tokenizer *t = NULL; /* what GGUF has no key for, too */
+        f.config = bytes_of("{\"legacy\":false}");
+        assert_int_equal(tokenizer_model_read(&f, NULL, NULL, &t), OK);
+        make(&m, &f, true);
+        same(t, m.t, bytes_of("a</s>b <s> c"), ENCODE_SPECIAL, true);
+        tokenizer_free(t);
+        unmake(&m);
         xfree(file);
     }
     arena_clear(&a);

@@ -114,6 +114,42 @@ static void test_added(void **state)
     xfree((void *)(uintptr_t)file.p);
 }
 
+/* What Transformers' LlamaTokenizer (4.57) makes of special tokens and what follows them, as the
+ * config says "legacy" or not. */
+static void test_legacy(void **state)
+{
+    (void)state;
+    enum { MOST = 8 };
+    static const struct {
+        const char *text;
+        int32_t legacy[MOST], now[MOST]; /* 0 ends them */
+    } row[] = {
+        {"hi", {349, 364, 356}, {349, 364, 356}},
+        {"<s>hi</s>hi", {1, 349, 364, 356, 2, 349, 364, 356}, {1, 364, 356, 2, 364, 356}},
+        {" hi", {349, 349, 364, 356}, {349, 349, 364, 356}},
+        {"</s> hi", {2, 349, 349, 364, 356}, {2, 349, 364, 356}},
+        {"a</s>b  c", {283, 2, 285, 349, 281}, {283, 2, 351, 349, 281}},
+    };
+    struct bytes file = load("llama");
+    for (int now = 0; now < 2; now++) {
+        struct tokenizer *t;
+        const char *config = now ? "{\"legacy\":false}" : "{}";
+        assert_int_equal(open_model(file, config, 0, &t), OK);
+        for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+            const int32_t *want = now ? row[i].now : row[i].legacy;
+            struct tokens got = vocab_encode(t, bytes_of(row[i].text), ENCODE_SPECIAL);
+            int n = 0;
+            while (n < MOST && want[n])
+                n++;
+            assert_int_equal(got.n, n);
+            assert_memory_equal(got.id, want, (size_t)n * sizeof *want);
+            tokens_clear(&got);
+        }
+        tokenizer_free(t);
+    }
+    xfree((void *)(uintptr_t)file.p);
+}
+
 /* As checkpoints of 2023 have them, whose tokenizer_config.json lists no tokens. */
 static void test_added_files(void **state)
 {
@@ -205,7 +241,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sentencepiece), cmocka_unit_test(test_policy),
         cmocka_unit_test(test_added),         cmocka_unit_test(test_added_files),
-        cmocka_unit_test(test_lies),
+        cmocka_unit_test(test_legacy),        cmocka_unit_test(test_lies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
