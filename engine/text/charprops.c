@@ -58,8 +58,7 @@ bool char_is_word(uint32_t cp)
 
 bool char_is_other(uint32_t cp)
 {
-    utf8proc_category_t c = category(cp);
-    return c == UTF8PROC_CATEGORY_CN || c >= UTF8PROC_CATEGORY_CC;
+    return category(cp) >= UTF8PROC_CATEGORY_CC;
 }
 
 bool char_is_ideograph(uint32_t cp)

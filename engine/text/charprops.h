@@ -14,7 +14,7 @@ bool char_is_number(uint32_t cp);      /* N* */
 bool char_is_word(uint32_t cp);        /* letters, marks, decimal digits, connectors */
 bool char_is_mark(uint32_t cp);        /* M* */
 bool char_is_nonspacing(uint32_t cp);  /* Mn */
-bool char_is_other(uint32_t cp);       /* controls, formats, private use, unassigned */
+bool char_is_other(uint32_t cp);       /* controls, formats, private use */
 bool char_is_ideograph(uint32_t cp);   /* the blocks of CJK ideographs, as BERT has them */
 
 /* The byte-level alphabet of GPT-2: each byte as a printable character. */

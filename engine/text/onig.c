@@ -1,5 +1,5 @@
-/* onig.c - where the two languages differ: \s \w \d \h, names of properties, classes within classes
- * and their intersection, (?m), {,n} and {n,m}+, \uHHHH.
+/* onig.c - where the two languages differ: \s \w \b \d \h, names of properties, classes within
+ * classes and their intersection, (?m), {,n} and {n,m}+, \uHHHH.
  *
  * A class becomes one PCRE2 class wherever that is possible, since PCRE2 repeats a single class
  * without using its stack. "Some categories, less a class" ([\p{Lu}\p{Lo}&&[^\p{Han}]], which
@@ -11,6 +11,12 @@
 #include <string.h>
 
 #include "engine/text/regex.h"
+
+/* Outside classes Oniguruma counts the superscripts and fractions of Latin-1 as well, no others. */
+#define ONIG_WORD REGEX_WORD "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}"
+/* All categories but those of REGEX_WORD; of the symbols 130 letters in circles are words. */
+#define NOT_WORD "\\p{No}\\p{Pd}\\p{Ps}\\p{Pe}\\p{Pi}\\p{Pf}\\p{Po}\\p{S}\\p{Z}\\p{C}"
+#define WORD_1   "[" ONIG_WORD "]"
 
 #define ANY   "(?s:.)"
 #define HEXES "0-9a-fA-F"
@@ -143,7 +149,7 @@ static enum status put_escape(struct reader *r, bool in_class, struct buf *out, 
         buf_printf(out, "%s%s%s", open, REGEX_WHITE, close);
         return OK;
     case 'w':
-        buf_printf(out, "%s%s%s", open, REGEX_WORD, close);
+        buf_printf(out, "%s%s%s", open, in_class ? REGEX_WORD : ONIG_WORD, close);
         return OK;
     case 'h':
         buf_printf(out, "%s%s%s", open, HEXES, close);
@@ -156,14 +162,23 @@ static enum status put_escape(struct reader *r, bool in_class, struct buf *out, 
     case 'S':
     case 'W':
     case 'H':
-        if (in_class) /* its complement is no list of items; the difference is U+180E and marks */
-            buf_puts(out, c == 'S' ? "\\S" : c == 'W' ? "\\W" : "\\x00-/:-@G-`g-\\x{10ffff}");
+        if (in_class) /* complements as lists of items */
+            buf_puts(out, c == 'S'   ? "\\S\\x{180e}"
+                          : c == 'W' ? NOT_WORD
+                                     : "\\x00-/:-@G-`g-\\x{10ffff}");
         else
             buf_printf(out, "%s%s%s", not,
                        c == 'S'   ? REGEX_WHITE
-                       : c == 'W' ? REGEX_WORD
+                       : c == 'W' ? ONIG_WORD
                                   : HEXES,
                        close);
+        return OK;
+    case 'b': /* PCRE2's has other words; in a class it is a backspace in both */
+    case 'B':
+        if (in_class)
+            break;
+        buf_puts(out, c == 'b' ? "(?:(?<=" WORD_1 ")(?!" WORD_1 ")|(?<!" WORD_1 ")(?=" WORD_1 "))"
+                               : "(?:(?<=" WORD_1 ")(?=" WORD_1 ")|(?<!" WORD_1 ")(?!" WORD_1 "))");
         return OK;
     case 'p':
     case 'P':
@@ -175,10 +190,11 @@ static enum status put_escape(struct reader *r, bool in_class, struct buf *out, 
         r->at += 4;
         return OK;
     default:
-        buf_putc(out, '\\');
-        buf_putc(out, (char)c);
-        return OK;
+        break;
     }
+    buf_putc(out, '\\');
+    buf_putc(out, (char)c);
+    return OK;
 }
 
 /* --- classes --- */

@@ -97,6 +97,7 @@ static void agree(const char *name)
     X(deepseek, "deepseek")                                                                        \
     X(falcon, "falcon")                                                                            \
     X(odd_pattern, "odd-pattern")                                                                  \
+    X(bounds, "bounds")                                                                            \
     X(roberta, "roberta")                                                                          \
     X(clip, "clip")                                                                                \
     X(llama2, "llama2")                                                                            \
@@ -264,6 +265,21 @@ static void test_unigram_details(void **state)
     encodes(scores, "ab", 2, (const int32_t[]){1, 2});
 }
 
+/* BERT's clean-up takes controls, formats and private characters away, but none that nobody has
+ * assigned, as the package has it. */
+static void test_unassigned(void **state)
+{
+    static const char bert[] =
+        "{\"model\":{\"type\":\"WordLevel\",\"unk_token\":\"?\",\"vocab\":{\"?\":0,\"a\xcd\xb8\":1,"
+        "\"ab\":2}},\"normalizer\":{\"type\":\"BertNormalizer\"}}";
+    (void)state;
+    encodes(bert, "a\xcd\xb8", 1, (const int32_t[]){1}); /* U+0378 */
+    encodes(bert,
+            "a\xc2\xad\xee\x80\x80\x01"
+            "b",
+            1, (const int32_t[]){2}); /* U+00AD, U+E000 */
+}
+
 static void test_policy(void **state)
 {
     (void)state;
@@ -394,6 +410,7 @@ int main(void)
         KINDS(ROW) cmocka_unit_test(test_gemma4),
         cmocka_unit_test(test_kimi_k2),
         cmocka_unit_test(test_unigram_details),
+        cmocka_unit_test(test_unassigned),
         cmocka_unit_test(test_policy),
         cmocka_unit_test(test_nul),
         cmocka_unit_test(test_merge_to_control),

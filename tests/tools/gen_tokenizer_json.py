@@ -1,7 +1,7 @@
 """Writes tests/data/tokenizer/json/NAME.json: small tokenizer.json files of every kind, and what the `tokenizers`
 package makes of tests/data/tokenizer/json/texts.json with them.
 
-    python3 tests/tools/gen_tokenizer_json.py [DIRECTORY [SCALE [SEED]]]
+    python3 tests/tools/gen_tokenizer_json.py [DIRECTORY [SCALE [SEED [NAME ...]]]]
 
 Each file: {"tokenizer": the tokenizer.json, "ids": one list a text, "decoded": [the ids of some texts as text]}.
 Needs: tokenizers up to 0.22 (0.23 decodes an added token that is normalised as its normalised spelling, "\u2581</s>", and
@@ -186,6 +186,7 @@ def kinds():
     yield "falcon", byte_bpe(P.Sequence([P.Punctuation("contiguous"), P.ByteLevel(add_prefix_space=False), P.Digits(False),
                                          P.Split(Regex("[0-9][0-9][0-9]"), "isolated")]))
     yield "odd-pattern", byte_bpe(split(PATTERNS["odd"]))
+    yield "bounds", byte_bpe(split(r"\b\w+\b", r"[^\W\d_]+", r"[\S]\B"), n=300)
     yield "roberta", patched(added(byte_bpe(P.ByteLevel(add_prefix_space=True), N.Lowercase())), lambda j: j.update(
         post_processor={"type": "RobertaProcessing", "sep": ["</s>", 422], "cls": ["<mask>", 420], "trim_offsets": True, "add_prefix_space": False}))
     t = byte_bpe(P.Sequence([P.Split(Regex(r"'s|'t|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"), "removed", invert=True),
@@ -278,6 +279,8 @@ def main():
     (out / "texts.json").write_text("[\n" + ",\n".join(dump({"hex": t.encode().hex()} if "\0" in t else {"text": t}) for t in all_texts) + "\n]\n")
     old = older()
     for name, t in kinds():
+        if len(sys.argv) > 4 and name not in sys.argv[4:]:
+            continue
         ids = [t.encode(x).ids if comparable(name, t, x, old) else None for x in all_texts]
         decoded = [None if i is None else t.decode(i, skip_special_tokens=False) for i in ids]
         decoded = [d if d is None or ("\ufffd" not in d and "\0" not in d and k % 4 == 0) else None for k, d in enumerate(decoded)]
