@@ -616,6 +616,9 @@ def main():
             break
         attempt(c, phase)
         print(f'-- phase {phase}: {time.monotonic() - c.phase_begin:.1f} s', flush=True)
+    if not c.has('0'):
+        print('nothing is known of the GPU yet: there is no result')
+        return 1
     result = result_of(c)
     path = write_result(c, result)
     for line in report.table(result):
@@ -623,7 +626,10 @@ def main():
     print(f'written: {path}')
     if result['tuning']['provenance'] and not c.o.dry:
         print(tuning.how_to_commit(c, path))
-    return 0 if all(v['ok'] for v in result['checks'].values()) else 1
+    failed = [f'FAIL {k}: {v["text"]}' for k, v in result['checks'].items() if not v['ok']]
+    for line in failed:  # again, where the end of a long output shows it
+        print(line)
+    return 1 if failed else 0
 
 
 if __name__ == '__main__':

@@ -56,13 +56,16 @@ class Watch:
                  '--format=csv,noheader,nounits', '-lms', '100'],
                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
             )
-            threading.Thread(target=self.read, daemon=True).start()
+            self.reader = threading.Thread(target=self.read, daemon=True)
+            self.reader.start()
         return self
 
     def __exit__(self, *_):
         if self.child:
             self.child.terminate()
             self.child.wait()
+            self.reader.join()
+            self.child.stdout.close()
 
     def read(self):
         for line in self.child.stdout:
