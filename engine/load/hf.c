@@ -17,6 +17,9 @@
 enum { MAX_SHARDS = 4096 };
 #define SUFFIX ".safetensors"
 #define INDEX  ".safetensors.index.json"
+#define PREFIX "model."
+#define TABLE  PREFIX "embed_tokens.weight"
+#define HEAD   "lm_head.weight"
 
 static bool ends_with(const char *s, const char *end)
 {
@@ -117,6 +120,8 @@ static enum status find_weights(struct checkpoint *c, const char *folder, char *
         *index = NULL;
     if (!checkpoint_has_file(c, *single))
         *single = NULL;
+    if (*single) /* as Transformers: the index may be that of a checkpoint that lay here before */
+        *index = NULL;
     if (!*index && !*single)
         TRY(only_file(c, folder, INDEX, index));
     if (!*index && !*single)
@@ -135,7 +140,7 @@ struct shards {
     struct st_table *table;
     int first, last; /* files before the first shard; the one that was met last */
     bool *read;      /* [first + MAX_SHARDS] */
-    bool check;      /* second walk: is every tensor where the index says? */
+    bool check;      /* second walk: no tensor is elsewhere than the index says */
 };
 
 static bool file_is(const struct shards *w, int i, struct bytes name)
@@ -189,7 +194,7 @@ static enum status check_place(const struct shards *w, struct bytes tensor)
     memcpy(name, tensor.p, tensor.n);
     name[tensor.n] = '\0';
     t = checkpoint_tensor(w->c, name);
-    return t && t->file == w->last
+    return !t || t->file == w->last
                ? OK
                : fail(ERR_FORMAT, "tensor %s is not in %s, where the index has it", name,
                       w->c->file_path[w->last]);
@@ -267,27 +272,51 @@ static bool flag(const struct checkpoint *c, const char *key)
     return v && v->kind == VALUE_BOOL && v->integer;
 }
 
-/* Tensors that mean nothing: a head beside a tied table, tables that old exporters saved. */
-static bool ignored(const struct checkpoint *c, const struct ckpt_tensor *t)
+/* Is the head the table once more? Its bytes are then not needed again. */
+static bool repeats(const struct checkpoint *c, const struct ckpt_tensor *head,
+                    const struct ckpt_tensor *table)
 {
-    return ends_with(t->name, ".rotary_emb.inv_freq") ||
-           (strcmp(t->name, "lm_head.weight") == 0 && flag(c, "tie_word_embeddings"));
+    bool same = !head->made && !table->made && head->type_number == table->type_number &&
+                head->bytes == table->bytes &&
+                memcmp(c->file[head->file].data + head->offset,
+                       c->file[table->file].data + table->offset, head->bytes) == 0;
+
+    if (same)
+        file_map_drop(&c->file[head->file], head->offset, head->bytes);
+    return same;
 }
 
-/* Drops what is ignored; networks saved without their head lack the prefix "model.". */
+/* Tables that old exporters saved, and a tied head that is the table. One that differs from it
+ * counts, whatever the configuration says: so does Transformers since its version 5. */
+static bool ignored(const struct checkpoint *c, const struct ckpt_tensor *t,
+                    const struct ckpt_tensor *table)
+{
+    return ends_with(t->name, ".rotary_emb.inv_freq") ||
+           (strcmp(t->name, HEAD) == 0 && flag(c, "tie_word_embeddings") && table->bytes &&
+            repeats(c, t, table));
+}
+
+/* Drops what is ignored; networks saved without their head lack the prefix "model."; of a tied
+ * table some savers keep the head's name. */
 static enum status settle_names(struct checkpoint *c)
 {
-    bool bare = !checkpoint_tensor(c, "model.embed_tokens.weight") &&
-                checkpoint_tensor(c, "embed_tokens.weight");
+    const struct ckpt_tensor *full = checkpoint_tensor(c, TABLE), *short_name = NULL;
+    struct ckpt_tensor table = {0}; /* a copy: the list changes */
     int n = 0;
 
+    if (!full)
+        short_name = checkpoint_tensor(c, TABLE + strlen(PREFIX));
+    if (full || short_name)
+        table = full ? *full : *short_name;
     for (int i = 0; i < c->n_tensors; i++) {
         struct ckpt_tensor t = c->tensor[i];
 
-        if (ignored(c, &t))
+        if (ignored(c, &t, &table))
             continue;
-        if (bare && strncmp(t.name, "lm_head.", 8) != 0)
-            t.name = arena_printf(&c->arena, "model.%s", t.name);
+        if (!table.bytes && flag(c, "tie_word_embeddings") && strcmp(t.name, HEAD) == 0)
+            t.name = TABLE;
+        if (short_name && strncmp(t.name, "lm_head.", 8) != 0)
+            t.name = arena_printf(&c->arena, PREFIX "%s", t.name);
         if (!t.name)
             return too_large();
         c->tensor[n++] = t;

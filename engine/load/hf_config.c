@@ -285,7 +285,7 @@ static enum status read_quant(struct hf_keys *k, const char *folder, const struc
                {"quant_config.json", "awq"},
                {"hf_quant_config.json", "modelopt"}};
 
-    for (int i = 0; i < 3 && !json_get(config, "quantization_config"); i++) {
+    for (int i = 0; i < 3 && !json_is(json_get(config, "quantization_config"), JSON_OBJECT); i++) {
         const struct json *v;
         struct bytes text;
 

@@ -197,6 +197,9 @@ static enum status look_extras(const struct checkpoint *c)
     static const char transform[] = "quantization_config.transform_config.config_groups.";
     char format[64];
 
+    made_config_text(c, "quantization_config.format", format, sizeof format);
+    if (strstr(format, "24") || strstr(format, "sparse"))
+        return fail(ERR_UNSUPPORTED, "format \"%s\" (sparse weights) is not supported", format);
     made_config_text(c, "quantization_config.sparsity_config.format", format, sizeof format);
     if (*format && strcmp(format, "dense") != 0)
         return fail(ERR_UNSUPPORTED, "sparsity_config.format \"%s\" is not supported", format);

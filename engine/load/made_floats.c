@@ -275,7 +275,11 @@ static enum status look_nvfp4(struct checkpoint *c, struct made *m, struct ckpt_
 
 static enum status look_mxfp4(struct checkpoint *c, struct made *m, struct ckpt_tensor *t)
 {
+    const struct ckpt_tensor *scale = m->part[FP4_SCALE];
+
     (void)c;
+    if (t->shape[t->ndim - 1] == 24 * scale->shape[scale->ndim - 1])
+        return fail(ERR_UNSUPPORTED, "floats of 6 bits (MXFP6) are not supported");
     t->dtype = DT_MXFP4;
     return look_fp4(m, t, t->shape[t->ndim - 1], 32);
 }

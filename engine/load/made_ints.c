@@ -274,7 +274,7 @@ static int64_t said_group(const struct made *m, double said, int64_t groups)
 {
     if (!(said >= 1) || said >= (double)m->k)
         return 0;
-    return (m->k + (int64_t)said - 1) / (int64_t)said == groups || m->g_idx ? (int64_t)said : 0;
+    return (m->k + (int64_t)said - 1) / (int64_t)said == groups ? (int64_t)said : 0;
 }
 
 static enum status look_gptq(struct checkpoint *c, struct made *m, struct ckpt_tensor *t)
@@ -434,6 +434,8 @@ static enum status look_packed(struct checkpoint *c, struct made *m, struct ckpt
                     (long long)m->k);
     m->code = (struct packed){q, (int)bits, .k_rows = false};
     m->g_idx = m->part[CT_INDEX];
+    if (made_count(m->part[PART_SCALE]) == 1)
+        m->scale_n = m->n > 1 ? m->n : 2; /* one for all */
     m->group = ct_group(c, m, m->part[PART_SCALE]);
     TRY(made_scales(m, m->part[PART_SCALE]));
     m->g_idx = NULL;

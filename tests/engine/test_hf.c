@@ -56,6 +56,9 @@ static const struct { const char *name; float bound; } models[] = {
     {"ar-plain",  4e-2f}, /* 2, 4, 5 bits, zero points as they are */
     {"ar-awq",    4e-2f},
     {"ct-model",  4e-2f}, /* four groups: int4, int8, FP8 by row and by square */
+    {"gm-gptq",   4e-2f}, /* dynamic: 2, 3, 4 and 8 bits, groups of 32 and 64, a layer left alone */
+    {"gm-awq",    4e-2f},
+    {"gm-gptq-v2", 4e-2f}, /* zero points as they are, desc_act */
     {"bnb-nf4",   4e-2f}, /* double quantisation */
     {"bnb-int8",  4e-2f},
     {"mo-fp8",    4e-2f},
@@ -128,6 +131,14 @@ static const struct { const char *name, *module, *format; float bound; } packed[
     {"ct-model",  "self_attn.v_proj", "f16",   0x1p-11f},
     {"ct-model",  "self_attn.o_proj", "q8_0",  0},
     {"ct-model",  "mlp.down_proj",    "q5_0",  0},
+    {"gm-gptq",   "self_attn.q_proj", "q4_0",  0},
+    {"gm-gptq",   "mlp.gate_proj",    "q4_0",  0}, /* 3 bits */
+    {"gm-gptq",   "mlp.up_proj",      "q8_0",  0}, /* 8 bits, groups of 64 beside others of 32 */
+    {"gm-gptq",   "mlp.down_proj",    "q4_0",  0}, /* 2 bits, groups of 64 */
+    {"gm-awq",    "self_attn.k_proj", "q4_0",  0},
+    {"gm-awq",    "mlp.up_proj",      "q4_0",  0},
+    {"gm-gptq-v2", "self_attn.q_proj", "q5_0", 0},
+    {"gm-gptq-v2", "mlp.down_proj",   "q5_0",  0},
     {"bnb-nf4",   "self_attn.v_proj", "nf4",   0},
     {"bnb-int8",  "mlp.down_proj",    "q8_0",  0x1p-11f},
     {"mo-fp8",    "self_attn.q_proj", "f8_e4m3", 0},
@@ -403,12 +414,129 @@ static void test_odd_directories(void **state)
     assert_non_null(strstr(fail_text(), "tensor lm_head.weight [64, 32] is missing"));
 }
 
+/* An index that lay beside one whole file before: the file counts. */
+static void test_stale_index(void **state)
+{
+    FILE *f;
+
+    (void)state;
+    mkdir("build/hf-stale", 0777);
+    file_copy(FOLDER "mistral/config.json", "build/hf-stale/config.json", NULL, NULL);
+    file_copy(FOLDER "mistral/model.safetensors", "build/hf-stale/model.safetensors", NULL, NULL);
+    f = fopen("build/hf-stale/model.safetensors.index.json", "w");
+    fputs("{\"weight_map\":{\"model.norm.weight\":\"model-00001-of-00002.safetensors\"}}", f);
+    fclose(f);
+    run("build/hf-stale", "mistral", 1e-4f);
+}
+
+/* A directory of config.json and one file of tensors, from its header and its data. */
+static struct checkpoint *lend(struct buf *file, const char *config, const char *header,
+                               struct bytes data)
+{
+    struct ckpt_lent lent[2] = {{"d/config.json", {config, strlen(config)}},
+                                {"d/model.safetensors", {0}}};
+    uint64_t n = strlen(header);
+    struct checkpoint *c;
+
+    buf_reset(file);
+    buf_append(file, &n, sizeof n);
+    buf_append(file, header, n);
+    buf_append(file, data.p, data.n);
+    lent[1].bytes = (struct bytes){file->data, file->len};
+    if (checkpoint_borrow(lent, 2, &c) != OK)
+        fail_msg("%s: %s", header, fail_text());
+    return c;
+}
+
+#define LLAMA "{\"model_type\":\"llama\",\"tie_word_embeddings\":true}"
+#define TABLE                                                                                      \
+    "\"model.embed_tokens.weight\":{\"dtype\":\"F16\",\"shape\":[2,2],\"data_offsets\":[0,8]}"
+#define HEAD(at) "\"lm_head.weight\":{\"dtype\":\"F16\",\"shape\":[2,2],\"data_offsets\":" at "}"
+
+/* A head that the configuration ties to the table: the same bytes once more are left out, others
+ * count; and it may be the one of the two that was saved. */
+static void test_ties(void **state)
+{
+    struct buf file = {0};
+    struct checkpoint *c;
+
+    (void)state;
+    c = lend(&file, LLAMA, "{" TABLE "," HEAD("[8,16]") "}",
+             (struct bytes){"abcdefghabcdefgh", 16});
+    assert_int_equal(c->n_tensors, 1);
+    assert_non_null(checkpoint_tensor(c, "model.embed_tokens.weight"));
+    checkpoint_close(c);
+    c = lend(&file, LLAMA, "{" TABLE "," HEAD("[8,16]") "}",
+             (struct bytes){"abcdefghabcdefgg", 16});
+    assert_int_equal(c->n_tensors, 2);
+    checkpoint_close(c);
+    c = lend(&file, LLAMA, "{" HEAD("[0,8]") "}", (struct bytes){"abcdefgh", 8});
+    assert_int_equal(c->n_tensors, 1);
+    assert_non_null(checkpoint_tensor(c, "model.embed_tokens.weight"));
+    checkpoint_close(c);
+    buf_clear(&file);
+
+    mkdir("build/hf-tied", 0777);
+    for (int i = 1; i <= 3; i++) {
+        char from[96], to[96];
+
+        snprintf(from, sizeof from, FOLDER "llama/model-0000%d-of-00003.safetensors", i);
+        snprintf(to, sizeof to, "build/hf-tied/model-0000%d-of-00003.safetensors", i);
+        file_copy(from, to, NULL, NULL);
+    }
+    file_copy(FOLDER "llama/config.json", "build/hf-tied/config.json",
+              "\"tie_word_embeddings\": false", "\"tie_word_embeddings\": true");
+    run("build/hf-tied", "llama", 1e-4f);
+}
+
+#define PART(name, type, shape, at)                                                                \
+    "\"" name "\":{\"dtype\":\"" type "\",\"shape\":" shape ",\"data_offsets\":" at "}"
+
+/* compressed-tensors: one scale for all of a packed weight; floats of 6 bits are not read. */
+static void test_packed_odd(void **state)
+{
+    static const char whole[] = "{" PART("a.weight_packed", "I32", "[2,4]", "[0,32]") "," PART(
+        "a.weight_scale", "F16", "[1]", "[32,34]") "," PART("a.weight_shape", "I32", "[2]",
+                                                            "[34,42]") "}";
+    static const char six[] = "{" PART("a.weight_packed", "U8", "[1,24]", "[0,24]") "," PART(
+        "a.weight_scale", "U8", "[1,1]", "[24,25]") "}";
+    char data[42], made[36];
+    const struct ckpt_tensor *t;
+    struct buf file = {0};
+    struct checkpoint *c;
+    float row[32];
+
+    (void)state;
+    memset(data, 0x21, 32);                            /* codes 1, 2 */
+    memcpy(data + 32, "\0\x40\2\0\0\0\x20\0\0\0", 10); /* 2.0; 2 rows of 32 */
+    c = lend(&file, LLAMA, whole, (struct bytes){data, sizeof data});
+    t = checkpoint_tensor(c, "a.weight");
+    assert_non_null(t);
+    assert_int_equal(t->bytes, sizeof made);
+    assert_int_equal(c->format->fill(c, t, made), OK);
+    dtype_decode(DT_Q4_0, made + 18, row, 32);
+    for (int i = 0; i < 32; i++)
+        assert_true(row[i] == (i % 2 ? -12.0f : -14.0f));
+    checkpoint_close(c);
+    c = lend(&file, LLAMA, six, (struct bytes){data, 25});
+    assert_non_null(c->refusal);
+    assert_non_null(strstr(c->refusal, "floats of 6 bits (MXFP6) are not supported"));
+    checkpoint_close(c);
+    buf_clear(&file);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_weights),         cmocka_unit_test(test_logits),
-        cmocka_unit_test(test_fallback),        cmocka_unit_test(test_named),
-        cmocka_unit_test(test_odd_directories), cmocka_unit_test(test_auto_round_spellings),
+        cmocka_unit_test(test_weights),
+        cmocka_unit_test(test_logits),
+        cmocka_unit_test(test_fallback),
+        cmocka_unit_test(test_named),
+        cmocka_unit_test(test_odd_directories),
+        cmocka_unit_test(test_stale_index),
+        cmocka_unit_test(test_ties),
+        cmocka_unit_test(test_packed_odd),
+        cmocka_unit_test(test_auto_round_spellings),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -268,6 +268,10 @@ static void test_inspect(void **state)
               "\"transform_config\":{\"config_groups\":{\"R4\":{\"type\":\"hadamard\"}}}}}",
               "transform_config (rotated activations) is not supported");
     inspected("{\"model_type\":\"llama\"," SIZES
+              "\"quantization_config\":{\"quant_method\":\"compressed-tensors\","
+              "\"format\":\"marlin-24\"}}",
+              "format \"marlin-24\" (sparse weights) is not supported");
+    inspected("{\"model_type\":\"llama\"," SIZES
               "\"quantization_config\":{\"quant_method\":\"awq\",\"version\":\"gemv_fast\"}}",
               "AWQ version \"gemv_fast\" of these tensors is not supported");
 }

@@ -4,13 +4,14 @@ sixteenth row of those weights, for tests/engine/test_hf.c.
 
     python -m venv v
     v/bin/pip install torch==2.13.0 transformers==5.23.0 numpy safetensors compressed-tensors==0.20.0 \\
-        bitsandbytes==0.50.2 auto-round==0.16.1 nvidia-modelopt==0.47.0 accelerate datasets
+        bitsandbytes==0.50.2 auto-round==0.16.1 nvidia-modelopt==0.47.0 accelerate datasets gptqmodel==7.7.0
     v/bin/python tests/tools/make_hf_libs.py [name ...]
 
 AutoRound 0.16.1 writes the ar-* directories (AutoRound(iters=0).quantize_and_save) and its QuantLinear classes
 unpack them; ModelOpt 0.47.0 the mo-* ones (mtq.quantize, export_hf_checkpoint), unpacked by its QTensor
 classes where it has one; bitsandbytes 0.50.2, through Transformers' save_pretrained, the bnb-* ones;
-compressed-tensors 0.20.0 ct-model (ModelCompressor.compress_model).
+compressed-tensors 0.20.0 ct-model (ModelCompressor.compress_model); GPTQModel 7.7.0 the gm-* ones (quantize, save),
+unpacked by its torch linears or, of AWQ, the function that those call.
 """
 
 import json
@@ -188,6 +189,38 @@ def compressed_tensors(model, folder):
     return unpack_ct
 
 
+def unpack_gptqmodel(loaded, tensors, module, config, shape):
+    """Its linears, which had made the scales bf16 when they were loaded."""
+    scales = tensors[module + ".scales"].float()
+    if config["quant_method"] == "awq":
+        from gptqmodel.quantization.awq.utils.packing_utils import dequantize_gemm
+        parts = [tensors[f"{module}.{k}"] for k in ("qweight", "qzeros")]
+        return dequantize_gemm(*parts, scales, config["bits"], config["group_size"]).float().T
+    loaded[module].scales.data = scales
+    return loaded[module].dequantize_weight().float().T
+
+
+def gptqmodel(settings=None, **how):
+    """Its dynamic rules give layers their own bits and groups, or leave them alone."""
+
+    def write(model, folder):
+        os.cpu_count = lambda: 8  # it wants several
+        from gptqmodel import BACKEND, GPTQModel, QuantizeConfig
+        with tempfile.TemporaryDirectory() as plain:
+            model.save_pretrained(plain)
+            for name in ("tokenizer.json", "tokenizer_config.json"):
+                shutil.copyfile(f"{OUT}/llama/{name}", f"{plain}/{name}")
+            quantizer = GPTQModel.load(plain, QuantizeConfig(**how))
+            rng = np.random.default_rng(1)
+            quantizer.quantize([dict(input_ids=rng.integers(3, 64, 48).tolist(), attention_mask=[1] * 48)
+                                for _ in range(24)], batch_size=4)
+            quantizer.save(folder)
+        loaded = dict(GPTQModel.load(folder, backend=BACKEND.TORCH, device="cpu").model.named_modules())
+        return lambda *what: unpack_gptqmodel(loaded, *what)
+
+    return write, dict(vocab_size=64, **settings or {})
+
+
 def copy(source, folder):
     """The model's own files; weights in one file."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -255,6 +288,11 @@ MODELS = {
     "bnb-nf4": bitsandbytes(**DOUBLE),
     "bnb-int8": bitsandbytes(load_in_8bit=True),
     "ct-model": (compressed_tensors, {}),
+    "gm-gptq": gptqmodel(dict(intermediate_size=128), bits=4, group_size=32, dynamic={
+        r".*up_proj.*": dict(bits=8, group_size=64), r".*gate_proj.*": dict(bits=3),
+        r"-:.*v_proj.*": {}, r".*down_proj.*": dict(bits=2, group_size=64)}),
+    "gm-gptq-v2": gptqmodel(bits=4, group_size=32, sym=False, desc_act=True, format="gptq_v2"),
+    "gm-awq": gptqmodel(dict(num_key_value_heads=4), bits=4, group_size=32, quant_method="awq", format="gemm"),
 }
 
 
