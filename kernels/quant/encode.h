@@ -1,4 +1,4 @@
-/* encode.h - floats to the blocks of a format, with a search for the least squared error.
+/* encode.h - floats to the blocks of a format, with a search for the least weighed error.
  *
  * dtype_info.encode rounds as the reference quantizers do, fast and without a choice; this is for
  * files that are made once and read often. Each block is fitted by least squares: scales (and
@@ -15,7 +15,8 @@
 
 bool encode_has(enum dtype t);
 /* n numbers (whole blocks, all finite) into `out`. The sum of importance * error^2 is made small;
- * importance [n] is not negative, NULL: every number counts the same. */
+ * importance [n] is not negative, NULL: every number counts the same, or in formats with one scale
+ * a block that encode.c names, a number counts by its size. */
 void encode_row(enum dtype t, const float *x, const float *importance, int64_t n, void *out);
 /* What the numbers of an NVFP4 tensor, whose largest magnitude is `top`, are to be divided by so
  * that its scales have their full range: a power of two, so that the product is exact and tensors

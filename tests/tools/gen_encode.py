@@ -1,5 +1,6 @@
 """Squared errors of llama.cpp's quantizers on the numbers of tests/kernels/test_encode.c, for the
 table there:
+without importance, with it, and without it but each error weighed by 1 + x^2 / the mean of the x^2 of its 32:
 
     GGML=build/bin/libggml-base.so python tests/tools/gen_encode.py
 
@@ -43,7 +44,9 @@ def main():
     x, importance = numbers()
     for name, (number, block, size) in TYPES.items():
         errors = []
-        for weight in (None, importance):
+        square = (x.astype(np.float64) ** 2).reshape(-1, 32)
+        by_size = (1 + square / square.mean(1, keepdims=True)).reshape(x.shape)
+        for weight, count in ((None, 1), (importance, importance.astype(np.float64)), (None, by_size)):
             out = np.zeros(ROWS * COLUMNS // block * size, np.uint8)
             ggml.ggml_quantize_chunk(
                 ctypes.c_int(number),
@@ -61,9 +64,8 @@ def main():
                 y.ctypes.data_as(ctypes.c_void_p),
                 ctypes.c_int64(x.size),
             )
-            w = np.float64(1) if weight is None else weight.astype(np.float64)
-            errors.append((w * (x.astype(np.float64) - y) ** 2).sum() / (w * x.astype(np.float64) ** 2).sum())
-        print(f'    {{"{name}", {errors[0]:.6e}, {errors[1]:.6e}}},')
+            errors.append((count * (x.astype(np.float64) - y) ** 2).sum() / (count * x.astype(np.float64) ** 2).sum())
+        print(f'    {{"{name}", {{{", ".join(f"{e:.6e}" for e in errors)}}}}},')
 
 
 main()
