@@ -180,6 +180,7 @@ enum status chat_begin(struct api *a, struct call *c)
     if (r.logprobs.v)
         spec.top_logprobs = (int)r.top_logprobs.v;
     r.messages.text_calls = model_info(an->model)->text_calls;
+    r.messages.parts = model_info(an->model)->parts;
     TRY(make_prompt(&r, an->model, &c->arena, prompt));
     an->with_logprobs = r.logprobs.v;
     an->prompt = prompt;

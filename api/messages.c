@@ -1,6 +1,7 @@
 /* messages.c - checks messages and tools, and copies them with these changes:
  *   role       developer becomes system, function (OpenAI's old name) becomes tool
- *   content    parts become one string, as templates of text models take no parts; absent content
+ *   content    parts become one string, with line feeds between them as other servers join them,
+ *              but for a template that reads a user's parts; absent content
  *              and null become "", also beside tool calls: of 45 templates five raise at null
  *              there (Qwen3, Phi-3.5, gpt-oss ...) and four write "None"
  *   arguments  of tool calls: a JSON text becomes the object it stands for, as templates print
@@ -118,9 +119,9 @@ static enum status read_part(const struct json *v, const char *path, struct byte
     return OK;
 }
 
-/* The parts' texts one behind the other. */
-static enum status join_parts(const struct json *parts, const char *path, struct arena *a,
-                              struct bytes *out)
+/* The parts' texts one behind the other, `between` between them. */
+static enum status join_parts(const struct json *parts, const char *path, const char *between,
+                              struct arena *a, struct bytes *out)
 {
     size_t n = 0, room = 0;
     char name[FIELD_PATH];
@@ -131,11 +132,17 @@ static enum status join_parts(const struct json *parts, const char *path, struct
     for (const struct json *v = parts->first; v; v = v->next, i++) {
         snprintf(name, sizeof name, "%s[%d]", path, i);
         TRY(read_part(v, name, &text));
-        room += text.n;
+        room += text.n + strlen(between);
     }
     p = arena_alloc(a, room + 1);
+    if (!p)
+        return fail(ERR_TOO_LARGE, "the message is too long");
     for (const struct json *v = parts->first; v; v = v->next) {
         TRY(read_part(v, path, &text)); /* cannot fail: it did not above */
+        if (v != parts->first) {
+            memcpy(p + n, between, strlen(between));
+            n += strlen(between);
+        }
         memcpy(p + n, text.p, text.n);
         n += text.n;
     }
@@ -144,16 +151,40 @@ static enum status join_parts(const struct json *parts, const char *path, struct
     return OK;
 }
 
-/* `what`: the message has tool calls that are given as text, or is to be continued. */
-enum content { PLAIN, BESIDE_TEXT_CALLS, GOES_ON };
+/* The parts for a template that reads them: all are "text". */
+static enum status add_parts(struct build *b, const struct json *parts, const char *path)
+{
+    struct build list = build_new(b->arena, JSON_ARRAY);
+    char name[FIELD_PATH];
+    struct bytes text;
+    int i = 0;
+
+    for (const struct json *v = parts->first; v; v = v->next, i++) {
+        struct build part = build_new(b->arena, JSON_OBJECT);
+
+        snprintf(name, sizeof name, "%s[%d]", path, i);
+        TRY(read_part(v, name, &text));
+        build_string(&part, "type", bytes_of("text"));
+        build_string(&part, "text", text);
+        build_add(&list, NULL, part.v);
+    }
+    build_add(b, "content", list.v);
+    return OK;
+}
+
+/* What is to be seen to: the template reads parts, of this message too; the message has tool calls
+ * that are given as text, or is to be continued. */
+enum content { PLAIN, AS_PARTS, BESIDE_TEXT_CALLS, GOES_ON };
 static enum status add_content(struct build *b, const struct json *v, const char *path,
-                               enum content what)
+                               enum content what, const char *between)
 {
     static const struct json null = {.type = JSON_NULL};
     struct bytes text = {"", 0};
 
+    if (what == AS_PARTS && json_is(v, JSON_ARRAY) && v->count > 1)
+        return add_parts(b, v, path);
     if (json_is(v, JSON_ARRAY))
-        TRY(join_parts(v, path, b->arena, &text));
+        TRY(join_parts(v, path, between, b->arena, &text));
     else if (json_is(v, JSON_STRING))
         text = v->text;
     else if (v && v->type != JSON_NULL)
@@ -306,6 +337,15 @@ static void add_reasoning(struct build *b, const struct json *message)
             build_add(b, name[i], v);
 }
 
+static enum content content_of(const struct messages *req, const struct message *m, bool last)
+{
+    if (req->go_on && last)
+        return GOES_ON;
+    if (req->text_calls && m->tool_calls && m->tool_calls->count)
+        return BESIDE_TEXT_CALLS;
+    return req->parts && bytes_equal(m->role.v, "user") ? AS_PARTS : PLAIN;
+}
+
 static enum status add_message(struct build *list, const struct json *v, const char *path,
                                const struct messages *req)
 {
@@ -326,10 +366,7 @@ static enum status add_message(struct build *list, const struct json *v, const c
     snprintf(name, sizeof name, "%s.content", path);
     if (!m.content && bytes_equal(m.role.v, "user"))
         return fail_field(ERR_INVALID, name, "`%s` is missing", name);
-    TRY(add_content(&b, m.content, name,
-                    req->go_on && !v->next     ? GOES_ON
-                    : calls && req->text_calls ? BESIDE_TEXT_CALLS
-                                               : PLAIN));
+    TRY(add_content(&b, m.content, name, content_of(req, &m, !v->next), req->parts ? "" : "\n"));
     build_rest(&b, v, mine);
     add_reasoning(&b, v);
     build_add(list, NULL, b.v);

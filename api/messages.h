@@ -10,7 +10,8 @@ struct messages {
     bool use_tools;                               /* false: tool_choice is "none" */
     bool add_generation_prompt;
     bool go_on;                    /* the answer continues the last message */
-    bool text_calls;               /* see struct model_info */
+    bool parts;                    /* see struct model_info */
+    bool text_calls;               /* likewise */
     const struct json *documents;  /* for the template; NULL: none */
     struct bytes reasoning_effort; /* likewise */
 };

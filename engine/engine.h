@@ -102,6 +102,7 @@ struct model_info {
     int64_t n_params, bytes;
     int n_vocab;
     bool has_template;
+    bool parts;      /* it reads content that is a list of parts */
     bool text_calls; /* it shows tool calls only beside null content, with arguments as text */
     const char *bos, *eos; /* spellings, "" when none */
     const char *device,

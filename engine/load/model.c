@@ -231,6 +231,7 @@ static void describe(struct model *m)
 static void describe_text(struct model *m)
 {
     m->info.has_template = m->chat != NULL;
+    m->info.parts = m->chat && template_takes_parts(m->chat);
     m->info.text_calls = m->chat && template_wants_text_calls(m->tools ? m->tools : m->chat);
     m->info.bos = spelling(m, m->tok ? tokenizer_bos(m->tok) : -1);
     m->info.eos = spelling(m, m->tok ? tokenizer_eos(m->tok) : -1);

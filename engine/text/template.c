@@ -132,26 +132,36 @@ enum status template_render(const struct chat_template *t, const struct json *va
     return ok ? OK : ERR_TEMPLATE;
 }
 
+/* What a conversation with two `%s` in it becomes, soon; empty: the template raises, or nothing. */
+static void try_out(const struct chat_template *t, const char *messages, const char *first,
+                    const char *second, struct buf *out)
+{
+    static const struct template_limits soon = {.max_steps = 1 << 20, .max_output = 1 << 20};
+    struct arena a = {0};
+    struct buf vars = {0};
+    const struct json *v;
+    buf_append(out, "", 0);
+    buf_puts(&vars, "{\"messages\":[{\"role\":\"user\",\"content\":");
+    buf_printf(&vars, messages, first, second);
+    buf_puts(&vars, "],\"add_generation_prompt\":true,\"bos_token\":\"\",\"eos_token\":\"\"}");
+    if (json_parse(&a, vars.data, vars.len, &v) != OK || template_render(t, v, &soon, out) != OK)
+        buf_reset(out);
+    buf_clear(&vars);
+    arena_clear(&a);
+}
+
 /* Whether the argument of a tool call appears in what a conversation with one becomes. */
 static bool shows_call(const struct chat_template *t, const char *content, const char *arguments)
 {
-    static const char conversation[] =
-        "{\"messages\":[{\"role\":\"user\",\"content\":\"u\"},{\"role\":\"assistant\",\"content\":%"
-        "s,"
-        "\"tool_calls\":[{\"id\":\"call00001\",\"type\":\"function\",\"function\":{\"name\":\"f\","
-        "\"arguments\":%s}}]},{\"role\":\"tool\",\"tool_call_id\":\"call00001\",\"name\":\"f\","
-        "\"content\":\"r\"}],\"add_generation_prompt\":true,\"bos_token\":\"\",\"eos_token\":\"\"}";
-    static const struct template_limits soon = {.max_steps = 1 << 20, .max_output = 1 << 20};
-    struct arena a = {0};
-    struct buf vars = {0}, out = {0};
-    const struct json *v;
-    buf_printf(&vars, conversation, content, arguments);
-    bool shows = json_parse(&a, vars.data, vars.len, &v) == OK &&
-                 template_render(t, v, &soon, &out) == OK && out.len > 0 &&
-                 memmem(out.data, out.len, "needle", 6);
-    buf_clear(&vars);
+    struct buf out = {0};
+    try_out(t,
+            "\"u\"},{\"role\":\"assistant\",\"content\":%s,\"tool_calls\":["
+            "{\"id\":\"call00001\",\"type\":\"function\","
+            "\"function\":{\"name\":\"f\",\"arguments\":%s}}]},{\"role\":\"tool\","
+            "\"tool_call_id\":\"call00001\",\"name\":\"f\",\"content\":\"r\"}",
+            content, arguments, &out);
+    bool shows = memmem(out.data, out.len, "needle", 6) != NULL;
     buf_clear(&out);
-    arena_clear(&a);
     return shows;
 }
 
@@ -159,4 +169,16 @@ bool template_wants_text_calls(const struct chat_template *t)
 {
     return !shows_call(t, "\"\"", "{\"q\":\"needle\"}") &&
            shows_call(t, "null", "\"{\\\"q\\\":\\\"needle\\\"}\"");
+}
+
+bool template_takes_parts(const struct chat_template *t)
+{
+    struct buf out = {0};
+    try_out(t, "[{\"type\":\"text\",\"text\":\"%s\"},{\"type\":\"text\",\"text\":\"%s\"}]}",
+            "needle", "thread", &out);
+    bool takes = memmem(out.data, out.len, "needle", 6) && memmem(out.data, out.len, "thread", 6) &&
+                 !memmem(out.data, out.len, "'text'", 6) &&
+                 !memmem(out.data, out.len, "\"text\"", 6);
+    buf_clear(&out);
+    return takes;
 }

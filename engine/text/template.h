@@ -32,4 +32,6 @@ enum status template_render(const struct chat_template *t, const struct json *va
 /* Does it show tool calls only where their message's content is null and their arguments are a JSON
  * text? Nearly all templates want an object there and do not look at the content. */
 bool template_wants_text_calls(const struct chat_template *t);
+/* Does it read a user's content that is a list of parts? Others write the list down as it is. */
+bool template_takes_parts(const struct chat_template *t);
 #endif

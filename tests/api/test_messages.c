@@ -22,6 +22,7 @@ static void expect_vars(const char *request, const char *want)
     m.kwargs = json_get(body, "kwargs");
     m.documents = json_get(body, "documents");
     m.use_tools = !json_get(body, "no_tools");
+    m.parts = json_get(body, "parts") != NULL;
     m.text_calls = json_get(body, "text_calls") != NULL;
     if (json_get(body, "effort"))
         m.reasoning_effort = json_get(body, "effort")->text;
@@ -62,12 +63,31 @@ static void contents(void **state)
         "{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a \"},"
         "{\"type\":\"input_text\",\"text\":\"b\"},{\"type\":\"output_text\",\"text\":\"\xc3\xa9\"},"
         "{\"type\":\"refusal\",\"refusal\":\"!\"}]}",
-        "{\"role\":\"user\",\"content\":\"a b\xc3\xa9!\"}");
+        "{\"role\":\"user\",\"content\":\"a \\nb\\n\xc3\xa9\\n!\"}");
     expect("{\"role\":\"user\",\"content\":[]}", "{\"role\":\"user\",\"content\":\"\"}");
     expect("{\"role\":\"assistant\",\"content\":null}",
            "{\"role\":\"assistant\",\"content\":\"\"}");
     expect("{\"role\":\"assistant\"},{\"role\":\"tool\"}",
            "{\"role\":\"assistant\",\"content\":\"\"},{\"role\":\"tool\",\"content\":\"\"}");
+}
+
+/* For a template that reads a user's parts; what has one part is a string all the same. */
+static void parts(void **state)
+{
+    static const char two[] = "[{\"type\":\"text\",\"text\":\"a\",\"cache_control\":{}},"
+                              "{\"type\":\"input_text\",\"text\":\"b\"}]";
+    char request[512];
+
+    (void)state;
+    snprintf(
+        request, sizeof request,
+        "{\"messages\":[{\"role\":\"system\",\"content\":%s},{\"role\":\"user\",\"content\":%s},"
+        "{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"c\"}]}],\"parts\":1}",
+        two, two);
+    expect_vars(request,
+                "\"messages\":[{\"role\":\"system\",\"content\":\"ab\"},"
+                "{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},"
+                "{\"type\":\"text\",\"text\":\"b\"}]},{\"role\":\"user\",\"content\":\"c\"}]");
 }
 
 /* Nulls go, unknown members stay, with their numbers as they were written. */
@@ -265,7 +285,7 @@ int main(void)
         cmocka_unit_test(roles),       cmocka_unit_test(contents),  cmocka_unit_test(other_members),
         cmocka_unit_test(tool_calls),  cmocka_unit_test(tools),     cmocka_unit_test(kwargs),
         cmocka_unit_test(tool_choice), cmocka_unit_test(reasoning), cmocka_unit_test(text_calls),
-        cmocka_unit_test(go_on),       cmocka_unit_test(cuts),
+        cmocka_unit_test(go_on),       cmocka_unit_test(cuts),      cmocka_unit_test(parts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -293,6 +293,29 @@ static void test_text_calls(void **state)
     assert_true(text_calls(bare, strlen(bare)));
 }
 
+static void test_parts(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *source;
+        bool takes;
+    } row[] = {
+        {"{% for m in messages %}{% for p in m.content %}{{ p.text }}{% endfor %}{% endfor %}",
+         true},
+        {"{% for m in messages %}{{ m.content }}{% endfor %}", false},
+        {"{% for m in messages %}{{ m.content | tojson }}{% endfor %}", false},
+        {"{% for m in messages %}{{ m.content[0].text }}{% endfor %}", false}, /* not all */
+        {"{% for m in messages %}{{ 'x' + m.content }}{% endfor %}", false},
+        {"", false},
+    };
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        struct chat_template *t;
+        assert_int_equal(template_parse(row[i].source, strlen(row[i].source), &t), OK);
+        assert_int_equal(template_takes_parts(t), row[i].takes);
+        template_free(t);
+    }
+}
+
 /* Of the shared ones DeepSeek-R1's. */
 static void test_shared_text_calls(void **state)
 {
@@ -330,6 +353,7 @@ int main(void)
         cmocka_unit_test(test_long),
         cmocka_unit_test(test_line_numbers),
         cmocka_unit_test(test_text_calls),
+        cmocka_unit_test(test_parts),
         cmocka_unit_test(test_shared_text_calls),
     };
     setenv("TZ", "UTC", 1);
