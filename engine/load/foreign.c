@@ -15,6 +15,9 @@
 enum { ADAPTER_MOST = 1 << 20 };
 #define PICKLE "pickles can run code when they are read, and are not read: convert to safetensors"
 #define OTHER  "this format is not read: take the model as safetensors or GGUF"
+#define SMALL_FILE                                                                                 \
+    "format     one of the small files of a Hugging Face directory\n"                              \
+    "cannot run name the directory, its config.json or its safetensors\n"
 
 /* clang-format off */
 static const struct { const char *magic; size_t n, at; struct foreign kind; } magics[] = {
@@ -147,8 +150,7 @@ static bool describe_json(struct bytes text, struct buf *out)
     if (!member(text, "add_bos_token").n && !member(text, "tokenizer_class").n &&
         !member(text, "do_sample").n && !member(text, "eos_token_id").n)
         return false;
-    buf_puts(out, "format     one of the small files of a Hugging Face directory\n"
-                  "cannot run name the directory, its config.json or its safetensors\n");
+    buf_puts(out, SMALL_FILE);
     return !member(text, "model_type").n;
 }
 
@@ -246,6 +248,25 @@ static bool describe_folder(const char *path, struct buf *out)
     return k;
 }
 
+/* Files that have nothing but their name to be known by. */
+static bool describe_name(const char *path, struct buf *out)
+{
+    static const char *const names[] = {
+        "tokenizer.model",   "vocab.json",          "vocab.txt",
+        "merges.txt",        "tekken.json",         ".tiktoken",
+        "added_tokens.json", "chat_template.jinja", "special_tokens_map.json",
+        "chat_template.json"};
+    const char *slash = strrchr(path, '/');
+
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (ends_with(slash ? slash + 1 : path, names[i]) && access(path, R_OK) == 0) {
+            buf_printf(out, "file       %s\n" SMALL_FILE, path);
+            return true;
+        }
+    }
+    return false;
+}
+
 bool foreign_describe(const char *path, struct buf *out)
 {
     struct file_map m;
@@ -264,5 +285,5 @@ bool foreign_describe(const char *path, struct buf *out)
     }
     if (!good)
         out->len = begin;
-    return good;
+    return good || describe_name(path, out);
 }

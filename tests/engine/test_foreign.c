@@ -67,6 +67,12 @@ static void test_files(void **state)
         write_file(FOLDER "/file", files[i].file);
         says(FOLDER "/file", files[i].is, files[i].why);
     }
+    static const char *const names[] = {FOLDER "/tokenizer.model", FOLDER "/merges.txt"};
+    for (int i = 0; i < 2; i++) { /* nothing but its name says what it is */
+        write_file(names[i], bytes_of("\n\x0e\n\x05<unk>"));
+        says(names[i], "one of the small files", "name the directory");
+        unlink(names[i]);
+    }
 }
 
 /* The same reason from whoever tries to run it. */
