@@ -123,7 +123,7 @@ static enum status do_slice(struct team *t, int64_t first, int64_t n, float *x, 
 
     for (int64_t r = first; r < first + n; r++) {
         int64_t matrix = r / matrix_rows;
-        float top = 0, global = encode_global(j->type, t->top[matrix]);
+        float top = 0, global;
 
         TRY(read_row(t, r, x, &top));
         if (t->turn == TURN_LOOK) {
@@ -132,6 +132,7 @@ static enum status do_slice(struct team *t, int64_t first, int64_t n, float *x, 
             pthread_mutex_unlock(&t->lock);
             continue;
         }
+        global = encode_global(j->type, t->top[matrix]); /* which nobody writes any more */
         for (int64_t i = 0; global != 0 && i < j->columns; i++)
             x[i] /= global;
         encode_row(j->type, x, j->importance ? j->importance + matrix * j->columns : NULL,

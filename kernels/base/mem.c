@@ -173,7 +173,7 @@ void file_map_drop(const struct file_map *m, size_t offset, size_t bytes)
 {
     size_t page = page_size(), first, last;
 
-    if (!m->data || offset >= m->size)
+    if (!m->data || m->fd < 0 || offset >= m->size) /* other memory would be lost, not read again */
         return;
     if (bytes > m->size - offset)
         bytes = m->size - offset;

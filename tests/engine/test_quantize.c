@@ -197,6 +197,14 @@ static void test_nvfp4(void **state)
     assert_true(unlink(first) == 0 && unlink(second) == 0 && unlink(back) == 0);
 }
 
+static void same_files(struct checkpoint *c[2])
+{
+    assert_int_equal(c[0]->file[0].size, c[1]->file[0].size);
+    assert_memory_equal(c[0]->file[0].data, c[1]->file[0].data, c[0]->file[0].size);
+    checkpoint_close(c[0]);
+    checkpoint_close(c[1]);
+}
+
 static void test_threads(void **state)
 {
     (void)state;
@@ -206,12 +214,44 @@ static void test_threads(void **state)
         struct quantize_options o = {.type = "q3_k_m", .requantize = true, .threads = 1 + 3 * i};
         c[i] = quantize(MODELS "llama-k.gguf", out[i], &o);
     }
-    assert_int_equal(c[0]->file[0].size, c[1]->file[0].size);
-    assert_memory_equal(c[0]->file[0].data, c[1]->file[0].data, c[0]->file[0].size);
-    for (int i = 0; i < 2; i++) {
-        checkpoint_close(c[i]);
+    same_files(c);
+    for (int i = 0; i < 2; i++)
         assert_int_equal(unlink(out[i]), 0);
+}
+
+/* A matrix of several slices, so that threads meet: each has the others' rows beside its own, and
+ * for nvfp4 all look for the largest number first. */
+static void test_slices(void **state)
+{
+    (void)state;
+    static const char *const types[] = {"nvfp4", "q8_0"};
+    const char *out[2] = {path_of("h.gguf"), path_of("i.gguf")};
+    enum { ROWS = 1100, COLUMNS = 512 };
+    struct buf b = gguf_head(1, 1);
+    gguf_text(&b, "general.architecture");
+    gguf_u32(&b, GGUF_STRING);
+    gguf_text(&b, "llama");
+    gguf_tensor(&b, "blk.0.ffn_up.weight", (struct gguf_shape){2, {COLUMNS, ROWS}}, 0, 0);
+    gguf_pad(&b, 32, 0);
+    for (int i = 0; i < ROWS * COLUMNS; i++) {
+        float x = (float)(i * 2654435761u >> 8) - (1 << 23);
+        buf_append(&b, &x, sizeof x);
     }
+    for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
+        struct checkpoint *from, *c[2];
+        assert_int_equal(gguf_borrow("m.gguf", &b, &from), OK);
+        for (int i = 0; i < 2; i++) {
+            struct quantize_options o = {.type = types[t], .threads = 1 + 3 * i};
+            struct quantize_result r;
+            assert_int_equal(quantize_file(from, out[i], &o, &r), OK);
+            c[i] = open_file(out[i]);
+        }
+        same_files(c);
+        checkpoint_close(from);
+        for (int i = 0; i < 2; i++)
+            assert_int_equal(unlink(out[i]), 0);
+    }
+    buf_clear(&b);
 }
 
 static bool exists(const char *path)
@@ -346,8 +386,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_as_it_was), cmocka_unit_test(test_blocks),
         cmocka_unit_test(test_nvfp4),     cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_failures),  cmocka_unit_test(test_two_runs),
-        cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_slices),    cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_two_runs),  cmocka_unit_test(test_numbers),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

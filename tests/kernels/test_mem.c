@@ -135,6 +135,13 @@ static void test_file_map(void **state)
     file_map_close(&m);
     assert_null(m.data);
     file_map_close(&m);
+    void *lent; /* in memory that is no file's, nothing is dropped */
+    assert_int_equal(big_alloc(sizeof data, &lent), OK);
+    memcpy(lent, data, sizeof data);
+    m = (struct file_map){.data = lent, .size = sizeof data, .fd = -1};
+    file_map_drop(&m, 0, sizeof data);
+    assert_memory_equal(m.data, data, sizeof data);
+    big_free(lent, sizeof data);
 }
 
 static void test_file_errors_name_the_path(void **state)
