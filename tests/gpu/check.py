@@ -605,6 +605,7 @@ def attempt(c, phase):
 
 def main():
     watch.show_libraries()
+    os.environ.setdefault('CUDA_DEVICE_ORDER', 'PCI_BUS_ID')
     c = Check(options())
     wanted = sorted({0} | {int(p) for p in c.o.phases.split(',')})
     for phase in wanted:
@@ -616,6 +617,7 @@ def main():
             break
         attempt(c, phase)
         print(f'-- phase {phase}: {time.monotonic() - c.phase_begin:.1f} s', flush=True)
+    watch.Watch.stop()
     if not c.has('0'):
         print('nothing is known of the GPU yet: there is no result')
         return 1

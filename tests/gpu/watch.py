@@ -1,5 +1,6 @@
 """Clocks, power and what slows a GPU down, ten times a second while something is measured."""
 
+import atexit
 import os
 import shutil
 import statistics
@@ -22,6 +23,11 @@ def smi():
     return shutil.which('nvidia-smi', path=os.pathsep.join([os.environ.get('PATH', os.defpath), *PLACES]))
 
 
+def gpu():
+    """The one that programs take: the first that they see, in nvidia-smi's order."""
+    return os.environ.get('CUDA_VISIBLE_DEVICES', '').split(',')[0] or '0'
+
+
 def show_libraries():
     """Lets programs that are started from now on find the driver's libraries, after those of the machine's own."""
     known = [p for p in os.environ.get('LD_LIBRARY_PATH', '').split(os.pathsep) if p]
@@ -34,7 +40,7 @@ def query(fields):
     """What nvidia-smi says of the first GPU, by field; empty where it cannot say."""
     if not smi():
         return {}
-    command = [smi(), '-i', '0', '--query-gpu=' + ','.join(fields), '--format=csv,noheader,nounits']
+    command = [smi(), '-i', gpu(), '--query-gpu=' + ','.join(fields), '--format=csv,noheader,nounits']
     r = subprocess.run(command, capture_output=True, text=True)
     values = [v.strip() for v in r.stdout.split('\n')[0].split(',')]
     if r.returncode == 0 and len(values) == len(fields):
@@ -44,31 +50,40 @@ def query(fields):
 
 
 class Watch:
-    """Samples between start and stop; reads nothing where there is no nvidia-smi."""
+    """Samples since the first `with`; reads nothing where there is no nvidia-smi. One of it runs for all: it takes
+    seconds to begin where nothing else holds the driver, and while it runs programs begin faster."""
 
-    def __init__(self):
-        self.samples, self.child = [], None
+    samples, child, reader, known = [], None, None, None
 
     def __enter__(self):
-        if len(query(FIELDS)) == len(FIELDS):
-            self.child = subprocess.Popen(
-                [smi(), '-i', '0', '--query-gpu=' + ','.join(FIELDS),
+        if Watch.known is None:
+            Watch.known = len(query(FIELDS)) == len(FIELDS)
+        if Watch.known and (not Watch.child or Watch.child.poll() is not None):
+            Watch.stop()
+            Watch.child = subprocess.Popen(
+                [smi(), '-i', gpu(), '--query-gpu=' + ','.join(FIELDS),
                  '--format=csv,noheader,nounits', '-lms', '100'],
                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
             )
-            self.reader = threading.Thread(target=self.read, daemon=True)
-            self.reader.start()
+            Watch.reader = threading.Thread(target=self.read, args=[Watch.child.stdout], daemon=True)
+            Watch.reader.start()
+            Watch.known = True
         return self
 
     def __exit__(self, *_):
-        if self.child:
-            self.child.terminate()
-            self.child.wait()
-            self.reader.join()
-            self.child.stdout.close()
+        pass
 
-    def read(self):
-        for line in self.child.stdout:
+    @staticmethod
+    def stop():
+        if Watch.child:
+            Watch.child.terminate()
+            Watch.child.wait()
+            Watch.reader.join()
+            Watch.child.stdout.close()
+        Watch.child = Watch.known = None
+
+    def read(self, lines):
+        for line in lines:
             self.samples.append((time.monotonic(), parse(line)))
 
     def between(self, begin, end):
@@ -77,6 +92,9 @@ class Watch:
 
     def since(self, begin):
         return self.between(begin, time.monotonic())
+
+
+atexit.register(Watch.stop)
 
 
 def parse(line):
