@@ -240,7 +240,7 @@ static enum status read_all(struct reading *r, struct tokenizer **out)
     }
     TRY(read_model(r));
     add_tokens(r);
-    r->spec.add_space_prefix = r->prefix;
+    r->spec.add_space_prefix = r->prefix && policy(r, "add_prefix_space", true);
     r->spec.one_space = r->one_space;
     r->spec.space_once = !policy(r, "legacy", true); /* Transformers 4's class, where it matters */
     r->spec.bos = named(r, "bos_token", r->spec.bos < n ? r->spec.bos : -1);

@@ -122,21 +122,25 @@ static void test_legacy(void **state)
     enum { MOST = 8 };
     static const struct {
         const char *text;
-        int32_t legacy[MOST], now[MOST]; /* 0 ends them */
+        int32_t want[3][MOST]; /* by config; 0 ends them */
     } row[] = {
-        {"hi", {349, 364, 356}, {349, 364, 356}},
-        {"<s>hi</s>hi", {1, 349, 364, 356, 2, 349, 364, 356}, {1, 364, 356, 2, 364, 356}},
-        {" hi", {349, 349, 364, 356}, {349, 349, 364, 356}},
-        {"</s> hi", {2, 349, 349, 364, 356}, {2, 349, 364, 356}},
-        {"a</s>b  c", {283, 2, 285, 349, 281}, {283, 2, 351, 349, 281}},
+        {"hi", {{349, 364, 356}, {349, 364, 356}, {364, 356}}},
+        {"<s>hi</s>hi",
+         {{1, 349, 364, 356, 2, 349, 364, 356},
+          {1, 364, 356, 2, 364, 356},
+          {1, 364, 356, 2, 364, 356}}},
+        {" hi", {{349, 349, 364, 356}, {349, 349, 364, 356}, {349, 364, 356}}},
+        {"</s> hi", {{2, 349, 349, 364, 356}, {2, 349, 364, 356}, {2, 349, 364, 356}}},
+        {"a</s>b  c", {{283, 2, 285, 349, 281}, {283, 2, 351, 349, 281}, {350, 2, 351, 349, 281}}},
     };
+    static const char *const config[] = {"{}", "{\"legacy\":false}",
+                                         "{\"legacy\":false,\"add_prefix_space\":false}"};
     struct bytes file = load("llama");
-    for (int now = 0; now < 2; now++) {
+    for (int k = 0; k < 3; k++) {
         struct tokenizer *t;
-        const char *config = now ? "{\"legacy\":false}" : "{}";
-        assert_int_equal(open_model(file, config, 0, &t), OK);
+        assert_int_equal(open_model(file, config[k], 0, &t), OK);
         for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
-            const int32_t *want = now ? row[i].now : row[i].legacy;
+            const int32_t *want = row[i].want[k];
             struct tokens got = vocab_encode(t, bytes_of(row[i].text), ENCODE_SPECIAL);
             int n = 0;
             while (n < MOST && want[n])
