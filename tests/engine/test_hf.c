@@ -525,18 +525,53 @@ static void test_packed_odd(void **state)
     buf_clear(&file);
 }
 
+/* gpt-oss' experts, of a network that is not run: read and listed, its numbers those that
+ * Transformers unpacks (tests/tools/make_gpt_oss.py). */
+static void test_gpt_oss(void **state)
+{
+    const struct ckpt_tensor *t;
+    struct checkpoint *c;
+    struct buf out = {0};
+    struct fixture f;
+    struct model *m;
+    float *got;
+    char *made;
+    int64_t n;
+
+    (void)state;
+    fixture_load(&f, FOLDER "gpt-oss/logits.bin");
+    n = fixture_count(fixture_get(&f, "experts", "f4"));
+    assert_int_equal(checkpoint_open(FOLDER "gpt-oss", &c), OK);
+    t = checkpoint_tensor(c, "model.layers.0.mlp.experts.gate_up_proj");
+    assert_non_null(t);
+    assert_string_equal(checkpoint_type_name(c, t), "mxfp4");
+    assert_int_equal(t->ndim, 3);
+    assert_int_equal(t->shape[0] * t->shape[1] * t->shape[2], n);
+    made = xmalloc(t->bytes);
+    got = xmalloc((size_t)n * sizeof *got);
+    assert_int_equal(c->format->fill(c, t, made), OK);
+    dtype_decode(DT_MXFP4, made, got, n);
+    for (int64_t i = 0; i < n; i++)
+        assert_true(got[i] == fixture_f32(&f, "experts")[i]); /* a zero's sign may differ */
+    xfree(made);
+    xfree(got);
+    checkpoint_close(c);
+    fixture_clear(&f);
+    assert_int_equal(model_open(FOLDER "gpt-oss", NULL, &m), ERR_UNSUPPORTED);
+    assert_non_null(strstr(fail_text(), "model_type gpt_oss is not supported (supported: llama"));
+    assert_int_equal(engine_inspect(FOLDER "gpt-oss", &out), OK);
+    assert_non_null(strstr(out.data, "gate_up_proj mxfp4"));
+    buf_clear(&out);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_weights),
-        cmocka_unit_test(test_logits),
-        cmocka_unit_test(test_fallback),
-        cmocka_unit_test(test_named),
-        cmocka_unit_test(test_odd_directories),
-        cmocka_unit_test(test_stale_index),
-        cmocka_unit_test(test_ties),
-        cmocka_unit_test(test_packed_odd),
-        cmocka_unit_test(test_auto_round_spellings),
+        cmocka_unit_test(test_weights),         cmocka_unit_test(test_logits),
+        cmocka_unit_test(test_fallback),        cmocka_unit_test(test_named),
+        cmocka_unit_test(test_odd_directories), cmocka_unit_test(test_gpt_oss),
+        cmocka_unit_test(test_stale_index),     cmocka_unit_test(test_ties),
+        cmocka_unit_test(test_packed_odd),      cmocka_unit_test(test_auto_round_spellings),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
