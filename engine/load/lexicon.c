@@ -266,7 +266,7 @@ static enum status read_spec(const struct checkpoint *c, struct owned *o, struct
     s.add_space_prefix = flag(c, KEY "add_space_prefix", spaces);
     s.space_once = !flag(c, LEXICON_LEGACY, true);
     s.one_space = flag(c, KEY "remove_extra_whitespaces", false);
-    s.lowercase = flag(c, KEY "normalizer.lowercase", true);
+    s.lowercase = flag(c, KEY "normalizer.lowercase", strcmp(s.model, "whitespace") != 0);
     s.strip_accents = flag(c, KEY "normalizer.strip_accents", s.lowercase);
     e = tokenizer_new(&s, out);
     return e == OK ? OK : fail_in(e, "%s", c->path);

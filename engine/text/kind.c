@@ -129,6 +129,17 @@ static enum status prepare_bert(const struct tokenizer_spec *spec, struct pipeli
     return decode_blanks(p, false);
 }
 
+/* BPE over the characters of words; blanks go. */
+static enum status prepare_whitespace(const struct tokenizer_spec *spec, struct pipeline_spec *p)
+{
+    p->vanish = true;
+    p->normalizer = normalizer_new();
+    if (spec->lowercase)
+        TRY(normalizer_add(p->normalizer, NORMAL_LOWERCASE, 0, NONE, NONE));
+    p->splitter = splitter_new();
+    return splitter_add_chars(p->splitter, char_is_white, CUT_REMOVED);
+}
+
 static enum status prepare_t5(const struct tokenizer_spec *spec, struct pipeline_spec *p)
 {
     const struct bytes blank = {" ", 1};
@@ -167,6 +178,7 @@ static const struct kind kinds[] = {
     {"t5",     spell_raw,   prepare_t5,     {false, true,  false}},
     {"rwkv",   spell_rwkv,  prepare_rwkv,   {false, false, false}},
     {"plamo2", spell_raw,   prepare_plamo2, {false, false, false}},
+    {"whitespace", spell_raw, prepare_whitespace, {false, false, false}},
 };
 /* clang-format on */
 enum { N_KINDS = sizeof kinds / sizeof kinds[0] };

@@ -117,7 +117,7 @@ static void test_unknown(void **state)
     assert_ptr_equal(kind_find("gpt2", "gemma4"), kind_find("gemma4", NULL));
     fails(kind_unknown("x"), ERR_UNSUPPORTED,
           "tokenizer model 'x' is not supported; known are gpt2, llama, gemma4, bert, t5, rwkv, "
-          "plamo2");
+          "plamo2, whitespace");
 }
 
 static void test_plamo2_needs_scores(void **state)

@@ -168,6 +168,7 @@ static const struct {
     const char *says;
 } refused[] = {
     {{PAIR, MERGES}, ERR_UNSUPPORTED, "vocab.json: how a network of model_type llama cuts text is not known"},
+    {{PAIR, MERGES, CONFIG("{\"tokenizer_class\":\"PreTrainedTokenizerFast\"}")}, ERR_UNSUPPORTED, "vocab.json: how a network of model_type llama cuts"},
     {{PAIR, MERGES, CONFIG("{\"tokenizer_class\":\"OddTokenizerFast\"}")}, ERR_UNSUPPORTED,
      "vocab.json: how tokenizer_class OddTokenizer cuts text is not known, only how these do: Qwen2Tokenizer GPT2Tokenizer"},
     {{{"vocab.txt", "a\n"}, CONFIG("{\"tokenizer_class\":\"GPT2Tokenizer\"}")}, ERR_UNSUPPORTED, "vocab.txt: how tokenizer_class GPT2Tokenizer"},

@@ -203,6 +203,7 @@ def kinds():
                 trainers.BpeTrainer(vocab_size=420, special_tokens=["<unk>"], continuing_subword_prefix="##", limit_alphabet=60, show_progress=False),
                 N.StripAccents(), P.Whitespace())
     yield "bpe-prefix", t
+    yield "bpe-white", trained(models.BPE(), trainers.BpeTrainer(vocab_size=400, limit_alphabet=150, show_progress=False), N.Lowercase(), P.WhitespaceSplit())
     meta = P.Metaspace("\u2581", "always", True)
     yield "t5", unigram(None, meta, D.Metaspace("\u2581", "always", True), charsmap_code=charsmap())
     t = unigram(N.Sequence([N.Nmt(), N.NFKC(), N.Replace(Regex(" {2,}"), " ")]), P.Metaspace("\u2581", "first", False), D.Metaspace("\u2581", "first", False))
