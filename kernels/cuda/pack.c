@@ -258,7 +258,8 @@ static enum status run(struct cuda_queue *q, struct line *l, struct ring *r, siz
     pthread_mutex_unlock(&l->lock);
     for (int i = 0; i < started; i++)
         pthread_join(thread[i], NULL);
-    copies_close(&c);
+    if (!r->stuck)
+        copies_close(&c);
     return s;
 }
 

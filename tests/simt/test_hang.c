@@ -1,11 +1,12 @@
-/* test_hang.c - a GPU that never ends a kernel, where others than the worker wait for it:
- * the self-check, what `inferd tune` measures, the proof of cuBLASLt's algorithms. Each gives up
- * after the device's patience, and nothing waits for the GPU after that: the emulator ends the
+/* test_hang.c - a GPU that never ends a kernel, where others than the worker wait for it: the
+ * self-check, loading, what `inferd tune` measures, the proof of cuBLASLt's algorithms. Each gives
+ * up after the device's patience, and nothing waits for the GPU after that: the emulator ends the
  * program where something does, also in the driver's own copies. */
 #include <cuda_runtime_api.h>
 
 #include <string.h>
 
+#include "kernels/base/mem.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/lt.h"
 #include "kernels/cuda/ring.h"
@@ -62,6 +63,24 @@ static void while_its_kernels_are_checked(void **state)
     }
 }
 
+/* With threads that read, and without: what is small is read by the device's own. */
+static void while_weights_are_loaded(void **state)
+{
+    (void)state;
+    for (int rows = 64; rows <= 1 << 14; rows <<= 8) {
+        struct device *dev = opened("none");
+        const struct op_case linear = {OP_linear, DT_F32, DT_Q4_0, 0, rows, 512};
+        const size_t bytes = dtype_row_bytes(DT_Q4_0, 512) * (size_t)rows;
+        struct choice how;
+        struct tensor dst = {0}, src = tensor_2d(xcalloc(bytes, 1), DT_Q4_0, rows, 512);
+        assert_true(backend_cuda.can(dev, &linear, &how));
+        assert_int_equal(backend_cuda.region(dev, REGION_WEIGHTS, how.bytes, &dst.data), OK);
+        simt_faults(&(struct simt_faults){.hang_after = 1});
+        has_given_up(dev, backend_cuda.pack(dev, &src, 1, &how, &dst));
+        xfree(src.data);
+    }
+}
+
 /* The first product of a shape whose algorithm is named: what has hung is not the algorithm's. */
 static void while_an_algorithm_is_proved(void **state)
 {
@@ -109,6 +128,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(while_it_is_measured, gpu_well),
         cmocka_unit_test_teardown(while_its_kernels_are_checked, gpu_well),
+        cmocka_unit_test_teardown(while_weights_are_loaded, gpu_well),
         cmocka_unit_test_teardown(while_an_algorithm_is_proved, gpu_well),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
