@@ -156,14 +156,23 @@ static bool ends_with(const char *s, const char *end)
     return n >= e && strcmp(s + n - e, end) == 0;
 }
 
+/* Ends in -00002-of-00003.gguf or the like. */
+static bool is_later_part(const char *name)
+{
+    static const char digits[] = "0123456789";
+    const size_t n = strlen(name), tail = sizeof "-00001-of-00003.gguf" - 1;
+    const char *end = n >= tail ? name + n - tail : NULL;
+
+    return end && *end == '-' && strspn(end + 1, digits) == 5 && strncmp(end + 6, "-of-", 4) == 0 &&
+           strspn(end + 10, digits) == 5 && strncmp(end, "-00001", 6) != 0;
+}
+
 /* A GGUF file that can be meant: no second part, no projector of another modality, and not what it
  * was quantised with. */
 static bool may_be_meant(const char *name)
 {
-    const char *part = strstr(name, "-of-");
-
     return ends_with(name, ".gguf") && !strstr(name, "mmproj") && !strstr(name, "imatrix") &&
-           !(part && part - name >= 6 && strncmp(part - 6, "-00001", 6) != 0);
+           !is_later_part(name);
 }
 
 struct folder {

@@ -134,13 +134,15 @@ static void test_gguf_folder(void **state)
     mkdir(FOLDER "/one", 0777);
     unlink(FOLDER "/one/b.gguf");
     assert_int_equal(file_read("tests/data/models/qwen3.gguf", 1 << 20, &model, &n), OK);
-    write_file(FOLDER "/one/a.gguf", (struct bytes){model, n});
+    write_file(FOLDER "/one/the-best-of-a.gguf", (struct bytes){model, n});
     write_file(FOLDER "/one/mmproj-a.gguf", (struct bytes)BYTES("GGUF"));
+    write_file(FOLDER "/one/a-mmproj-f16.gguf", (struct bytes)BYTES("GGUF"));
+    write_file(FOLDER "/one/a.imatrix.gguf", (struct bytes)BYTES("GGUF"));
     write_file(FOLDER "/one/x-00002-of-00002.gguf", (struct bytes)BYTES("GGUF"));
     write_file(FOLDER "/one/config.json", (struct bytes)BYTES("{\"model_type\":\"qwen3\"}"));
     for (int i = 0; i < 2; i++) {
         assert_int_equal(checkpoint_open(i ? FOLDER "/one" : FOLDER "/one/", &c), OK);
-        assert_string_equal(c->path, FOLDER "/one/a.gguf");
+        assert_string_equal(c->path, FOLDER "/one/the-best-of-a.gguf");
         assert_non_null(checkpoint_tensor(c, "token_embd.weight"));
         checkpoint_close(c);
     }
