@@ -66,14 +66,46 @@ GPU_FN float linear_silu(float x)
 /* N numbers next to each other, of which `left` are there; zeros beyond. */
 template <int N> GPU_FN void linear_next(const float *p, int64_t left, float *v)
 {
-    if (N == 4 && left >= 4 && reinterpret_cast<uintptr_t>(p) % 16 == 0) {
-        const float4 f = *reinterpret_cast<const float4 *>(p);
-        v[0] = f.x, v[1] = f.y, v[2] = f.z, v[3] = f.w;
-        return;
-    }
     GPU_UNROLL
     for (int i = 0; i < N; i++)
         v[i] = i < left ? p[i] : 0.0f;
+}
+
+GPU_FN bool linear_aligned(const void *p)
+{
+    return reinterpret_cast<uintptr_t>(p) % 16 == 0;
+}
+
+GPU_FN void linear_put(float4 f, float *v)
+{
+    v[0] = f.x, v[1] = f.y, v[2] = f.z, v[3] = f.w;
+}
+
+/* The same as below of columns that are all there and aligned: all loads come before the first use,
+ * so that they take the time of one. */
+template <int V, int RUN, int STEP>
+GPU_FN void linear_take_all(const linear_rows &x, const float *from, int64_t k, float scale,
+                            float (&v)[V])
+{
+    const float *other = x.norm ? x.norm + k : x.up ? from + x.up / 4 : nullptr;
+    float4 f[V / 4], more[V / 4];
+    GPU_UNROLL
+    for (int i = 0; i < V / 4; i++) {
+        const int at = 4 * i / RUN * STEP + 4 * i % RUN;
+        f[i] = *reinterpret_cast<const float4 *>(from + at);
+        more[i] = other ? *reinterpret_cast<const float4 *>(other + at) : f[i];
+    }
+    GPU_UNROLL
+    for (int i = 0; i < V / 4; i++) {
+        float w[4];
+        linear_put(f[i], v + 4 * i);
+        linear_put(more[i], w);
+        GPU_UNROLL
+        for (int j = 4 * i; j < 4 * i + 4; j++)
+            v[j] = x.norm ? norm_of(v[j], scale, w[j % 4])
+                   : x.up ? linear_silu(v[j]) * w[j % 4]
+                          : v[j];
+    }
 }
 
 /* V numbers in columns k + i / RUN * STEP + i % RUN. */
@@ -83,6 +115,15 @@ GPU_FN void linear_take(const linear_rows &x, int row, int64_t k, float (&v)[V])
     enum { N = RUN % 4 == 0 ? 4 : RUN };
     const float *from = reinterpret_cast<const float *>(x.x + row * x.stride) + k;
     const float scale = x.norm && row < x.m ? x.scale[row % 8] : 0.0f;
+    if constexpr (N == 4) {
+        const int last = (V - 1) / RUN * STEP + (V - 1) % RUN;
+        const bool one = !x.norm || !x.up;
+        if (one && row < x.m && k + last < x.k && linear_aligned(from) && x.up % 16 == 0 &&
+            (!x.norm || linear_aligned(x.norm + k))) {
+            linear_take_all<V, RUN, STEP>(x, from, k, scale, v);
+            return;
+        }
+    }
     GPU_UNROLL
     for (int i = 0; i < V; i += N) {
         const int at = i / RUN * STEP + i % RUN;
@@ -167,9 +208,12 @@ GPU_FN void linear_piece_ints(const linear_rows &x, const linear_spot &s)
 {
     const int t = threadIdx.x & 3, g = s.at >> 2;
     const int64_t k0 = static_cast<int64_t>(s.chunk) * 64 + 4 * t;
+    float both[16]; /* of both groups, so that all loads are under way at once */
+    linear_take<16, 4, 16>(x, s.row, k0, both);
+    GPU_UNROLL
     for (int group = 0; group < 2; group++) {
-        float v[8], top = 0;
-        linear_take<8, 4, 16>(x, s.row, k0 + group * 32, v);
+        const float *v = both + group * 8;
+        float top = 0;
         GPU_UNROLL
         for (int i = 0; i < 8; i++)
             top = fmaxf(top, fabsf(v[i]));

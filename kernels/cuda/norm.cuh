@@ -11,28 +11,38 @@
 
 enum { NORM_SHARES = 4, NORM_SHARE = 128 };
 
-/* Squares of one share of a row, for a whole warp: the sum is in each lane. */
+GPU_FN float norm_add(float sum, float4 v)
+{
+    sum = fmaf(v.x, v.x, sum);
+    sum = fmaf(v.y, v.y, sum);
+    sum = fmaf(v.z, v.z, sum);
+    return fmaf(v.w, v.w, sum);
+}
+
+/* Squares of one share of a row, for a whole warp: the sum is in each lane. All loads of 4096
+ * numbers are under way at once, for every product of few rows waits for them; those beyond the row
+ * are zeros, which change no sum. */
 GPU_FN float norm_share(const float *x, int64_t n, int share)
 {
-    const bool aligned = reinterpret_cast<uintptr_t>(x) % 16 == 0;
+    enum { STEP = NORM_SHARES * NORM_SHARE, AT_ONCE = 8 };
+    const bool aligned = reinterpret_cast<uintptr_t>(x) % 16 == 0 && n % 4 == 0;
+    const int64_t first = share * NORM_SHARE + 4 * (threadIdx.x & 31);
     float sum = 0;
-    GPU_UNROLL_BY(4)
-    for (int64_t k = share * NORM_SHARE + 4 * (threadIdx.x & 31); k < n;
-         k += NORM_SHARES * NORM_SHARE) {
-        float4 v = make_float4(0, 0, 0, 0);
-        if (aligned && k + 4 <= n) {
-            v = *reinterpret_cast<const float4 *>(x + k);
-        } else {
-            v.x = x[k];
-            v.y = k + 1 < n ? x[k + 1] : 0.0f;
-            v.z = k + 2 < n ? x[k + 2] : 0.0f;
-            v.w = k + 3 < n ? x[k + 3] : 0.0f;
-        }
-        sum = fmaf(v.x, v.x, sum);
-        sum = fmaf(v.y, v.y, sum);
-        sum = fmaf(v.z, v.z, sum);
-        sum = fmaf(v.w, v.w, sum);
+    GPU_UNROLL_BY(1)
+    for (int64_t k = first; aligned && k < n; k += STEP * AT_ONCE) {
+        float4 v[AT_ONCE];
+        GPU_UNROLL
+        for (int j = 0; j < AT_ONCE; j++)
+            v[j] = k + j * STEP < n ? *reinterpret_cast<const float4 *>(x + k + j * STEP)
+                                    : make_float4(0, 0, 0, 0);
+        GPU_UNROLL
+        for (int j = 0; j < AT_ONCE; j++)
+            sum = norm_add(sum, v[j]);
     }
+    GPU_UNROLL_BY(1)
+    for (int64_t k = first; !aligned && k < n; k += STEP)
+        sum = norm_add(sum, make_float4(x[k], k + 1 < n ? x[k + 1] : 0.0f,
+                                        k + 2 < n ? x[k + 2] : 0.0f, k + 3 < n ? x[k + 3] : 0.0f));
     return warp_reduce<Sum>(sum);
 }
 
