@@ -44,7 +44,7 @@ __global__ void __launch_bounds__(PLAIN_THREADS) attn_plain(attn_args a)
     float *o = q + dim, *p = o + dim, m = LOWEST, l = 0;
     const bool f32 = a.kv.dtype == DT_F32;
     const int slot = a.r.seq_slot[a.r.row_seq[row]], kv_head = head / a.group;
-    const int64_t v_at = a.kv.page_bytes / a.kv.n_head / 2;
+    const int64_t v_at = a.head_bytes / 2;
     const attn_range see = attn_row_range(a, row);
     const float scale = a.softcap != 0 ? a.scale : a.scale * LOG2E;
     for (int d = threadIdx.x; d < dim; d += PLAIN_THREADS) {
@@ -179,6 +179,14 @@ enum status cuda_attention(struct cuda_queue *q, const struct op_attention *o)
     a.softcap = o->softcap;
     a.heads = static_cast<int>(o->q.shape[1]);
     a.group = a.heads / o->kv.n_head;
+    while (1 << a.page_bits < o->kv.page_tokens)
+        a.page_bits++;
+    if (1 << a.page_bits != o->kv.page_tokens)
+        return fail(ERR_UNSUPPORTED, "cuda: op attention over pages of %d positions",
+                    o->kv.page_tokens);
+    a.head_bytes = o->kv.page_bytes / o->kv.n_head;
+    a.row_bytes = static_cast<int>(
+        o->kv.dtype == DT_F8_E4M3 ? o->kv.head_dim : a.head_bytes / 2 / o->kv.page_tokens);
     const gpu_cut cut =
         q->plan.cut ? *q->plan.cut : gpu_cut_of(q->plan.config, o->kv.head_dim, a.group);
     a.cut.chunk = cut.chunk;

@@ -34,28 +34,26 @@ struct attn_cut {
     int chunk, first; /* the configuration's; chunk: a multiple of 64 */
 };
 
-struct attn_tier { /* positions [from, to) in parts of `each`, the first of number `before` */
+struct attn_tier { /* positions [from, to) in `parts` of `each`, the first of number `before` */
     int64_t from, to, each;
-    int before;
+    int before, parts, halves; /* halves: twice the parts of the next tier, rounded */
 };
 
 GPU_BOTH attn_tier attn_first_tier(const attn_cut &c)
 {
-    const attn_tier t = {0, static_cast<int64_t>(c.chunk) * c.first, c.chunk, 0};
+    const attn_tier t = {0,          static_cast<int64_t>(c.chunk) * c.first, c.chunk, 0, c.first,
+                         3 * c.first};
     return t;
-}
-
-GPU_BOTH int attn_tier_parts(const attn_tier &t)
-{
-    return static_cast<int>((t.to - t.from + t.each - 1) / t.each);
 }
 
 GPU_BOTH void attn_next_tier(attn_tier &t)
 {
-    t.before += attn_tier_parts(t);
+    t.before += t.parts;
     t.from = t.to;
     t.to *= 4;
     t.each *= 2;
+    t.parts = (t.halves + 1) / 2; /* (to - from) / each: of three times `from`, twice as long */
+    t.halves *= 2;
 }
 
 /* The part that holds a position. */
@@ -64,14 +62,15 @@ GPU_BOTH int attn_part(const attn_cut &c, int pos)
     attn_tier t = attn_first_tier(c);
     while (pos >= t.to)
         attn_next_tier(t);
-    return t.before + static_cast<int>((pos - t.from) / t.each);
+    return t.before + static_cast<int>(static_cast<uint32_t>(pos - t.from) /
+                                       static_cast<uint32_t>(t.each)); /* 64 bits take longer */
 }
 
 /* Its first position. */
 GPU_BOTH int attn_part_start(const attn_cut &c, int part)
 {
     attn_tier t = attn_first_tier(c);
-    while (part - t.before >= attn_tier_parts(t))
+    while (part - t.before >= t.parts)
         attn_next_tier(t);
     const int64_t at = t.from + (part - t.before) * t.each;
     return at < INT32_MAX ? static_cast<int>(at) : INT32_MAX;
@@ -89,6 +88,9 @@ struct attn_args {
     float scale, softcap;
     int heads, group, splits;
     attn_cut cut;
+    int64_t head_bytes; /* of a page; V begins in the middle */
+    int row_bytes;      /* of a position's K */
+    int page_bits;      /* a page has so many positions: 1 << page_bits */
 };
 
 /* A sum x under the largest score of before, with a part y under its own: u and v bring both under
@@ -115,22 +117,21 @@ GPU_FN int attn_live_rows(const attn_args &a)
     return a.r.live && a.r.live[0] < a.r.rows ? a.r.live[0] : a.r.rows;
 }
 
-/* K of a position and KV head; V lies half a head further. */
+/* K of a position and KV head; V lies half a head further. Shifts, not divisions: this is computed
+ * for every 16 bytes of K. */
 GPU_FN const char *attn_key(const attn_args &a, int slot, int pos, int head)
 {
     const int64_t page =
-        a.kv.table[static_cast<int64_t>(slot) * a.kv.table_stride + pos / a.kv.page_tokens];
-    const int64_t head_bytes = a.kv.page_bytes / a.kv.n_head;
-    const int64_t row_bytes =
-        a.kv.dtype == DT_F8_E4M3 ? a.kv.head_dim : head_bytes / 2 / a.kv.page_tokens;
-    return static_cast<const char *>(a.kv.base) + page * a.kv.page_bytes + head * head_bytes +
-           pos % a.kv.page_tokens * row_bytes;
+        a.kv.table[static_cast<int64_t>(slot) * a.kv.table_stride + (pos >> a.page_bits)];
+    const int in = pos & ((1 << a.page_bits) - 1);
+    return static_cast<const char *>(a.kv.base) + page * a.kv.page_bytes + head * a.head_bytes +
+           in * a.row_bytes;
 }
 
 /* fp8: from a position's key to the scale of it. */
 GPU_FN const char *attn_scale_of(const attn_args &a, const char *key, int pos)
 {
-    const int t = pos % a.kv.page_tokens;
+    const int t = pos & ((1 << a.page_bits) - 1);
     return key + (a.kv.page_tokens - t) * a.kv.head_dim + t;
 }
 
@@ -295,7 +296,7 @@ template <int D, bool SPLIT>
 GPU_FN void attn_load(const attn_args &a, __nv_bfloat16 *stage, const attn_at &at, attn_range see)
 {
     using S = attn_shape<D, SPLIT>;
-    const int64_t v = a.kv.page_bytes / a.kv.n_head / 2;
+    const int64_t v = a.head_bytes / 2;
     for (int i = threadIdx.x; i < S::TOKENS * (D / 8); i += S::THREADS) {
         const int token = i / (D / 8), piece = i % (D / 8), pos = at.t0 + token;
         const bool ok = pos >= see.lo && pos <= see.hi;
@@ -312,7 +313,7 @@ template <int D, bool SPLIT>
 GPU_FN void attn_load_fp8(const attn_args &a, uint8_t *stage, const attn_at &at, attn_range see)
 {
     using S = attn_shape<D, SPLIT>;
-    const int64_t v = a.kv.page_bytes / a.kv.n_head / 2;
+    const int64_t v = a.head_bytes / 2;
     const char *base = static_cast<const char *>(a.kv.base);
     for (int i = threadIdx.x; i < S::TOKENS * (D / 16); i += S::THREADS) {
         const int token = i / (D / 16), piece = i % (D / 16), pos = at.t0 + token;
