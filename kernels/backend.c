@@ -38,8 +38,8 @@ static enum status first_of(const struct backend *b, int *index, char *why, size
     for (*index = 0; s != OK && *index + 1 < b->count();)
         s = usable(b, ++*index, &info);
     if (s == OK)
-        log_info("device auto: %s:%d, %s%s%s%s", b->name, *index, info.name, *index ? " (" : "",
-                 *index ? why : "", *index ? ")" : "");
+        log_info("device auto: %s:%d, %s (%s)", b->name, *index, info.name,
+                 *index ? why : "the first GPU");
     return s;
 }
 

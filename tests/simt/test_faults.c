@@ -65,7 +65,7 @@ static void auto_says_why_not(void **state)
     simt_faults(&(struct simt_faults){0});
     assert_int_equal(backend_find(NULL, &b, &index), OK);
     assert_ptr_equal(b, &backend_cuda);
-    assert_non_null(strstr(log_heard(), "device auto: cuda:0, SIMT CPU emulator"));
+    assert_non_null(strstr(log_heard(), "device auto: cuda:0, SIMT CPU emulator (the first GPU)"));
     log_hear(LOG_INFO);
     simt_faults(&(struct simt_faults){.devices = 2, .cc = 70}); /* the second is a better one */
     assert_int_equal(backend_find("auto", &b, &index), OK);
