@@ -212,6 +212,13 @@ def main():
     save("deep", config=b"[" * 200)
     save("keys", config=dict(CONFIG, **{f"k{i}": i for i in range(300)}), model=whole)
     save("rope", config=dict(CONFIG, rope_parameters=dict(rope_type="dynamic")), model=whole)
+    long = dict(rope_type="longrope", short_factor=[1.0, 1.5], long_factor=[2.0, 4.0],
+                original_max_position_embeddings=16)
+    save("longrope", config=dict(CONFIG, rope_parameters=long), model=whole)
+    save("longrope_lie", config=dict(CONFIG, rope_scaling=dict(long, long_factor=[1e300, "x"])), model=whole)
+    save("exact", config=dict(CONFIG, rope_parameters=dict(rope_type="yarn", factor=None, truncate=False)),
+         model=whole)
+    save("tied", config=CONFIG, model=safetensors(network() | {"lm_head.weight": ("F16", (12, 8))}))
     save("layers", config=dict(CONFIG, num_hidden_layers=1e9), model=whole)
 
 
