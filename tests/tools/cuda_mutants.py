@@ -106,7 +106,7 @@ MUTANTS = [
     ('attention-merge-too-early', A + '_split.cuh', 'parts.y - parts.x + 1))', 'parts.y - parts.x))', 'attention', 'attention'),
     ('attention-total-weight', A + '_tile.cuh', 'attn_fold(sum.l[h], u, st.l[h], v)', 'sum.l[h] + st.l[h]', 'attention',
      'attention'),
-    ('attention-parts', A + '.cuh', '(pos - t.from) / t.each', '(pos - t.from) / t.each + (pos > 300)', 'attention',
+    ('attention-parts', A + '.cuh', 'static_cast<uint32_t>(pos - t.from) /', 'static_cast<uint32_t>(pos - t.from + (pos > 300 ? t.each : 0)) /', 'attention',
      'attention'),
 ]
 FLAGS = (
