@@ -3,12 +3,15 @@
 #include "engine/load/hf_config.h"
 
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "engine/load/hf_keys.h"
 #include "engine/load/lexicon.h"
 #include "engine/load/scan.h"
+#include "kernels/base/log.h"
+#include "kernels/base/map.h"
 
 enum { CONFIG_MOST = 1 << 20, TEMPLATE_MOST = 1 << 20 };
 
@@ -64,6 +67,65 @@ static const char *without_infinity(struct arena *a, struct bytes text)
     return copy;
 }
 
+/* The member that begins at `at`, and the comma behind it, become blanks. */
+static void blank_member(const struct scan *s, char *text, size_t at)
+{
+    struct scan member = {s->p, s->n, at};
+    struct bytes key;
+
+    if (scan_key(&member, &key) == OK && scan_skip(&member) == OK && scan_take(&member, ','))
+        memset(text + at, ' ', member.at - at);
+}
+
+/* Of members of one name the last stays, in all objects of `text`, which `s` reads. */
+static enum status keep_last(struct scan *s, char *text, int depth)
+{
+    bool object = scan_take(s, '{'), more = true;
+    struct map *begin = object ? map_new(16) : NULL; /* where the member of a name is */
+    enum status status = depth < JSON_MAX_DEPTH ? OK : ERR_JSON;
+
+    if (status == OK && !object && !scan_take(s, '['))
+        return scan_skip(s);
+    for (int64_t n = 0; status == OK; n++) {
+        struct bytes key;
+        size_t at;
+
+        status = scan_next(s, object ? '}' : ']', n, &more);
+        if (status != OK || !more)
+            break;
+        at = s->at;
+        if (object && (status = scan_key(s, &key)) == OK) {
+            int32_t before = map_put(begin, key.p, key.n, (int32_t)at, -1);
+
+            if (before >= 0)
+                blank_member(s, text, (size_t)before);
+        }
+        if (status == OK)
+            status = keep_last(s, text, depth + 1);
+    }
+    map_free(begin);
+    return status;
+}
+
+/* The same text, if it is only that members stand twice: Python takes the last of them. */
+static enum status parse_last(struct checkpoint *c, struct bytes text, const char *name,
+                              const struct json **out)
+{
+    char *copy = arena_strndup(&c->arena, text.p, text.n), why[256];
+    struct scan s = {copy, text.n, 0};
+    enum status status;
+
+    if (!copy)
+        return too_large();
+    snprintf(why, sizeof why, "%s", fail_text());
+    if (keep_last(&s, copy, 0) != OK)
+        return fail(ERR_JSON, "%s", why);
+    status = json_parse(&c->arena, copy, text.n, out);
+    if (status == OK)
+        log_warn("%s: %s: %s; the last counts", c->path, name, why);
+    return status;
+}
+
 static enum status parse_text(struct checkpoint *c, struct bytes text, const char *name,
                               const struct json **out)
 {
@@ -73,6 +135,8 @@ static enum status parse_text(struct checkpoint *c, struct bytes text, const cha
                     : p ? json_parse(&c->arena, p, text.n, out)
                         : too_large();
 
+    if (s == ERR_JSON)
+        s = parse_last(c, (struct bytes){p, text.n}, name, out);
     return s == OK ? OK : fail_in(s, "%s", name);
 }
 

@@ -368,7 +368,8 @@ static void test_named(void **state)
     run(FOLDER "mistral/model.safetensors", "mistral", 1e-4f);
 }
 
-/* What Python's JSON and people's downloads have: NaN and Infinity, shards whose index was left
+/* What Python's JSON and people's downloads have: NaN and Infinity, keys that stand twice (the last
+ * counts), shards whose index was left
  * behind, and a rope that would change only beyond the context. The same logits. */
 static void test_odd_directories(void **state)
 {
@@ -387,9 +388,9 @@ static void test_odd_directories(void **state)
         snprintf(to, sizeof to, "%s%s", d, shard[i]);
         file_copy(from, to, NULL, NULL);
     }
-    file_copy(
-        FOLDER "llama/config.json", "build/hf-odd/config.json", "{",
-        "{\"a\": NaN, \"b\": [0.0, -Infinity], \"c\": \"\\\"NaN\\\"\", \"d\": {\"e\": Infinity},");
+    file_copy(FOLDER "llama/config.json", "build/hf-odd/config.json", "{",
+              "{\"rms_norm_eps\": 7, \"hidden_size\" : [{}, {\"x\": 1, \"x\": 2}], \"a\": NaN, "
+              "\"b\": [0.0, -Infinity], \"c\": \"\\\"NaN\\\"\", \"d\": {\"e\": Infinity},");
     run(d, "llama", 1e-4f);
     run("build/hf-odd/model-00002-of-00003.safetensors", "llama", 1e-4f);
     assert_int_equal(checkpoint_open(d, &c), OK);

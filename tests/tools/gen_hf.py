@@ -219,6 +219,8 @@ def main():
     save("exact", config=dict(CONFIG, rope_parameters=dict(rope_type="yarn", factor=None, truncate=False)),
          model=whole)
     save("tied", config=CONFIG, model=safetensors(network() | {"lm_head.weight": ("F16", (12, 8))}))
+    save("repeated", config=b'{"model_type": "qwen2", "a": {"b": 1, "b": {"b": 2, "c": 3, "b": [{"d": 1, "d": 2}]}},'
+         + json.dumps(CONFIG).encode()[1:], model=whole)
     save("layers", config=dict(CONFIG, num_hidden_layers=1e9), model=whole)
 
 
