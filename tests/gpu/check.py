@@ -532,6 +532,8 @@ def result_of(c):
         if k[:2] in ('4 ', '5 ') and v.get('failed'):
             checks[k] = {'ok': c.o.dry, 'text': v['failed']}  # dry: a format that there is not
     env = dict(first.get('env') or {}, boards=c.state.get('boards', {}))
+    gate = report.gate(rows, env['device']['name'])
+    checks.update({'gate': gate} if gate else {})
     return {
         'schema': 1, 'env': env, 'ceil': ceil.get('ceil', {}), 'ceil_clocks': ceil.get('clocks', {}),
         'checks': checks, 'self_check': done.get('2', {}).get('self_check', {}), 'weights': ceil.get('weights', []), 'rows': rows, 'loads': [p['load'] for p in parts if p.get('load')],

@@ -125,6 +125,15 @@ def verdict(row, goal):
     return 'BELOW THE LEAST' if least else 'below the goal'
 
 
+def gate(rows, device):
+    """A check: no step that has a goal is below the least; None where no goal was set. What was slowed down does not count."""
+    held = [(r, goal_of(r, device)) for r in rows if r.get('us') and r.get('config') != 'untuned' and not r.get('throttled')]
+    held = [(r, g[0]) for r, g in held if g and g[0]]
+    below = [f'{r["format"]} x {r["batch"]}: {r["tok_s"]:.0f} of {least:.0f} tokens/s' for r, least in held if r['tok_s'] < least]
+    text = f'{len(held) - len(below)} of {len(held)} steps reach the least' + (': ' + ', '.join(below) + ' are below' if below else '')
+    return {'ok': not below, 'text': text} if held else None
+
+
 def lines_of_steps(rows, device):
     yield f'{"model":14} {"format":6} {"case":22} {"ms":>9} {"tokens/s":>10} {"bound":>10} {"share":>6} {"goal":>8}'
     for row in rows:

@@ -58,7 +58,8 @@ def gpu_step():
     for case, batch, n in cases:
         rows, context = (batch, n) if case == 'decode' else (n, 0)
         kv, flops = batch * context * 131072.0, 2 * rows * weights * 8 / BITS[fmt]
-        us = (max(weights / 3000e3, flops / 700e6) + kv / 3000e3) / (0.9 * SPEED)
+        tflops = 1300 if fmt == 'f8_e4m3' else 700
+        us = (max(weights / 3000e3, flops / (tflops * 1e6)) + kv / 3000e3) / (0.9 * SPEED)
         now = time.monotonic()
         if batch == 256 and context == 8192:
             say(kind='row', case=case, model=model, format=fmt, kv='bf16', batch=batch, rows=rows, context=context,

@@ -163,6 +163,10 @@ class Arithmetic(unittest.TestCase):
         self.assertAlmostEqual(report.goal_of(row, 'NVIDIA H100 80GB HBM3')[1], 100 * 38.4 / 46)
         self.assertAlmostEqual(report.goal_of(row, 'NVIDIA H200')[1], 2048 / 0.046)
         self.assertIsNone(report.goal_of(row, 'NVIDIA L4'))
+        steps = [dict(row, case='decode', rows=1, us=9, tok_s=t, throttled=slow) for t, slow in ((226, None), (224, None), (3, ['heat']))]
+        self.assertEqual(report.gate(steps, 'NVIDIA H200'), {
+            'ok': False, 'text': '1 of 2 steps reach the least: bf16 x 1: 224 of 225 tokens/s are below'})
+        self.assertIsNone(report.gate(steps, 'NVIDIA L4'))
 
     def test_comparison(self):
         """3 % and more, in either direction; what was slowed down is no regression."""
