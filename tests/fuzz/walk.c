@@ -6,7 +6,9 @@
 #include <string.h>
 
 #include "engine/load/bind.h"
+#include "engine/load/generation.h"
 #include "engine/load/hparams.h"
+#include "engine/load/lexicon.h"
 #include "engine/load/mix.h"
 #include "engine/load/outline.h"
 #include "engine/load/recipe.h"
@@ -121,9 +123,19 @@ static void outline(const struct checkpoint *c)
 
 void walk_checkpoint(const struct checkpoint *c)
 {
+    static const char *const templates[] = {LEXICON_CHAT, LEXICON_TOOLS};
+    struct generation g;
+
     walk_require(c->arena.used <= checkpoint_bytes(c) + (32u << 20));
     read_keys(c);
     walk_require(read_tensors(c) <= 255u * (unsigned)c->n_tensors);
     bind(c);
     outline(c);
+    generation_read(c, &g);
+    (void)lexicon_size(c);
+    for (size_t i = 0; i < sizeof templates / sizeof templates[0]; i++) {
+        const struct value *v = lexicon_template(c, templates[i]);
+
+        walk_require(!v || v->kind == VALUE_STRING);
+    }
 }
