@@ -3,8 +3,10 @@
  *
  * As in the `tokenizers` package: a character that is no token costs the lowest score less ten;
  * neighbours of that kind become one unknown token, or their bytes where the file has byte tokens.
- * Sums are doubles; of equal sums the one found first stays. Where no token has a blank (U+2581)
- * behind another character, cutting before blanks changes nothing and makes words cacheable. */
+ * Sums are doubles; of equal sums the one found first stays. Where a blank (U+2581) is a token, and
+ * none has one behind another character, cutting before blanks changes nothing and makes words
+ * cacheable. But for one thing: a run of blanks can be cut in several ways whose sums differ by
+ * rounding alone, so words that begin with one go on with the sum of what is before them. */
 #include <math.h>
 #include <string.h>
 
@@ -42,6 +44,8 @@ struct unigram_run {
     double *score; /* [window] of the best paths that end at the places a token can reach */
     struct best *best;
     size_t cap;
+    double sum;   /* of what the text's tokens cost so far, added up in their order */
+    bool unknown; /* among the last word's characters was one that is no token */
 };
 
 /* --- the tokens --- */
@@ -64,6 +68,14 @@ static bool blank_inside(struct bytes piece)
         i += blank ? BLANK_BYTES - 1 : 0;
     }
     return false;
+}
+
+static bool is_token(const struct unigram *u, struct bytes piece)
+{
+    int32_t node = 0;
+    for (size_t i = 0; i < piece.n && node >= 0; i++)
+        node = trie_step(&u->trie, node, piece.p[i]);
+    return node >= 0 && u->trie.node[node].id >= 0;
 }
 
 static enum status build_trie(struct unigram *u, const struct tokenizer_spec *spec)
@@ -89,6 +101,7 @@ static enum status build_trie(struct unigram *u, const struct tokenizer_spec *sp
         u->cuts = u->cuts && !blank_inside(vocab_piece(u->v, id));
     }
     u->unknown -= UNKNOWN_PENALTY;
+    u->cuts = u->cuts && is_token(u, (struct bytes){BLANK, BLANK_BYTES});
     return OK;
 }
 
@@ -213,9 +226,10 @@ static void put_unknown(const struct unigram *u, struct bytes text, struct token
 
 /* The path is a chain from the end; it is turned round in place: best[i].begin of each place on it
  * becomes where the next token ends. */
-static void put_path(const struct unigram *u, struct bytes word, struct best *best,
-                     struct tokens *out)
+static void put_path(struct unigram_run *r, struct bytes word, struct tokens *out)
 {
+    const struct unigram *u = r->u;
+    struct best *best = r->best;
     int32_t at = (int32_t)word.n, end = -1;
     while (at > 0) {
         int32_t begin = best[at].begin;
@@ -225,6 +239,8 @@ static void put_path(const struct unigram *u, struct bytes word, struct best *be
     }
     int32_t unknown = -1; /* where a stretch of unknown characters begins */
     for (at = 0; end > 0; at = end, end = best[end].begin) {
+        r->sum += best[end].id >= 0 ? u->score[best[end].id] : u->unknown;
+        r->unknown = r->unknown || best[end].id < 0;
         if (best[end].id >= 0) {
             if (unknown >= 0)
                 put_unknown(u, (struct bytes){word.p + unknown, (size_t)(at - unknown)}, out);
@@ -238,23 +254,30 @@ static void put_path(const struct unigram *u, struct bytes word, struct best *be
         put_unknown(u, (struct bytes){word.p + unknown, word.n - (size_t)unknown}, out);
 }
 
-static void encode_word(struct unigram_run *r, struct bytes word, struct tokens *out)
+/* `blanks`: it begins with several, and is then not looked for among the cached words. */
+static void encode_word(struct unigram_run *r, struct bytes word, bool blanks, struct tokens *out)
 {
-    if (word_cache_get(r->cache, word, out))
-        return;
     int from = out->n;
-    r->score[0] = 0;
+    if (!blanks && word_cache_get(r->cache, word, out)) {
+        for (int i = from; i < out->n; i++)
+            r->sum += r->u->score[out->id[i]];
+        return;
+    }
+    r->unknown = false;
+    r->score[0] = blanks ? r->sum : 0;
     for (size_t at = 0, n; at < word.n; at += n) {
         struct bytes rest = {word.p + at, word.n - at};
         n = find_best(r, rest);
-        put_path(r->u, (struct bytes){rest.p, n}, r->best, out);
+        put_path(r, (struct bytes){rest.p, n}, out);
     }
-    word_cache_put(r->cache, word, out->id + from, out->n - from);
+    if (!blanks && !r->unknown) /* whose tokens do not say how many characters they are */
+        word_cache_put(r->cache, word, out->id + from, out->n - from);
 }
 
 static void word_unigram(void *run, struct bytes word, struct tokens *out)
 {
     struct unigram_run *r = run;
+    r->sum = 0;
     for (size_t at = 0, end; at < word.n; at = end) {
         bool in_blanks = true;
         end = word.n;
@@ -265,7 +288,10 @@ static void word_unigram(void *run, struct bytes word, struct tokens *out)
             in_blanks = here;
             i += here ? BLANK_BYTES : 1;
         }
-        encode_word(r, (struct bytes){word.p + at, end - at}, out);
+        struct bytes part = {word.p + at, end - at};
+        bool blanks = r->u->cuts && part.n >= 2 * BLANK_BYTES &&
+                      memcmp(part.p, BLANK BLANK, 2 * BLANK_BYTES) == 0;
+        encode_word(r, part, blanks, out);
     }
 }
 

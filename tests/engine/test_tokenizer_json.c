@@ -110,6 +110,8 @@ static void agree(const char *name)
     X(xlm, "xlm")                                                                                  \
     X(unigram_bytes, "unigram-bytes")                                                              \
     X(unigram_scripts, "unigram-scripts")                                                          \
+    X(unigram_runs, "unigram-runs")                                                                \
+    X(unigram_no_blank, "unigram-no-blank")                                                        \
     X(bert, "bert")                                                                                \
     X(bert_cased, "bert-cased")                                                                    \
     X(words, "words")                                                                              \

@@ -11,6 +11,7 @@ of different Unicode versions must differ.
 
 import base64
 import json
+import random
 import re
 import sys
 import tempfile
@@ -160,6 +161,17 @@ def unigram(normalizer, pre, decoder, byte_fallback=False, charsmap_code=None, n
     return Tokenizer.from_str(json.dumps(j))
 
 
+def blank_runs(blank):
+    """Runs of blanks can be cut in several ways of nearly one sum; without `blank` one blank is no token."""
+    rng = random.Random(5)
+    unk = {"id": 0, "content": "<unk>", "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    pieces = ["<unk>"] + ["\u2581" * k for k in ((1, 2, 3, 4, 5, 8) if blank else ())] + list("abcdefghij") + ["\u2581a", "\u2581b", "ab", "\u2581ab"]
+    return Tokenizer.from_str(json.dumps({
+        "version": "1.0", "truncation": None, "padding": None, "added_tokens": [unk], "normalizer": None, "post_processor": None, "decoder": None,
+        "pre_tokenizer": {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "always", "split": False},
+        "model": {"type": "Unigram", "unk_id": 0, "byte_fallback": False, "vocab": [[p, -rng.random() * 9 if i else 0] for i, p in enumerate(pieces)]}}))
+
+
 def wordpiece(lower, cleanup=True, n=500):
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     t = trained(models.WordPiece(unk_token="[UNK]"), trainers.WordPieceTrainer(vocab_size=n, special_tokens=special, show_progress=False),
@@ -212,6 +224,8 @@ def kinds():
     yield "unigram-bytes", unigram(N.Strip(True, True), P.Sequence([P.WhitespaceSplit(), P.Metaspace("\u2581", "never", True)]),
                                    D.Sequence([D.Metaspace("\u2581", "never", True), D.ByteFallback(), D.Fuse()]), byte_fallback=True)
     yield "unigram-scripts", unigram(N.NFKD(), P.Sequence([P.UnicodeScripts(), P.CharDelimiterSplit(",")]), None)
+    yield "unigram-runs", blank_runs(True)
+    yield "unigram-no-blank", blank_runs(False)
     yield "bert", wordpiece(True)
     yield "bert-cased", wordpiece(False, cleanup=False)
     yield "words", trained(models.WordLevel(unk_token="<unk>"), trainers.WordLevelTrainer(vocab_size=200, special_tokens=["<unk>"], show_progress=False),
