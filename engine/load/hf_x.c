@@ -39,15 +39,15 @@ static const char *strategy_of(const struct ckpt_tensor *t)
     return m->n_groups == 1 ? "channel" : m->scale_n > 1 ? "block" : "group";
 }
 
-/* Member `what` of group i: is it floats of so many bits? */
-static bool is_float(const struct checkpoint *c, int i, const char *what, int bits)
+/* Member `what` of a group: is it floats of so many bits? */
+static bool is_float(const struct checkpoint *c, const char *group, const char *what, int bits)
 {
-    char key[128];
+    char key[192];
 
-    snprintf(key, sizeof key, "quantization_config.config_groups.group_%d.%s.num_bits", i, what);
+    snprintf(key, sizeof key, "%s%s.num_bits", group, what);
     if (made_config(c, key, 0) != bits)
         return false;
-    snprintf(key, sizeof key, "quantization_config.config_groups.group_%d.%s.type", i, what);
+    snprintf(key, sizeof key, "%s%s.type", group, what);
     return says(c, key, "float");
 }
 
@@ -55,17 +55,16 @@ static bool is_float(const struct checkpoint *c, int i, const char *what, int bi
 static bool groups_declare(const struct checkpoint *c, const struct ckpt_tensor *t)
 {
     const char *strategy = strategy_of(t);
+    char group[128], key[160];
     bool any = false;
 
-    for (int i = 0; i < MADE_GROUPS; i++) {
-        char key[128];
-
-        if (!is_float(c, i, "weights", 8))
+    for (int i = 0; i < MADE_GROUPS && made_group(c, i, group, sizeof group); i++) {
+        if (!is_float(c, group, "weights", 8))
             continue;
-        snprintf(key, sizeof key, "quantization_config.config_groups.group_%d.weights.strategy", i);
+        snprintf(key, sizeof key, "%sweights.strategy", group);
         if (checkpoint_key(c, key) && !says(c, key, strategy))
             continue;
-        if (!is_float(c, i, "input_activations", 8))
+        if (!is_float(c, group, "input_activations", 8))
             return false;
         any = true;
     }
@@ -99,15 +98,15 @@ static bool declares_rows(const struct checkpoint *c, const struct ckpt_tensor *
 
 enum x_type hf_x_declared_fp4(const struct checkpoint *c)
 {
-    char said[64];
+    char said[64], group[128];
     int n = 0;
 
     if (strcmp(algorithm(c, said, sizeof said), "nvfp4") == 0)
         return X_FP4;
-    for (int i = 0; i < MADE_GROUPS; i++) {
-        if (!is_float(c, i, "weights", 4))
+    for (int i = 0; i < MADE_GROUPS && made_group(c, i, group, sizeof group); i++) {
+        if (!is_float(c, group, "weights", 4))
             continue;
-        if (!is_float(c, i, "input_activations", 4))
+        if (!is_float(c, group, "input_activations", 4))
             return X_EXACT;
         n++;
     }

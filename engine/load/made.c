@@ -37,6 +37,23 @@ const char *made_config_text(const struct checkpoint *c, const char *key, char *
     return out;
 }
 
+bool made_group(const struct checkpoint *c, int i, char *out, size_t size)
+{
+    static const char head[] = "quantization_config.config_groups.", tail[] = "weights.num_bits";
+
+    for (int k = 0; k < c->n_keys && i >= 0; k++) {
+        const char *name = c->key[k].name;
+        size_t n = strlen(name), fixed = sizeof head - 1 + sizeof tail - 1;
+
+        if (strncmp(name, head, sizeof head - 1) != 0 || n <= fixed ||
+            strcmp(name + n - (sizeof tail - 1), tail) != 0)
+            continue;
+        if (i-- == 0)
+            snprintf(out, size, "%.*s", (int)(n - (sizeof tail - 1)), name);
+    }
+    return i < 0;
+}
+
 const char *made_auto_round(const struct checkpoint *c, char *out, size_t size)
 {
     made_config_text(c, "quantization_config.packing_format", out, size);

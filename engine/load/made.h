@@ -28,7 +28,7 @@
 
 #include "engine/load/checkpoint.h"
 
-enum { MADE_PARTS = 8, MADE_GROUPS = 16 /* config_groups.group_<i> that are looked at */ };
+enum { MADE_PARTS = 8, MADE_GROUPS = 16 /* of config_groups that are looked at */ };
 
 /* Small codes in words of 32 bits, dense from the lowest bit, along one dimension of a matrix. */
 struct packed {
@@ -95,6 +95,9 @@ extern const struct scheme *const made_ints[], *const made_ordered[], *const mad
 double made_config(const struct checkpoint *c, const char *key, double absent);
 /* Its text in lower case, cut at `size`; "" where it is none. */
 const char *made_config_text(const struct checkpoint *c, const char *key, char *out, size_t size);
+/* The i-th group of config_groups that has weights, as keys begin: "quantization_config.
+ * config_groups.group_0.", whatever it is called. false: there are not so many. */
+bool made_group(const struct checkpoint *c, int i, char *out, size_t size);
 /* AutoRound's packing_format, which older versions call backend; their default where neither is. */
 const char *made_auto_round(const struct checkpoint *c, char *out, size_t size);
 /* 32 bits of packed numbers, at any address. */

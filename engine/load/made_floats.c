@@ -70,13 +70,12 @@ static bool sides_fit(const struct made *m, const struct ckpt_tensor *scale, con
 static void block_size(const struct checkpoint *c, const struct made *m,
                        const struct ckpt_tensor *scale, int64_t size[2])
 {
-    char key[96];
+    char group[128], key[160];
 
     if (read_sides(c, "quantization_config.weight_block_size", size))
         return;
-    for (int i = 0; i < MADE_GROUPS; i++) {
-        snprintf(key, sizeof key,
-                 "quantization_config.config_groups.group_%d.weights.block_structure", i);
+    for (int i = 0; i < MADE_GROUPS && made_group(c, i, group, sizeof group); i++) {
+        snprintf(key, sizeof key, "%sweights.block_structure", group);
         if (read_sides(c, key, size) && sides_fit(m, scale, size))
             return;
     }

@@ -404,11 +404,12 @@ static int64_t ct_group(const struct checkpoint *c, const struct made *m,
                         const struct ckpt_tensor *scale)
 {
     int64_t columns = scale->ndim == 2 && scale->shape[1] > 0 ? scale->shape[1] : 1, size = 0;
-    char key[96];
+    char group[128], key[160];
 
-    for (int i = 0; i < MADE_GROUPS && size == 0 && m->k % columns != 0; i++) {
-        snprintf(key, sizeof key, "quantization_config.config_groups.group_%d.weights.group_size",
-                 i);
+    for (int i = 0; m->k % columns != 0 && size == 0 && i < MADE_GROUPS &&
+                    made_group(c, i, group, sizeof group);
+         i++) {
+        snprintf(key, sizeof key, "%sweights.group_size", group);
         size = said_group(m, made_config(c, key, 0), columns);
     }
     return size;

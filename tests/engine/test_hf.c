@@ -526,6 +526,34 @@ static void test_packed_odd(void **state)
     buf_clear(&file);
 }
 
+/* Groups of config_groups may have any name: squares and activations are found all the same. */
+static void test_named_group(void **state)
+{
+    static const char config[] =
+        "{\"model_type\":\"llama\",\"quantization_config\":{\"quant_method\":\"compressed-"
+        "tensors\","
+        "\"config_groups\":{\"mine\":{\"weights\":{\"num_bits\":8,\"type\":\"float\","
+        "\"strategy\":\"block\",\"block_structure\":[16,64]},"
+        "\"input_activations\":{\"num_bits\":8,\"type\":\"float\"}}}}}";
+    static const char header[] = "{" PART("a.weight", "F8_E4M3", "[32,128]", "[0,4096]") "," PART(
+        "a.weight_scale", "F32", "[2,2]", "[4096,4112]") "}";
+    static const char zeros[4112];
+    const struct ckpt_tensor *t;
+    struct buf file = {0};
+    struct checkpoint *c;
+
+    (void)state;
+    c = lend(&file, config, header, (struct bytes){zeros, sizeof zeros});
+    if (c->refusal)
+        fail_msg("%s", c->refusal);
+    t = checkpoint_tensor(c, "a.weight");
+    assert_non_null(t);
+    assert_int_equal(t->dtype, DT_F8_E4M3);
+    assert_int_equal(t->x, X_FP8);
+    checkpoint_close(c);
+    buf_clear(&file);
+}
+
 /* gpt-oss' experts, of a network that is not run: read and listed, its numbers those that
  * Transformers unpacks (tests/tools/make_gpt_oss.py). */
 static void test_gpt_oss(void **state)
@@ -568,11 +596,17 @@ static void test_gpt_oss(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_weights),         cmocka_unit_test(test_logits),
-        cmocka_unit_test(test_fallback),        cmocka_unit_test(test_named),
-        cmocka_unit_test(test_odd_directories), cmocka_unit_test(test_gpt_oss),
-        cmocka_unit_test(test_stale_index),     cmocka_unit_test(test_ties),
-        cmocka_unit_test(test_packed_odd),      cmocka_unit_test(test_auto_round_spellings),
+        cmocka_unit_test(test_weights),
+        cmocka_unit_test(test_logits),
+        cmocka_unit_test(test_fallback),
+        cmocka_unit_test(test_named),
+        cmocka_unit_test(test_odd_directories),
+        cmocka_unit_test(test_gpt_oss),
+        cmocka_unit_test(test_named_group),
+        cmocka_unit_test(test_stale_index),
+        cmocka_unit_test(test_ties),
+        cmocka_unit_test(test_packed_odd),
+        cmocka_unit_test(test_auto_round_spellings),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
