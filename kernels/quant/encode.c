@@ -20,11 +20,12 @@ enum { NEIGHBOURS = 32 };
 /* Formats whose numbers count by their size where nothing was measured. Least squares makes the
  * largest number of each group smaller, by 1 % in five bits, 2 to 3 % in four, because the others
  * gain from finer steps; but what every group does alike adds up in a network, and errors that
- * differ from group to group do not. Five bits with a minimum and eight bits lose too little to
- * matter: those, and four-bit floating point, count alike. */
+ * differ from group to group do not. In two and three bits there are too few steps to give any
+ * away; five bits with a minimum and eight lose too little to matter. Those and four-bit floating
+ * point count alike. */
 static const bool by_size[N_DTYPE] = {
-    [DT_Q4_0] = true, [DT_Q4_1] = true, [DT_Q5_0] = true,   [DT_Q2_K] = true,   [DT_Q3_K] = true,
-    [DT_Q4_K] = true, [DT_Q6_K] = true, [DT_IQ4_NL] = true, [DT_IQ4_XS] = true,
+    [DT_Q4_0] = true, [DT_Q4_1] = true,   [DT_Q5_0] = true,   [DT_Q4_K] = true,
+    [DT_Q6_K] = true, [DT_IQ4_NL] = true, [DT_IQ4_XS] = true,
 };
 
 /* 1 and a number's square over the mean square of its neighbours: about 6 for the largest, which
