@@ -170,9 +170,11 @@ def test_render(tmp_path):
 def test_a_file_that_is_no_model(tmp_path):
     bad = tmp_path / 'bad.gguf'
     bad.write_bytes(b'GGUF' + bytes(200))
-    for name in ('inspect', 'plan', 'tokenize'):
+    for name in ('plan', 'tokenize'):
         code, _, err = command(name, bad)
         assert code == 1 and 'bad.gguf' in err
+    code, out, _ = command('inspect', bad)
+    assert code == 0 and 'cannot run' in out and 'has GGUF version 0' in out
     cut = tmp_path / 'cut.gguf'
     cut.write_bytes(TINY.read_bytes()[:100000])
     code, _, err = command('plan', cut)
