@@ -181,6 +181,7 @@ $(filter $(B)/tests/api/%,$(TESTS)) $(B)/tests/fuzz/fuzz_chat: $(FAKE)
 $(B)/tests/server/test_http: $(FAKE_API)
 $(B)/tests/fuzz/fuzz_gguf $(B)/tests/fuzz/fuzz_hf $(B)/tests/fuzz/fuzz_imatrix: $(B)/tests/fuzz/walk.o
 $(B)/tests/fuzz/fuzz_tokenizer_json $(B)/tests/fuzz/fuzz_tokenizer_model $(B)/tests/fuzz/fuzz_loose: $(B)/tests/fuzz/tokens.o
+$(B)/tests/fuzz/fuzz_hf $(B)/tests/engine/test_hf_files: $(B)/tests/fuzz/hf_parts.o
 
 tests: $(TESTS) $(FUZZERS)
 
@@ -424,5 +425,5 @@ serve: all
 clean:
 	rm -rf build
 
--include $(OBJ:.o=.d) $(EMBED_OBJ:.o=.d) $(CUDA_OBJ:.o=.d) $(TESTS:=.d) $(FUZZERS:=.d) $(B)/tests/fuzz/walk.d $(B)/tests/fuzz/tokens.d $(B)/tests/fuzz/driver.d $(BENCHES:=.d) $(FAKE:.o=.d) $(FAKE_API:.o=.d) \
+-include $(OBJ:.o=.d) $(EMBED_OBJ:.o=.d) $(CUDA_OBJ:.o=.d) $(TESTS:=.d) $(FUZZERS:=.d) $(B)/tests/fuzz/walk.d $(B)/tests/fuzz/tokens.d $(B)/tests/fuzz/hf_parts.d $(B)/tests/fuzz/driver.d $(BENCHES:=.d) $(FAKE:.o=.d) $(FAKE_API:.o=.d) \
     $(patsubst %.c,$(B)/%.d,$(wildcard tests/support/*.c))

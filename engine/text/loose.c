@@ -70,11 +70,6 @@ static bool lists(const char *names, struct bytes name)
     return false;
 }
 
-static bool bytes_is(struct bytes a, const char *s)
-{
-    return a.n == strlen(s) && memcmp(a.p, s, a.n) == 0;
-}
-
 static enum status find_rules(struct writing *w)
 {
     struct bytes class = json_text(w->added.config, "tokenizer_class", "");
@@ -82,7 +77,7 @@ static enum status find_rules(struct writing *w)
     const char *file = w->files->words.n ? "vocab.txt" : "vocab.json";
     if (class.n > 4 && memcmp(class.p + class.n - 4, "Fast", 4) == 0)
         class.n -= 4;
-    if (bytes_is(class, "PreTrainedTokenizer") || bytes_is(class, "TokenizersBackend"))
+    if (bytes_equal(class, "PreTrainedTokenizer") || bytes_equal(class, "TokenizersBackend"))
         class.n = 0; /* names of no rules */
     for (size_t i = 0; i < sizeof rules / sizeof rules[0] && !w->rules; i++) {
         bool is = class.n ? lists(rules[i].classes, class) : lists(rules[i].networks, network);

@@ -10,6 +10,7 @@
 #include "engine/load/checkpoint.h"
 #include "engine/load/model.h"
 #include "kernels/base/mem.h"
+#include "tests/fuzz/hf_parts.h"
 #include "tests/support/file.h"
 #include "tests/support/fixture.h"
 
@@ -107,36 +108,6 @@ static void test_named_templates(void **state)
 /* ---- what is refused: the files of tests/fuzz/corpus/hf (tests/tools/gen_hf.py) ---------------
  */
 
-static const char *const part_names[] = {
-    "d/config.json",
-    "d/model.safetensors",
-    "d/model.safetensors.index.json",
-    "d/model-00001-of-00002.safetensors",
-    "d/model-00002-of-00002.safetensors",
-    "d/generation_config.json",
-    "d/tokenizer_config.json",
-    "d/quantize_config.json",
-    "d/hf_quant_config.json",
-    "d/chat_template.jinja",
-};
-enum { N_PARTS = sizeof part_names / sizeof part_names[0] };
-
-static int cut(const char *data, struct ckpt_lent *lent)
-{
-    const char *at = data + N_PARTS * sizeof(uint32_t);
-    int n = 0;
-
-    for (int i = 0; i < N_PARTS; i++) {
-        uint32_t length;
-
-        memcpy(&length, data + sizeof length * (size_t)i, sizeof length);
-        if (length)
-            lent[n++] = (struct ckpt_lent){part_names[i], {at, length}};
-        at += length;
-    }
-    return n;
-}
-
 /* clang-format off */
 static const struct { const char *file; enum status status; const char *says; } refused[] = {
     {"cut_1",         ERR_FORMAT, "d/model.safetensors: the file of 1 bytes ends inside its header"},
@@ -166,14 +137,16 @@ static void test_refused(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
-        struct ckpt_lent lent[N_PARTS];
+        struct ckpt_lent lent[N_HF_PARTS];
         struct checkpoint *c;
         char path[128], *data;
         size_t n;
+        int n_lent;
 
         snprintf(path, sizeof path, "tests/fuzz/corpus/hf/%s", refused[i].file);
         assert_int_equal(file_read(path, 1 << 16, &data, &n), OK);
-        assert_int_equal(checkpoint_borrow(lent, cut(data, lent), &c), refused[i].status);
+        n_lent = hf_parts((const uint8_t *)data, n, lent);
+        assert_int_equal(checkpoint_borrow(lent, n_lent, &c), refused[i].status);
         assert_null(c);
         if (!strstr(fail_text(), refused[i].says))
             fail_msg("%s: \"%s\" should have \"%s\"", refused[i].file, fail_text(),
@@ -194,15 +167,17 @@ static void test_old_files(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof old / sizeof old[0]; i++) {
-        struct ckpt_lent lent[N_PARTS];
+        struct ckpt_lent lent[N_HF_PARTS];
         const struct ckpt_tensor *t;
         struct checkpoint *c;
         char path[128], *data;
         size_t n;
+        int n_lent;
 
         snprintf(path, sizeof path, "tests/fuzz/corpus/hf/%s", old[i].file);
         assert_int_equal(file_read(path, 1 << 16, &data, &n), OK);
-        assert_int_equal(checkpoint_borrow(lent, cut(data, lent), &c), OK);
+        n_lent = hf_parts((const uint8_t *)data, n, lent);
+        assert_int_equal(checkpoint_borrow(lent, n_lent, &c), OK);
         t = checkpoint_tensor(c, "model.layers.0.self_attn.q_proj.weight");
         assert_true(t && t->made && !c->refusal);
         assert_string_equal(checkpoint_type_name(c, t), old[i].type);
