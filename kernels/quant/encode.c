@@ -21,11 +21,11 @@ enum { NEIGHBOURS = 32 };
  * largest number of each group smaller, by 1 % in five bits, 2 to 3 % in four, because the others
  * gain from finer steps; but what every group does alike adds up in a network, and errors that
  * differ from group to group do not. In two and three bits there are too few steps to give any
- * away; five bits with a minimum and eight lose too little to matter. Those and four-bit floating
+ * away; six, eight and five with a minimum lose too little to matter. Those and four-bit floating
  * point count alike. */
 static const bool by_size[N_DTYPE] = {
-    [DT_Q4_0] = true, [DT_Q4_1] = true,   [DT_Q5_0] = true,   [DT_Q4_K] = true,
-    [DT_Q6_K] = true, [DT_IQ4_NL] = true, [DT_IQ4_XS] = true,
+    [DT_Q4_0] = true, [DT_Q4_1] = true,   [DT_Q5_0] = true,
+    [DT_Q4_K] = true, [DT_IQ4_NL] = true, [DT_IQ4_XS] = true,
 };
 
 /* 1 and a number's square over the mean square of its neighbours: about 6 for the largest, which
