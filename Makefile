@@ -237,7 +237,7 @@ cuda-objects: $(if $(NVCC),.venv/cuda)
 # The two targets that only arm64 has: device code does not depend on the host, so they compile anywhere. All of it
 # takes two minutes of two cores; cuda-objects does what is quick.
 ARM64_ONLY := CUDA=1 CUDA_TARGET=aarch64 CUDA_ARCH="87 110f"
-ARM64_PART := linear_mma8 linear_w8a8 norm quant_rows rope sample
+ARM64_PART := linear_mma8 norm rope
 cuda-objects-arm64: $(if $(NVCC),.venv/cuda)
 	$(Q)$(if $(NVCC),$(MAKE) --no-print-directory $(PARALLEL) $(ARM64_ONLY) \
 	    $(patsubst %.cu,build/cuda-87-110f/%.o,$(filter %.cu,$(CUDA_SRC))))
